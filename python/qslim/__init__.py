@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""qslim: PaddleSlim's quantization API on today's PaddlePaddle, with a C++ core.
+
+``import qslim as slim`` costs NumPy only. The sub-packages that need Paddle (``quant``, ``models``)
+import it when they are first touched and say so in one sentence where it is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from qslim._core import __version__
+
+__all__ = ["__version__", "functional", "graph", "models", "quant"]
+
+_SUBPACKAGES = ("exporters", "functional", "graph", "importers", "models", "quant")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"qslim.{name}")
+    raise AttributeError(f"module 'qslim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_SUBPACKAGES])
