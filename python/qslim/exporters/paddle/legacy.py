@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rewrite a legacy program with quantize_linear / dequantize_linear and save it.
+
+    weight:      int8 variable -> dequantize_linear(thresholds, quant_axis)
+    activation:  quantize_linear(threshold) -> dequantize_linear(threshold)
+
+The pairs are what Paddle Lite, TensorRT and paddle2onnx look for. ``Scale`` of both operators is the
+threshold; the grid is [-qmax - 1, qmax] with ``qmax`` from the attribute.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.exporters.paddle.plan import RewritePlan, WeightRewrite
+from qslim.graph import QuantParams
+from qslim.graph.passes import FoldedBatchNorm
+from qslim.importers.paddle import PaddleProgram, framework
+
+__all__ = ["write_legacy"]
+
+
+def write_legacy(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> None:
+    """Save a rewritten copy of `source` as `path_prefix`.pdmodel and .pdiparams, in ``source.active()``."""
+    paddle = framework.paddle_module()
+    program = source.program.clone()
+    block = program.global_block()
+    for index in reversed(range(len(block.ops))):
+        if block.ops[index].type in ("feed", "fetch"):
+            block._remove_op(index)
+    scope = paddle.static.Scope()
+    stored = {weight.name for weight in plan.weights}
+    for variable in program.list_vars():
+        if variable.persistable and variable.name not in stored and source.scope.find_var(variable.name):
+            if variable.name in ("feed", "fetch"):
+                continue
+            value = plan.float_weights.get(variable.name)
+            _set(paddle, scope, variable.name, source.parameter(variable.name) if value is None else value)
+
+    rewriter = _Rewriter(paddle, block, scope)
+    for item in plan.folded:
+        rewriter.replace_batch_norm(item, plan.biases[item.bias])
+    for weight in plan.weights:
+        rewriter.quantize_weight(weight)
+    for name, params in plan.activations.items():
+        rewriter.quantize_activation(name, params)
+    feeds = [block.var(name) for name in source.feed_names]
+    fetches = [block.var(name) for name in source.graph.outputs]
+    with paddle.static.scope_guard(scope):
+        paddle.static.save_inference_model(
+            path_prefix, feeds, fetches, framework.cpu_executor(), program=program
+        )
+
+
+def _set(paddle: Any, scope: Any, name: str, value: NDArray[Any]) -> None:
+    scope.var(name).get_tensor().set(np.ascontiguousarray(value), paddle.CPUPlace())
+
+
+class _Rewriter:
+    def __init__(self, paddle: Any, block: Any, scope: Any) -> None:
+        self._paddle = paddle
+        self._block = block
+        self._scope = scope
+
+    def quantize_weight(self, weight: WeightRewrite) -> None:
+        variable = self._block.var(weight.name)
+        if weight.stored.dtype == np.int8:
+            variable.desc.set_dtype(self._paddle.base.core.VarDesc.VarType.INT8)
+        _set(self._paddle, self._scope, weight.name, weight.stored)
+        self._dequantize(
+            0, weight.name, weight.name + ".dequantized", weight.params, self._threshold(weight.name, weight.params)
+        )
+        self._redirect(1, weight.name, weight.name + ".dequantized")
+
+    def quantize_activation(self, name: str, params: QuantParams) -> None:
+        position = self._after(name)
+        scale = self._threshold(name, params)
+        self._variable(name + ".quantized", self._block.var(name).shape)
+        self._insert(
+            position,
+            "quantize_linear",
+            {"X": [name], **scale},
+            {"Y": [name + ".quantized"]},
+            self._attributes(params),
+        )
+        self._dequantize(position + 1, name + ".quantized", name + ".dequantized", params, scale)
+        self._redirect(position + 2, name, name + ".dequantized")
+
+    def replace_batch_norm(self, item: FoldedBatchNorm, bias: NDArray[np.float32]) -> None:
+        index = next(
+            i
+            for i, op in enumerate(self._block.ops)
+            if op.type == "batch_norm" and op.output("Y") == [item.norm_output]
+        )
+        self._block._remove_op(index)
+        self._persistable(item.bias, bias)
+        self._insert(
+            index,
+            "elementwise_add",
+            {"X": [item.conv_output], "Y": [item.bias]},
+            {"Out": [item.norm_output]},
+            {"axis": 1},
+        )
+
+    def _dequantize(
+        self, position: int, source: str, target: str, params: QuantParams, scale: dict[str, list[str]]
+    ) -> None:
+        self._variable(target, self._block.var(source).shape)
+        self._insert(
+            position, "dequantize_linear", {"X": [source], **scale}, {"Y": [target]}, self._attributes(params)
+        )
+
+    def _threshold(self, name: str, params: QuantParams) -> dict[str, list[str]]:
+        """The operands Scale and ZeroPoint of one tensor's pair."""
+        threshold = np.atleast_1d(params.threshold)
+        self._persistable(name + "@scale", threshold)
+        self._persistable(name + "@zero_point", np.zeros(threshold.shape, np.int32))
+        return {"Scale": [name + "@scale"], "ZeroPoint": [name + "@zero_point"]}
+
+    @staticmethod
+    def _attributes(params: QuantParams) -> dict[str, Any]:
+        return {
+            "quant_axis": -1 if params.quant_axis is None else params.quant_axis,
+            "bit_length": (params.qmax - params.qmin).bit_length(),
+            "qmin": params.qmin,
+            "qmax": params.qmax,
+            "round_type": 0,
+            "is_test": True,
+            "only_observer": False,
+        }
+
+    def _persistable(self, name: str, value: NDArray[Any]) -> None:
+        self._block.create_var(
+            name=name, shape=list(value.shape), dtype=str(value.dtype), persistable=True, stop_gradient=True
+        )
+        _set(self._paddle, self._scope, name, value)
+
+    def _variable(self, name: str, shape: Any) -> None:
+        self._block.create_var(name=name, shape=list(shape), dtype="float32", stop_gradient=True)
+
+    def _insert(
+        self, index: int, kind: str, inputs: dict[str, Any], outputs: dict[str, Any], attributes: dict[str, Any]
+    ) -> None:
+        self._block._insert_op(index, type=kind, inputs=inputs, outputs=outputs, attrs=attributes)
+
+    def _after(self, name: str) -> int:
+        """The position behind the operator that writes `name`; 0 for a feed."""
+        for index, op in enumerate(self._block.ops):
+            if any(name in op.output(slot) for slot in op.output_names):
+                return index + 1
+        return 0
+
+    def _redirect(self, start: int, old: str, new: str) -> None:
+        """Let every operator from `start` on read `new` in place of `old`."""
+        for op in self._block.ops[start:]:
+            if any(old in op.input(slot) for slot in op.input_names):
+                op._rename_input(old, new)

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network means, settled on the Graph: foldings and facts about tensors."""
+
+from qslim.graph.passes.fold_batch_norm import FoldedBatchNorm, fold_batch_norm
+from qslim.graph.passes.sign import non_negative_tensors
+
+__all__ = ["FoldedBatchNorm", "fold_batch_norm", "non_negative_tensors"]

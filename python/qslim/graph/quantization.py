@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantization parameters of one tensor.
+
+    q = clamp(round_half_even(x / scale) + zero_point, qmin, qmax)      x ~= scale * (q - zero_point)
+
+``scale`` is the real value of one integer step; the threshold (the largest magnitude kept, which Paddle
+calls "scale") is ``scale * qmax`` on a symmetric grid. Weights use [-qmax, qmax]; activations use
+[-qmax - 1, qmax], or [0, 2^bits - 1] where the tensor cannot be negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["QuantParams"]
+
+
+@dataclass(frozen=True)
+class QuantParams:
+    """How one tensor is quantized.
+
+    Attributes
+    ----------
+    scale : ndarray of float32, shape () or (channels,)
+        Real value of one integer step; > 0.
+    zero_point : int
+    qmin, qmax : int
+        Smallest and largest integer used.
+    quant_axis : int or None
+        The axis that ``scale`` runs along; None for one scale for the whole tensor.
+    """
+
+    scale: NDArray[np.float32]
+    zero_point: int
+    qmin: int
+    qmax: int
+    quant_axis: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        scale = np.asarray(self.scale, np.float32)
+        object.__setattr__(self, "scale", scale)
+        if scale.ndim != (0 if self.quant_axis is None else 1):
+            raise ValueError(
+                f"QuantParams: quant_axis={self.quant_axis} needs a scale of "
+                f"{'0 dimensions' if self.quant_axis is None else '1 dimension'}, got shape {scale.shape}"
+            )
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError(f"QuantParams: scale must be finite and > 0, got {scale}")
+        if not self.qmin <= self.zero_point <= self.qmax:
+            raise ValueError(
+                f"QuantParams: zero_point {self.zero_point} lies outside [{self.qmin}, {self.qmax}]"
+            )
+
+    @classmethod
+    def weight(cls, threshold: ArrayLike, quant_bits: int, quant_axis: Optional[int]) -> QuantParams:
+        """The symmetric grid of weights, [-qmax, qmax] with qmax = 2^(bits-1) - 1."""
+        qmax = 2 ** (quant_bits - 1) - 1
+        return cls(np.asarray(threshold, np.float32) / np.float32(qmax), 0, -qmax, qmax, quant_axis)
+
+    @classmethod
+    def activation(cls, threshold: float, quant_bits: int, is_unsigned: bool) -> QuantParams:
+        """The grid of activations: [0, 2^bits - 1] if unsigned, else [-2^(bits-1), 2^(bits-1) - 1]."""
+        qmax = 2**quant_bits - 1 if is_unsigned else 2 ** (quant_bits - 1) - 1
+        scale = np.float32(threshold) / np.float32(qmax)
+        return cls(np.asarray(scale), 0, 0 if is_unsigned else -qmax - 1, qmax)
+
+    @property
+    def threshold(self) -> NDArray[np.float32]:
+        """Largest magnitude kept, in the tensor's units (Paddle's "scale"); the shape of ``scale``."""
+        return np.asarray(self.scale * np.float32(self.qmax), np.float32)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest integer type that holds the grid."""
+        for candidate in (np.int8, np.uint8, np.int16, np.uint16, np.int32):
+            info = np.iinfo(candidate)
+            if info.min <= self.qmin and self.qmax <= info.max:
+                return np.dtype(candidate)
+        raise ValueError(f"QuantParams: no integer type holds [{self.qmin}, {self.qmax}]")
+
+    def broadcast_scale(self, ndim: int) -> NDArray[np.float32]:
+        """``scale`` shaped to broadcast against a tensor of `ndim` dimensions."""
+        if self.quant_axis is None:
+            return self.scale
+        shape = [1] * ndim
+        shape[self.quant_axis] = -1
+        return self.scale.reshape(shape)
+
+    def quantize(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """`values` as integers of ``dtype``, the shape of `values`; ties round to even."""
+        inv_scale = np.float32(1) / self.broadcast_scale(values.ndim)
+        grid = np.rint(np.asarray(values, np.float32) * inv_scale) + np.float32(self.zero_point)
+        return np.clip(grid, self.qmin, self.qmax).astype(self.dtype)
+
+    def dequantize(self, integers: NDArray[Any]) -> NDArray[np.float32]:
+        """The real values that `integers` stand for."""
+        centred = integers.astype(np.float32) - np.float32(self.zero_point)
+        return np.asarray(centred * self.broadcast_scale(integers.ndim), np.float32)

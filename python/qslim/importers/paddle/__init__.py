@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paddle models in: a Layer, a PIR model (.json) or a legacy one (.pdmodel), in a process of either IR."""
+
+from qslim.importers.paddle.errors import ModelFileError, UnsupportedModelError
+from qslim.importers.paddle.files import ModelFiles, find_model_files
+from qslim.importers.paddle.layer import import_layer
+from qslim.importers.paddle.program import PaddleProgram, load_program
+
+__all__ = [
+    "ModelFileError",
+    "ModelFiles",
+    "PaddleProgram",
+    "UnsupportedModelError",
+    "find_model_files",
+    "import_layer",
+    "load_program",
+]

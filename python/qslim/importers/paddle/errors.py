@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be wrong with a Paddle model before anything is computed with it."""
+
+from __future__ import annotations
+
+__all__ = ["ModelFileError", "UnsupportedModelError"]
+
+
+class ModelFileError(ValueError):
+    """The files are missing, are no files, are damaged, or do not belong together."""
+
+
+class UnsupportedModelError(ValueError):
+    """The files are sound, but the network holds something that cannot be followed."""

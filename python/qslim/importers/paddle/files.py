@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files make up the model that the user means, checked before Paddle opens them.
+
+Paddle 3 writes ``name.json`` + ``name.pdiparams`` (PIR), Paddle 2 ``name.pdmodel`` + ``name.pdiparams``
+(legacy). Tutorials name the files of the one while the user's Paddle writes the other, so a name whose
+ending differs from the file that is there finds that file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from typing import Optional
+
+from qslim.importers.paddle.errors import ModelFileError
+
+__all__ = ["ModelFiles", "find_model_files"]
+
+_PROGRAM_ENDINGS = (".json", ".pdmodel")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Paths of a saved inference model. ``params`` is None where every parameter has a file of its own."""
+
+    program: str
+    params: Optional[str]
+
+    @property
+    def is_pir(self) -> bool:
+        return self.program.endswith(".json")
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of program and parameters on disk."""
+        directory = os.path.dirname(self.program)
+        if self.params is not None:
+            return os.path.getsize(self.program) + os.path.getsize(self.params)
+        return sum(entry.stat().st_size for entry in os.scandir(directory) if entry.is_file())
+
+
+def find_model_files(
+    model_dir: str, model_filename: Optional[str] = None, params_filename: Optional[str] = None
+) -> ModelFiles:
+    """Resolve the arguments of PaddleSlim's loaders to files that exist.
+
+    Parameters
+    ----------
+    model_dir : str
+        The directory that ``save_inference_model`` or ``jit.save`` wrote to, or the path prefix of the model.
+    model_filename, params_filename : str, optional
+        File names inside `model_dir`. Without them the directory must hold one model.
+
+    Raises
+    ------
+    ModelFileError : names the path, what was expected there and what is there.
+    """
+    model_dir = os.fspath(model_dir)
+    if not os.path.isdir(model_dir):
+        parent, prefix = os.path.split(model_dir)
+        if model_filename is None and os.path.isdir(parent or "."):
+            if any(os.path.isfile(model_dir + ending) for ending in _PROGRAM_ENDINGS):
+                return find_model_files(parent or ".", prefix, params_filename)
+        what = "is a file" if os.path.exists(model_dir) else "does not exist"
+        raise ModelFileError(
+            f"model_dir: expected the directory of a saved inference model, but {model_dir!r} {what}"
+        )
+    program = _find_program(model_dir, model_filename)
+    stem = os.path.splitext(os.path.basename(program))[0]
+    if params_filename is None:
+        params = os.path.join(model_dir, stem + ".pdiparams")
+        if not os.path.exists(params):
+            if program.endswith(_PROGRAM_ENDINGS):
+                raise ModelFileError(
+                    f"params_filename: {params!r} does not exist; say which file holds the parameters "
+                    f"({_listing(model_dir)})"
+                )
+            return ModelFiles(program, None)
+    else:
+        params = os.path.join(model_dir, params_filename)
+        if not os.path.exists(params) and os.path.exists(params + ".pdiparams"):
+            params += ".pdiparams"
+    _check_is_file("params_filename", params, model_dir)
+    return ModelFiles(program, params)
+
+
+def _find_program(model_dir: str, model_filename: Optional[str]) -> str:
+    if model_filename is None:
+        found = sorted(name for name in os.listdir(model_dir) if name.endswith(_PROGRAM_ENDINGS))
+        if len(found) == 1:
+            return os.path.join(model_dir, found[0])
+        if not found and os.path.isfile(os.path.join(model_dir, "__model__")):
+            return os.path.join(model_dir, "__model__")
+        raise ModelFileError(
+            f"model_filename: expected one model (*.json or *.pdmodel) in {model_dir!r}, "
+            f"found {found or 'none'}; name it with model_filename"
+        )
+    path = os.path.join(model_dir, model_filename)
+    if not os.path.exists(path):
+        stem = path
+        for ending in _PROGRAM_ENDINGS:
+            if path.endswith(ending):
+                stem = path[: -len(ending)]
+        for ending in _PROGRAM_ENDINGS:
+            if os.path.isfile(stem + ending):
+                return stem + ending
+    _check_is_file("model_filename", path, model_dir)
+    return path
+
+
+def _check_is_file(argument: str, path: str, model_dir: str) -> None:
+    if os.path.isdir(path):
+        raise ModelFileError(f"{argument}: expected a file, but {path!r} is a directory")
+    if not os.path.exists(path):
+        near = difflib.get_close_matches(os.path.basename(path), os.listdir(model_dir), 1)
+        hint = f"did you mean {near[0]!r}?" if near else _listing(model_dir)
+        raise ModelFileError(f"{argument}: {path!r} does not exist; {hint}")
+    if os.path.getsize(path) == 0:
+        raise ModelFileError(f"{argument}: {path!r} is empty")
+
+
+def _listing(model_dir: str) -> str:
+    names = sorted(os.listdir(model_dir))
+    return f"{model_dir!r} holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else (
+        f"{model_dir!r} is empty"
+    )

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A paddle.nn.Layer in: traced by paddle.jit, then read like a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import Any, Optional
+
+from qslim.importers.paddle import framework
+from qslim.importers.paddle.files import find_model_files
+from qslim.importers.paddle.program import PaddleProgram, load_program
+
+__all__ = ["import_layer"]
+
+
+def import_layer(layer: Any, input_spec: Optional[Sequence[Any]] = None) -> PaddleProgram:
+    """Trace `layer` in evaluation mode and load what came out.
+
+    Parameters
+    ----------
+    layer : paddle.nn.Layer
+    input_spec : list of paddle.static.InputSpec or Tensors
+        Shapes and dtypes of the inputs of ``forward``, as for ``paddle.jit.save``.
+
+    Returns
+    -------
+    PaddleProgram, its Graph under ``.graph``. `layer` keeps its training flag.
+
+    Raises
+    ------
+    ValueError : not a Layer, or no `input_spec`.
+    """
+    paddle = framework.paddle_module()
+    if not isinstance(layer, paddle.nn.Layer):
+        raise ValueError(f"import_layer: expected a paddle.nn.Layer, got {type(layer).__name__}")
+    if not input_spec:
+        raise ValueError(
+            "import_layer: input_spec is missing; give the shape of each input, for example "
+            "[paddle.static.InputSpec([None, 3, 224, 224], 'float32', 'image')]"
+        )
+    was_training = {sub: sub.training for sub in layer.sublayers(include_self=True)}
+    was_dygraph = paddle.in_dynamic_mode()
+    with tempfile.TemporaryDirectory(prefix="qslim-") as directory:
+        try:
+            paddle.disable_static()
+            layer.eval()
+            with framework.quiet():
+                paddle.jit.save(layer, os.path.join(directory, "layer"), input_spec=list(input_spec))
+        finally:
+            if not was_dygraph:
+                paddle.enable_static()
+            for sub, training in was_training.items():
+                sub.training = training
+        return load_program(find_model_files(directory))

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Walk a PIR program once and make the Graph of it.
+
+PIR facts used (Paddle 3.3.1): ``builtin.parameter`` carries ``parameter_name``; constants are results of
+``pd_op.full`` and ``pd_op.full_int_array``; lists of tensors go through ``builtin.combine`` and
+``builtin.split``; an operator with regions is control flow; an in-place operator's name ends in "_".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.graph import Graph, Node, Tensor
+from qslim.importers.paddle.errors import UnsupportedModelError
+from qslim.importers.paddle.operators import SourceOp, convert
+
+__all__ = ["WalkedProgram", "walk_program"]
+
+_Names = Union[str, list[str]]
+
+
+@dataclass
+class WalkedProgram:
+    """The Graph, and how its names and the program's values find each other."""
+
+    graph: Graph
+    values: dict[str, Any]
+    names: dict[int, _Names]
+
+    def name_of(self, value: Any) -> str:
+        name = self.names[value.id]
+        assert isinstance(name, str)
+        return name
+
+
+def walk_program(
+    program: Any, known_names: dict[str, str], parameter: Callable[[str], NDArray[Any]]
+) -> WalkedProgram:
+    """Make the Graph of `program`.
+
+    Parameters
+    ----------
+    program : paddle.base.libpaddle.pir.Program
+    known_names : dict of value id to name
+        Names to use where the program has none of its own (a translated legacy program's variables).
+    parameter : callable
+        The value of a parameter by name.
+    """
+    walk = _Walk(known_names, parameter)
+    for op in program.global_block().ops:
+        walk.visit(op)
+    return WalkedProgram(walk.graph, walk.values, walk.names)
+
+
+class _Walk:
+    def __init__(self, known_names: dict[str, str], parameter: Callable[[str], NDArray[Any]]) -> None:
+        self.graph = Graph()
+        self.values: dict[str, Any] = {}
+        self.names: dict[int, _Names] = {}
+        self._known_names = known_names
+        self._parameter = parameter
+        self._counts: Counter[str] = Counter()
+        self._vectors: dict[int, tuple[Node, int]] = {}
+
+    def visit(self, op: Any) -> None:
+        name = op.name()
+        if name == "pd_op.fetch" or name == "builtin.shadow_output":
+            return
+        if op.num_regions() > 0:
+            raise UnsupportedModelError(
+                f"the model holds control flow ({name!r}), which cannot be quantized statically: its branches "
+                "run on data seen only at run time. Save the model without it, or split it there"
+            )
+        if name == "builtin.parameter":
+            attribute = op.attrs()["parameter_name"]
+            self._name_value(op.result(0), attribute, self._parameter(attribute))
+        elif name in ("pd_op.data", "pd_op.feed"):
+            self._name_value(op.result(0), op.attrs()["name"], None)
+        elif name == "builtin.combine":
+            self.names[op.result(0).id] = [self._operand(op, i) for i in range(op.num_operands())]
+        elif name in ("builtin.split", "builtin.slice"):
+            self._unpack(op)
+        else:
+            constant = _constant_value(op)
+            if constant is not None:
+                self._name_value(op.result(0), self._new_name(op), constant)
+            else:
+                self._add_node(op)
+
+    def _operand(self, op: Any, index: int) -> str:
+        value = op.operand_source(index)
+        if not value.initialized():
+            return ""
+        name = self.names[value.id]
+        if isinstance(name, list):
+            raise UnsupportedModelError(f"{op.name()!r} takes a list of lists of tensors")
+        return name
+
+    def _new_name(self, op: Any, index: int = 0) -> str:
+        value = op.result(index)
+        if value.id in self._known_names:
+            return self._known_names[value.id]
+        stem = op.name().split(".", 1)[1].rstrip("_")
+        if index == 0:
+            self._counts[stem] += 1
+        name = f"{stem}_{self._counts[stem] - 1}"
+        return name if index == 0 else f"{name}.{index}"
+
+    def _name_value(self, value: Any, name: str, constant: Optional[NDArray[Any]]) -> str:
+        if name in self.graph.tensors:
+            name = f"{name}@{len(self.graph.tensors)}"
+        dtype, shape = _type_of(value)
+        self.graph.add_tensor(Tensor(name, dtype, shape, constant))
+        self.names[value.id] = name
+        self.values[name] = value
+        return name
+
+    def _add_node(self, op: Any) -> None:
+        inputs: list[str] = []
+        for index in range(op.num_operands()):
+            value = op.operand_source(index)
+            if not value.initialized():
+                inputs.append("")
+                continue
+            name = self.names[value.id]
+            inputs.extend(name if isinstance(name, list) else [name])
+        attributes = {k: v for k, v in op.attrs().items() if k not in ("stop_gradient", "persistable")}
+        path = attributes.pop("struct_name", "")
+        stem = op.name().split(".", 1)[1].rstrip("_")
+        source = SourceOp(stem, inputs, attributes, self.graph)
+        converted = convert(source)
+        outputs: list[str] = []
+        vector_slots: list[tuple[Any, int]] = []
+        for index in range(op.num_results()):
+            value = op.result(index)
+            if not value.initialized():
+                outputs.append("")
+            elif value.is_combine():
+                vector_slots.append((value, len(outputs)))
+            else:
+                outputs.append(self._name_value(value, self._new_name(op, index), None))
+        if converted.keeps_first_output:
+            outputs = outputs[:1]
+        node = Node(
+            converted.op_type, converted.inputs, outputs, converted.attributes, converted.domain, stem, path
+        )
+        for value, position in vector_slots:
+            self._vectors[value.id] = (node, position)
+        if not vector_slots:
+            folded = _fold_constant(self.graph, node)
+            if folded is not None:
+                self.graph.tensors[outputs[0]].value = folded
+                return
+        self.graph.add_node(node)
+
+    def _unpack(self, op: Any) -> None:
+        """Results of builtin.split are the outputs of the operator that made the list."""
+        source = op.operand_source(0)
+        if source.id not in self._vectors:
+            for index in range(op.num_results()):  # a list that was combined just before
+                names = self.names[source.id]
+                at = index if op.name() == "builtin.split" else op.attrs()["index"]
+                self.names[op.result(index).id] = names[at]
+            return
+        node, _ = self._vectors[source.id]
+        outputs = list(node.outputs)
+        for index in range(op.num_results()):
+            at = index if op.name() == "builtin.split" else op.attrs()["index"]
+            stem = node.source_op
+            value = op.result(index)
+            if index == 0 and op.name() == "builtin.split":
+                self._counts[stem] += 1
+            name = self._known_names.get(value.id) or f"{stem}_{self._counts[stem] - 1}.{at}"
+            while len(outputs) <= at:
+                outputs.append("")
+            outputs[at] = self._name_value(value, name, None)
+        self.graph.set_outputs(node, outputs)
+
+
+def _type_of(value: Any) -> tuple[str, Optional[tuple[Optional[int], ...]]]:
+    if not value.is_dense_tensor_type():
+        return "object", None
+    dtype = str(value.dtype).rsplit(".", 1)[-1]
+    return dtype, tuple(None if extent < 0 else int(extent) for extent in value.shape)
+
+
+def _constant_value(op: Any) -> Optional[NDArray[Any]]:
+    if op.name() not in ("pd_op.full", "pd_op.full_int_array"):
+        return None
+    attributes = op.attrs()
+    dtype = str(attributes["dtype"]).rsplit(".", 1)[-1].split(":")[0].strip("<> ").lower()
+    dtype = {"undefined": "float32", "float64": "float64", "bool": "bool"}.get(dtype, dtype)
+    if dtype == "bfloat16":
+        return None
+    if op.name() == "pd_op.full_int_array":
+        return np.asarray(attributes["value"], dtype)
+    return np.full(attributes["shape"], attributes["value"], dtype)
+
+
+def _fold_constant(graph: Graph, node: Node) -> Optional[NDArray[Any]]:
+    """A reshaped parameter (a convolution's bias) is a parameter."""
+    if node.domain or node.op_type != "Reshape":
+        return None
+    data, shape = graph.constant(node.inputs[0]), graph.constant(node.inputs[1])
+    if data is None or shape is None:
+        return None
+    extents = [data.shape[i] if extent == 0 else int(extent) for i, extent in enumerate(shape)]
+    return data.reshape(extents)

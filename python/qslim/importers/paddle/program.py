@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A loaded Paddle inference model: its program, its parameters, its Graph, and a way to run it.
+
+Both IRs end in one walk: a legacy program is translated to PIR for reading, with its variables' names kept,
+while it runs and is rewritten as what it is. Names of tensors: the variable's name in a legacy model; in a
+PIR model the parameter's or the feed's name, else operator and count ("relu_3").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.graph import Graph
+from qslim.importers.paddle import framework
+from qslim.importers.paddle.errors import ModelFileError
+from qslim.importers.paddle.files import ModelFiles
+from qslim.importers.paddle.params_file import read_records
+from qslim.importers.paddle.pir_walk import walk_program
+
+__all__ = ["FeedSpec", "PaddleProgram", "load_program"]
+
+
+@dataclass(frozen=True)
+class FeedSpec:
+    """One input of the model. ``shape`` has None where the extent is free."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[Optional[int], ...]
+
+
+class PaddleProgram:
+    """A program in a scope of its own. ``active()`` switches Paddle to it and back again.
+
+    Attributes
+    ----------
+    is_legacy : bool
+    program : paddle.static.Program or paddle.base.libpaddle.pir.Program
+    graph : Graph
+        What it computes. Passes change it; `program` is rewritten by an exporter only.
+    feeds : list of FeedSpec, in the order in which the model was saved
+    fetches : list
+        Fetch targets as Paddle gave them (Variables or Values).
+    values : dict
+        Tensor name to PIR Value, of PIR models only.
+    """
+
+    def __init__(self, files: ModelFiles) -> None:
+        self.files = files
+        self.is_legacy = not files.is_pir
+        self._fetch_program: Optional[tuple[tuple[str, ...], Any, list[Any]]] = None
+        with framework.static_mode() as scope:
+            self.scope = scope
+        with self.active():
+            self._executor = framework.cpu_executor()
+            self.program, self.feed_names, self.fetches = _load(files, self._executor)
+            _check_parameter_file(files, self.program, self.is_legacy)
+            pir_program, names = self._as_pir()
+            walked = walk_program(pir_program, names, self.parameter)
+            self.graph: Graph = walked.graph
+            self.values: dict[str, Any] = {} if self.is_legacy else walked.values
+            if self.is_legacy:
+                self.graph.outputs = [variable.name for variable in self.fetches]
+            else:
+                self.graph.outputs = [walked.name_of(value) for value in self.fetches]
+            self.graph.inputs = list(self.feed_names)
+            self.feeds = [_feed_spec(self.graph, name) for name in self.feed_names]
+
+    def parameter(self, name: str) -> NDArray[Any]:
+        """A copy of the parameter `name`."""
+        variable = self.scope.find_var(name)
+        if variable is None:
+            raise ModelFileError(f"{self.files.program!r} needs parameter {name!r}, which was not loaded")
+        return np.array(variable.get_tensor())
+
+    def set_parameter(self, name: str, value: NDArray[Any]) -> None:
+        """Store `value` in the model's scope, replacing what `name` held."""
+        paddle = framework.paddle_module()
+        tensor = self.scope.var(name).get_tensor()
+        tensor._clear()
+        tensor.set(np.ascontiguousarray(value), paddle.CPUPlace())
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Static mode, this model's IR and scope; afterwards the process is as it was."""
+        paddle = framework.paddle_module()
+        ir = framework.legacy_ir if self.is_legacy else framework.pir_ir
+        with framework.static_mode(), ir(), framework.quiet(), paddle.static.scope_guard(self.scope):
+            yield
+
+    def run(self, feed: Mapping[str, NDArray[Any]], names: Sequence[str]) -> list[NDArray[Any]]:
+        """Run one batch and return the tensors `names`, as views of Paddle's memory (do not keep them)."""
+        with self.active():
+            program, targets = self._fetching(tuple(names))
+            tensors = self._executor.run(program, feed=dict(feed), fetch_list=targets, return_numpy=False)
+            return [np.from_dlpack(_Exported(tensor)) for tensor in tensors]
+
+    def run_outputs(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run one batch and return the model's own outputs."""
+        return [np.array(output) for output in self.run(feed, self.graph.outputs)]
+
+    def _fetching(self, names: tuple[str, ...]) -> tuple[Any, list[Any]]:
+        """A program that can fetch `names`. A saved program's own fetches would clash with new ones."""
+        if self._fetch_program is None or self._fetch_program[0] != names:
+            if self.is_legacy:
+                program = self.program.clone()
+                block = program.global_block()
+                for index in reversed(range(len(block.ops))):
+                    if block.ops[index].type in ("feed", "fetch"):
+                        block._remove_op(index)
+                self._fetch_program = (names, program, list(names))
+            else:
+                mapping = framework.paddle_module().pir.IrMapping()
+                program = self.program.clone(mapping)
+                block = program.global_block()
+                for op in [op for op in block.ops if op.name() == "pd_op.fetch"]:
+                    block.remove_op(op)
+                self._fetch_program = (names, program, [mapping.look_up(self.values[name]) for name in names])
+        return self._fetch_program[1], self._fetch_program[2]
+
+    def _as_pir(self) -> tuple[Any, dict[str, str]]:
+        """The program in PIR, and the names of its values by their id."""
+        if not self.is_legacy:
+            return self.program, {}
+        paddle = framework.paddle_module()
+        program, variables = paddle.pir.translate_to_pir_with_param_map(self.program.desc)
+        names = {}
+        for name, values in variables.items():
+            # An in-place operator's result has the name of what it overwrites; the first value is the tensor.
+            for count, value in enumerate(values):
+                names[value.id] = name if count == 0 else f"{name}@{count}"
+        return program, names
+
+
+def load_program(files: ModelFiles) -> PaddleProgram:
+    """Load the model in `files` into a scope of its own.
+
+    Raises
+    ------
+    ModelFileError : the files are damaged or do not belong together.
+    UnsupportedModelError : the network holds control flow.
+    """
+    return PaddleProgram(files)
+
+
+class _Exported:
+    """Paddle's executor returns tensors without the DLPack protocol's method names; this adds them."""
+
+    def __init__(self, tensor: Any) -> None:
+        self._tensor = tensor
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self._tensor._to_dlpack()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
+def _load(files: ModelFiles, executor: Any) -> tuple[Any, list[str], list[Any]]:
+    """`load_inference_model`, whichever way the files are named, with its errors put in words."""
+    paddle = framework.paddle_module()
+    if files.params is not None:
+        read_records(files.params)  # says where a damaged file breaks; Paddle does not
+    directory, program_name = os.path.split(files.program)
+    stem, ending = os.path.splitext(files.program)
+    if ending in (".json", ".pdmodel") and files.params == stem + ".pdiparams":
+        arguments, keywords = stem, {}
+    else:
+        arguments, keywords = directory or ".", {"model_filename": program_name}
+        if files.params is not None:
+            keywords["params_filename"] = os.path.basename(files.params)
+    try:
+        program, feed_names, fetches = paddle.static.load_inference_model(arguments, executor, **keywords)
+    except Exception as error:  # Paddle raises whatever its C++ core threw: RuntimeError, ValueError, ...
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelFileError(f"Paddle cannot load {files.program!r}: {reason}") from error
+    return program, list(feed_names), list(fetches)
+
+
+def _check_parameter_file(files: ModelFiles, program: Any, is_legacy: bool) -> None:
+    """Compare the parameter file with what the program declares; Paddle's legacy loader does not."""
+    if files.params is None:
+        return
+    if is_legacy:
+        shapes = {v.name: tuple(v.shape) for v in program.list_vars() if _is_stored(v)}
+    else:
+        shapes = {
+            op.attrs()["parameter_name"]: tuple(op.result(0).shape)
+            for op in program.global_block().ops
+            if op.name() == "builtin.parameter"
+        }
+    records = read_records(files.params)
+    if len(records) != len(shapes):
+        raise ModelFileError(
+            f"{files.params!r} holds {len(records)} parameters but {files.program!r} has {len(shapes)}: "
+            "they do not belong together, or one of them is incomplete"
+        )
+    # Both savers write the parameters in the order of their names.
+    for (name, shape), record in zip(sorted(shapes.items()), records):
+        if math.prod(shape) != math.prod(record.dims):
+            raise ModelFileError(
+                f"{files.params!r} holds a tensor of shape {list(record.dims)} where {files.program!r} "
+                f"expects parameter {name!r} of shape {list(shape)}: they do not belong together"
+            )
+
+
+def _is_stored(variable: Any) -> bool:
+    """Whether `variable` is a parameter, and no feed or fetch list."""
+    types = framework.paddle_module().base.core.VarDesc.VarType
+    return bool(variable.persistable) and variable.type not in (
+        types.FEED_MINIBATCH,
+        types.FETCH_LIST,
+        types.RAW,
+        types.READER,
+    )
+
+
+def _feed_spec(graph: Graph, name: str) -> FeedSpec:
+    tensor = graph.tensors[name]
+    return FeedSpec(name, np.dtype(tensor.dtype), tensor.shape or ())
