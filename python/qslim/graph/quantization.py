@@ -75,8 +75,9 @@ class QuantParams:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The smallest integer type that holds the grid."""
-        for candidate in (np.int8, np.uint8, np.int16, np.uint16, np.int32):
+        """The smallest integer type that holds the grid, unsigned if the grid is."""
+        candidates = (np.int8, np.int16, np.int32) if self.qmin < 0 else (np.uint8, np.uint16, np.uint32)
+        for candidate in candidates:
             info = np.iinfo(candidate)
             if info.min <= self.qmin and self.qmax <= info.max:
                 return np.dtype(candidate)

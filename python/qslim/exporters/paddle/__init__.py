@@ -52,7 +52,8 @@ def export_program(
     params_filename : str, optional
         Default: the name of the program with .pdiparams, which is where Paddle's loaders look.
     weight_storage : {"int8", "float32"}
-        "float32" keeps integers in float32, as PaddleSlim's older formats do; widths over 8 bits always do.
+        "float32" keeps integers in float32, as PaddleSlim's older formats do. "int8" stores more than 8 bits as
+        int16 in PIR and, for want of an operator that reads them, in float32 in the legacy IR.
     folded : sequence of FoldedBatchNorm
         What ``fold_batch_norm`` did to the graph.
 
@@ -70,6 +71,10 @@ def export_program(
         written_params = os.path.join(staging, stem + ".pdiparams")
         if names.params != stem + ".pdiparams":
             os.replace(written_params, os.path.join(staging, names.params))
+    # A program of the other IR under the same name would now stand beside parameters that are not its own.
+    stale = os.path.join(directory, stem + (".json" if program.is_legacy else ".pdmodel"))
+    if os.path.isfile(stale):
+        os.remove(stale)
     return ModelFiles(os.path.join(directory, names.program), os.path.join(directory, names.params))
 
 

@@ -51,7 +51,7 @@ def write_legacy(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> 
     fetches = [block.var(name) for name in source.graph.outputs]
     with paddle.static.scope_guard(scope):
         paddle.static.save_inference_model(
-            path_prefix, feeds, fetches, framework.cpu_executor(), program=program
+            path_prefix, feeds, fetches, framework.executor(), program=program
         )
 
 

@@ -44,7 +44,7 @@ def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> Non
             path_prefix,
             feeds,
             [values[name] for name in fetch_names],
-            framework.cpu_executor(),
+            framework.executor(),
             program=program,
         )
 

@@ -65,13 +65,14 @@ def plan_rewrite(
             activations[tensor.name] = params
             continue
         stored = params.quantize(tensor.value)
-        if weight_storage == "float32" or params.dtype != np.int8:
+        # Paddle's legacy dequantize_linear reads int8 only; PIR casts whatever integers there are.
+        if weight_storage == "float32" or (program.is_legacy and params.dtype != np.int8):
             stored = stored.astype(np.float32)
         weights.append(WeightRewrite(tensor.name, stored, params))
-    for item in folded:
-        tensor = graph.tensors[item.weight]
-        if tensor.quantization is None:
-            assert tensor.value is not None
-            float_weights[item.weight] = tensor.value
+    for name in program.parameter_names:
+        tensor = graph.tensors[name]
+        if tensor.quantization is None and tensor.value is not None:
+            if not np.array_equal(tensor.value, program.parameter(name), equal_nan=tensor.value.dtype.kind == "f"):
+                float_weights[name] = tensor.value
     biases = {item.bias: graph.tensors[item.bias].value for item in folded}
     return RewritePlan(weights, activations, list(folded), biases, float_weights)  # type: ignore[arg-type]

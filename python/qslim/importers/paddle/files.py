@@ -113,7 +113,7 @@ def _check_is_file(argument: str, path: str, model_dir: str) -> None:
     if os.path.isdir(path):
         raise ModelFileError(f"{argument}: expected a file, but {path!r} is a directory")
     if not os.path.exists(path):
-        near = difflib.get_close_matches(os.path.basename(path), os.listdir(model_dir), 1)
+        near = difflib.get_close_matches(os.path.basename(path), os.listdir(model_dir), 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else _listing(model_dir)
         raise ModelFileError(f"{argument}: {path!r} does not exist; {hint}")
     if os.path.getsize(path) == 0:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["cpu_executor", "legacy_ir", "paddle_module", "pir_ir", "quiet", "static_mode"]
+__all__ = ["executor", "legacy_ir", "paddle_module", "pir_ir", "quiet", "static_mode"]
 
 
 def paddle_module() -> Any:
@@ -67,6 +67,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def cpu_executor() -> Any:
+def executor(place: Any = None) -> Any:
+    """A static-graph executor for `place`, the CPU by default."""
     paddle = paddle_module()
-    return paddle.static.Executor(paddle.CPUPlace())
+    return paddle.static.Executor(paddle.CPUPlace() if place is None else place)

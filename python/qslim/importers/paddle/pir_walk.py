@@ -31,6 +31,7 @@ class WalkedProgram:
     graph: Graph
     values: dict[str, Any]
     names: dict[int, _Names]
+    parameters: set[str]
 
     def name_of(self, value: Any) -> str:
         name = self.names[value.id]
@@ -54,13 +55,14 @@ def walk_program(
     walk = _Walk(known_names, parameter)
     for op in program.global_block().ops:
         walk.visit(op)
-    return WalkedProgram(walk.graph, walk.values, walk.names)
+    return WalkedProgram(walk.graph, walk.values, walk.names, walk.parameters)
 
 
 class _Walk:
     def __init__(self, known_names: dict[str, str], parameter: Callable[[str], NDArray[Any]]) -> None:
         self.graph = Graph()
         self.values: dict[str, Any] = {}
+        self.parameters: set[str] = set()
         self.names: dict[int, _Names] = {}
         self._known_names = known_names
         self._parameter = parameter
@@ -79,6 +81,7 @@ class _Walk:
         if name == "builtin.parameter":
             attribute = op.attrs()["parameter_name"]
             self._name_value(op.result(0), attribute, self._parameter(attribute))
+            self.parameters.add(attribute)
         elif name in ("pd_op.data", "pd_op.feed"):
             self._name_value(op.result(0), op.attrs()["name"], None)
         elif name == "builtin.combine":

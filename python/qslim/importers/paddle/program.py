@@ -49,22 +49,25 @@ class PaddleProgram:
     feeds : list of FeedSpec, in the order in which the model was saved
     fetches : list
         Fetch targets as Paddle gave them (Variables or Values).
+    parameter_names : set of str
+        The graph's constants that are parameters of the program.
     values : dict
         Tensor name to PIR Value, of PIR models only.
     """
 
-    def __init__(self, files: ModelFiles) -> None:
+    def __init__(self, files: ModelFiles, place: Any = None) -> None:
         self.files = files
         self.is_legacy = not files.is_pir
         self._fetch_program: Optional[tuple[tuple[str, ...], Any, list[Any]]] = None
         with framework.static_mode() as scope:
             self.scope = scope
         with self.active():
-            self._executor = framework.cpu_executor()
+            self._executor = framework.executor(place)
             self.program, self.feed_names, self.fetches = _load(files, self._executor)
             _check_parameter_file(files, self.program, self.is_legacy)
             pir_program, names = self._as_pir()
             walked = walk_program(pir_program, names, self.parameter)
+            self.parameter_names = walked.parameters
             self.graph: Graph = walked.graph
             self.values: dict[str, Any] = {} if self.is_legacy else walked.values
             if self.is_legacy:
@@ -140,15 +143,15 @@ class PaddleProgram:
         return program, names
 
 
-def load_program(files: ModelFiles) -> PaddleProgram:
-    """Load the model in `files` into a scope of its own.
+def load_program(files: ModelFiles, place: Any = None) -> PaddleProgram:
+    """Load the model in `files` into a scope of its own, to run at `place` (default: the CPU).
 
     Raises
     ------
     ModelFileError : the files are damaged or do not belong together.
     UnsupportedModelError : the network holds control flow.
     """
-    return PaddleProgram(files)
+    return PaddleProgram(files, place)
 
 
 class _Exported:
@@ -180,9 +183,17 @@ def _load(files: ModelFiles, executor: Any) -> tuple[Any, list[str], list[Any]]:
     try:
         program, feed_names, fetches = paddle.static.load_inference_model(arguments, executor, **keywords)
     except Exception as error:  # Paddle raises whatever its C++ core threw: RuntimeError, ValueError, ...
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelFileError(f"Paddle cannot load {files.program!r}: {reason}") from error
+        raise ModelFileError(
+            f"Paddle cannot load {files.program!r} with {files.params!r}: {_reason(error)} "
+            "(one of the files is damaged, or they do not belong together)"
+        ) from error
     return program, list(feed_names), list(fetches)
+
+
+def _reason(error: Exception) -> str:
+    """The line of a Paddle error that says what is wrong; around it stand traces of its C++ code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith("(")), lines[0] if lines else type(error).__name__)
 
 
 def _check_parameter_file(files: ModelFiles, program: Any, is_legacy: bool) -> None:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run batches through the float model and watch its activations.
+
+One pass, one batch at a time: the statistics (C++) read each tensor where Paddle's executor left it and
+nothing of a batch is kept, so memory does not depend on the number of batches.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from qslim import _core
+from qslim.functional import TensorStatistics
+from qslim.importers.paddle import PaddleProgram
+from qslim.quant.data_source import Feed
+from qslim.quant.progress import progress_bar
+
+__all__ = ["Calibration", "collect_statistics"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Statistics by tensor name, and how much data they have seen."""
+
+    statistics: dict[str, TensorStatistics]
+    batches: int
+    samples: int
+
+
+def collect_statistics(
+    program: PaddleProgram, names: Sequence[str], batches: Iterable[Feed], total: Optional[int] = None
+) -> Calibration:
+    """Statistics of the tensors `names` over all `batches`.
+
+    Raises
+    ------
+    ValueError : a tensor holds NaN or infinite values; names the tensor and the batch.
+    """
+    statistics = {name: TensorStatistics() for name in names}
+    context = _core.Context(num_threads=os.cpu_count() or 1)
+    count = samples = 0
+    for feed in progress_bar(batches, "calibrating", total):
+        for name, array in zip(names, program.run(feed, names)):
+            try:
+                statistics[name].update(array, context=context)
+            except ValueError as error:
+                raise ValueError(f"calibration batch {count}, tensor {name!r}: {error}") from error
+        count += 1
+        samples += len(feed[program.feeds[0].name])
+    return Calibration(statistics, count, samples)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments of post-training quantization, checked once, before any work is done."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+__all__ = ["ALGORITHMS", "PostTrainingOptions", "choose"]
+
+ALGORITHMS = ("KL", "hist", "avg", "mse", "emd", "abs_max", "min_max", "ptf")
+_ROUND_TYPES = ("round",)
+_ACTIVATION_TYPES = ("range_abs_max", "moving_average_abs_max", "abs_max")
+_WEIGHT_TYPES = ("channel_wise_abs_max", "abs_max")
+_BACKENDS = (None, "tensorrt", "arm", "onednn", "mkldnn")
+
+
+def choose(argument: str, value: Any, known: Iterable[Any]) -> Any:
+    """`value` if it is among `known`, else an error that lists them and names the nearest."""
+    options = list(known)
+    if value in options:
+        return value
+    names = [str(option) for option in options]
+    near = difflib.get_close_matches(str(value), names, 1, 0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(map(repr, options[:12])) + (", ..." if len(options) > 12 else "")
+    raise ValueError(f"{argument}: expected one of {listed}, got {value!r}{hint}")
+
+
+@dataclass(frozen=True)
+class PostTrainingOptions:
+    """What ``quant_post_static`` was asked for; names and meanings as in its docstring."""
+
+    algo: str = "hist"
+    round_type: str = "round"
+    hist_percent: float = 0.9999
+    bias_correction: bool = False
+    quantizable_op_type: Sequence[str] = ()
+    is_full_quantize: bool = False
+    weight_bits: int = 8
+    activation_bits: int = 8
+    activation_quantize_type: str = "range_abs_max"
+    weight_quantize_type: str = "channel_wise_abs_max"
+    optimize_model: bool = False
+    onnx_format: bool = True
+    skip_tensor_list: Sequence[str] = ()
+    deploy_backend: Optional[str] = None
+    batch_size: int = 1
+    batch_nums: Optional[int] = None
+
+    def __post_init__(self) -> None:
+        choose("algo", self.algo, ALGORITHMS)
+        if self.round_type == "adaround":
+            raise ValueError(
+                "round_type: 'adaround' is not available yet; use 'round', with bias_correction=True if the "
+                "accuracy falls (PaddleSlim's own adaround crashes on Paddle 3)"
+            )
+        choose("round_type", self.round_type, _ROUND_TYPES)
+        choose("activation_quantize_type", self.activation_quantize_type, _ACTIVATION_TYPES)
+        choose("weight_quantize_type", self.weight_quantize_type, _WEIGHT_TYPES)
+        backend = self.deploy_backend.lower() if isinstance(self.deploy_backend, str) else self.deploy_backend
+        object.__setattr__(self, "deploy_backend", choose("deploy_backend", backend, _BACKENDS))
+        for argument in ("weight_bits", "activation_bits"):
+            bits = getattr(self, argument)
+            if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 16:
+                raise ValueError(f"{argument}: expected an int from 2 to 16, got {bits!r}")
+        if not 0 < self.hist_percent <= 1:
+            raise ValueError(f"hist_percent: expected a number in (0, 1], got {self.hist_percent!r}")
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ValueError(f"batch_size: expected an int > 0, got {self.batch_size!r}")
+        if self.batch_nums is not None and (not isinstance(self.batch_nums, int) or self.batch_nums < 1):
+            raise ValueError(f"batch_nums: expected an int > 0 or None (all batches), got {self.batch_nums!r}")
+        for argument in ("quantizable_op_type", "skip_tensor_list"):
+            value = getattr(self, argument)
+            if isinstance(value, str) or not all(isinstance(item, str) for item in value or ()):
+                raise ValueError(f"{argument}: expected a list of strings, got {value!r}")
+            object.__setattr__(self, argument, tuple(value or ()))
+
+    @property
+    def uses_unsigned_grid(self) -> bool:
+        """Whether tensors that cannot be negative take the unsigned grid; other engines know only int8."""
+        return self.deploy_backend is None

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weight-only post-training quantization: no data needed, activations stay in float."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Optional
+
+from qslim.exporters.paddle import export_program
+from qslim.importers.paddle import find_model_files, load_program
+from qslim.logger import logger
+from qslim.quant.op_types import pir_names
+from qslim.quant.report import QuantizationReport, WeightReport, operator_reports
+from qslim.quant.selection import select
+from qslim.quant.weights import quantize_weight
+
+__all__ = ["quant_post_dynamic", "quant_post_only_weight"]
+
+
+def quant_post_dynamic(
+    model_dir: str,
+    save_model_dir: str,
+    model_filename: Optional[str] = None,
+    params_filename: Optional[str] = None,
+    save_model_filename: Optional[str] = "model.pdmodel",
+    save_params_filename: Optional[str] = "model.pdiparams",
+    quantizable_op_type: Sequence[str] = ("conv2d", "mul"),
+    weight_bits: int = 8,
+    generate_test_model: bool = False,
+) -> QuantizationReport:
+    """Store the weights of a saved inference model as integers, one scale for each output channel.
+
+    Parameters
+    ----------
+    model_dir, model_filename, params_filename
+        The model, as for ``quant_post_static``.
+    save_model_dir : str
+        ``save_model_dir/quantized_model`` is written. PaddleSlim's could be run by Paddle Lite only; this one
+        runs in Paddle, where a cast and a multiplication restore the weights.
+    quantizable_op_type : list of str, default=["conv2d", "mul"]
+        "mul" means every matrix product, so that a Linear of any Paddle version is quantized.
+    weight_bits : int, 2 to 8, or 16
+        8 or fewer are stored as int8; 16 as int16, in a legacy model as integers in float32.
+    generate_test_model : bool
+        Also write ``save_model_dir/test_model``, the same weights in float32.
+
+    Returns
+    -------
+    QuantizationReport
+
+    Raises
+    ------
+    ModelFileError, ValueError : as for ``quant_post_static``.
+
+    References
+    ----------
+    paddleslim 2.6.0, quant/quanter.py; paddle.static.quantization.WeightQuantization.
+    """
+    if isinstance(weight_bits, bool) or weight_bits not in (*range(2, 9), 16):
+        raise ValueError(f"weight_bits: expected 2 to 8, or 16, got {weight_bits!r}")
+    op_types = pir_names(tuple(quantizable_op_type))
+    program = load_program(find_model_files(model_dir, model_filename, params_filename))
+    selection = select(program.graph, op_types, weights_only=True)
+    if not selection.weights:
+        raise ValueError(
+            f"{program.files.program!r} holds no weight to quantize: no operator is among "
+            f"quantizable_op_type ({', '.join(quantizable_op_type)}) and has a constant weight"
+        )
+    weights = []
+    for name, axis in selection.weights.items():
+        tensor = program.graph.tensors[name]
+        quantize_weight(tensor, weight_bits, axis)
+        assert tensor.value is not None and tensor.quantization is not None
+        weights.append(WeightReport(name, tensor.quantization, tensor.value))
+    params = None if save_params_filename == "model.pdiparams" else save_params_filename
+    files = export_program(
+        program,
+        os.path.join(save_model_dir, "quantized_model"),
+        model_filename=save_model_filename,
+        params_filename=params,
+    )
+    if generate_test_model:
+        for weight in weights:
+            tensor = program.graph.tensors[weight.name]
+            tensor.value, tensor.quantization = weight.params.dequantize(weight.quantized), None
+        export_program(
+            program,
+            os.path.join(save_model_dir, "test_model"),
+            model_filename=save_model_filename,
+            params_filename=params,
+        )
+    report = QuantizationReport(
+        algo="abs_max",
+        operators=operator_reports(selection.decisions, weight_bits),
+        activations=[],
+        weights=weights,
+        files=files,
+        bytes_before=program.files.bytes,
+        bytes_after=files.bytes,
+    )
+    logger.info("%s", report.summary)
+    return report
+
+
+quant_post_only_weight = quant_post_dynamic

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Static post-training quantization: a trained model and a few batches in, a quantized model out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Callable, Optional
+
+from qslim.exporters.paddle import export_program
+from qslim.functional import find_threshold
+from qslim.graph import QuantParams
+from qslim.graph.passes import fold_batch_norm, non_negative_tensors
+from qslim.importers.paddle import PaddleProgram, find_model_files, load_program
+from qslim.logger import logger
+from qslim.quant.calibration import collect_statistics
+from qslim.quant.data_source import calibration_batches, expected_batches
+from qslim.quant.op_types import DEFAULT_OP_TYPES, TENSORRT_OP_TYPES, all_op_types, pir_names
+from qslim.quant.options import PostTrainingOptions
+from qslim.quant.report import ActivationReport, QuantizationReport, WeightReport, operator_reports
+from qslim.quant.selection import Selection, select
+from qslim.quant.weights import quantize_weight
+
+__all__ = ["quant_post", "quant_post_static"]
+
+_Generator = Callable[[], Iterable[Any]]
+
+
+def quant_post_static(
+    executor: Any,
+    model_dir: str,
+    quantize_model_path: str,
+    batch_generator: Optional[_Generator] = None,
+    sample_generator: Optional[_Generator] = None,
+    data_loader: Any = None,
+    model_filename: Optional[str] = None,
+    params_filename: Optional[str] = None,
+    save_model_filename: Optional[str] = "model.pdmodel",
+    save_params_filename: Optional[str] = "model.pdiparams",
+    batch_size: int = 1,
+    batch_nums: Optional[int] = None,
+    scope: Any = None,
+    algo: str = "hist",
+    round_type: str = "round",
+    hist_percent: float = 0.9999,
+    bias_correction: bool = False,
+    quantizable_op_type: Sequence[str] = DEFAULT_OP_TYPES,
+    is_full_quantize: bool = False,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    activation_quantize_type: str = "range_abs_max",
+    weight_quantize_type: str = "channel_wise_abs_max",
+    optimize_model: bool = False,
+    onnx_format: bool = True,
+    skip_tensor_list: Optional[Sequence[str]] = None,
+    deploy_backend: Optional[str] = None,
+) -> QuantizationReport:
+    """Quantize a saved inference model with the statistics of a few batches; nothing is trained.
+
+    Parameters
+    ----------
+    executor : paddle.static.Executor
+        Its place is where the float model runs.
+    model_dir : str
+        Directory that ``save_inference_model`` or ``jit.save`` wrote, in PIR (.json) or legacy form (.pdmodel).
+    quantize_model_path : str
+        Output directory; created, and written whole or not at all. The model keeps the form of its source.
+    sample_generator, batch_generator, data_loader
+        One of them. A function that yields samples (flat ones are reshaped to the feed's shape), a function
+        that yields batches, or a ``paddle.io.DataLoader``, a function, a list, an array or a dict of arrays.
+    model_filename, params_filename : str, optional
+        Needed if `model_dir` holds several models. ``fp32.pdmodel`` also finds ``fp32.json``.
+    save_model_filename, save_params_filename : str
+        File names to write; the ending of the program follows the IR.
+    batch_size : int, default=1
+        Samples a batch, for `sample_generator` and for arrays.
+    batch_nums : int, optional
+        At most so many batches; None takes all.
+    scope : ignored
+        The model is loaded into a scope of its own; yours is left alone.
+    algo : {"hist", "KL", "avg", "mse", "emd", "abs_max", "min_max", "ptf"}
+        How activations' thresholds follow from their statistics; see ``qslim.functional.find_threshold``.
+    round_type : {"round"}
+    hist_percent : float, default=0.9999
+        Share of the values that "hist" keeps.
+    bias_correction : bool
+        Keep the mean and the spread of every weight channel; see ``qslim.quant.weights``.
+    quantizable_op_type : list of str
+        Operators by PaddleSlim's names. "mul", "matmul" and "matmul_v2" all mean matrix products.
+    is_full_quantize : bool
+        Quantize every operator that PaddleSlim knows, inputs and outputs.
+    weight_bits, activation_bits : int, 2 to 16
+        More than 8 are simulated in float; no int8 kernel runs them.
+    activation_quantize_type : {"range_abs_max", "moving_average_abs_max", "abs_max"}
+        Accepted for old scripts; the calibrated threshold is stored in each case.
+    weight_quantize_type : {"channel_wise_abs_max", "abs_max"}
+    optimize_model : bool
+        Fold batch normalization into the convolution before it first.
+    onnx_format : bool
+        True stores weights as int8; False as float32 that holds integers, as older tutorials describe.
+    skip_tensor_list : list of str, optional
+        Inputs, parameters or paths (shell patterns) of operators that stay in fp32. One that matches nothing
+        is an error.
+    deploy_backend : {None, "tensorrt", "arm", "onednn"}
+        None lets tensors that cannot be negative use uint8; the others keep to symmetric int8. "tensorrt" also
+        quantizes the inputs of the operators that TensorRT runs in int8.
+
+    Returns
+    -------
+    QuantizationReport
+        ``print`` it for the table of operators; PaddleSlim returned None.
+
+    Raises
+    ------
+    ModelFileError, UnsupportedModelError : both are ValueErrors.
+    ValueError : an option or the calibration data; nothing is written then.
+
+    References
+    ----------
+    paddleslim 2.6.0, quant/quanter.py (signature and defaults).
+    """
+    del scope
+    options = PostTrainingOptions(
+        algo=algo,
+        round_type=round_type,
+        hist_percent=hist_percent,
+        bias_correction=bias_correction,
+        quantizable_op_type=quantizable_op_type,
+        is_full_quantize=is_full_quantize,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        activation_quantize_type=activation_quantize_type,
+        weight_quantize_type=weight_quantize_type,
+        optimize_model=optimize_model,
+        onnx_format=onnx_format,
+        skip_tensor_list=skip_tensor_list or (),
+        deploy_backend=deploy_backend,
+        batch_size=batch_size,
+        batch_nums=batch_nums,
+    )
+    op_types = pir_names(_op_types(options))
+    program = load_program(find_model_files(model_dir, model_filename, params_filename), _place(executor))
+    selection = select(
+        program.graph, op_types, options.skip_tensor_list, quantize_outputs=options.is_full_quantize
+    )
+    if not selection.activations:
+        raise ValueError(
+            f"{program.files.program!r} holds no operator to quantize: none of its operators is among "
+            f"quantizable_op_type ({', '.join(_op_types(options))}) and has floating-point inputs"
+        )
+    batches = calibration_batches(
+        program.feeds,
+        sample_generator=sample_generator,
+        batch_generator=batch_generator,
+        data_loader=data_loader,
+        batch_size=batch_size,
+        batch_nums=batch_nums,
+    )
+    total = expected_batches(data_loader, batch_nums)
+    calibration = collect_statistics(program, selection.activations, batches, total)
+
+    folded = fold_batch_norm(program.graph) if options.optimize_model else []
+    activations = _quantize_activations(program, selection, calibration.statistics, options)
+    weights = _quantize_weights(program, selection, options)
+    files = export_program(
+        program,
+        quantize_model_path,
+        model_filename=save_model_filename,
+        params_filename=None if save_params_filename == "model.pdiparams" else save_params_filename,
+        weight_storage="int8" if options.onnx_format else "float32",
+        folded=folded,
+    )
+    report = QuantizationReport(
+        algo=options.algo,
+        operators=operator_reports(selection.decisions, options.weight_bits),
+        activations=activations,
+        weights=weights,
+        files=files,
+        bytes_before=program.files.bytes,
+        bytes_after=files.bytes,
+        batches=calibration.batches,
+        samples=calibration.samples,
+        notes=[f"{len(folded)} batch normalizations folded"] if folded else [],
+    )
+    logger.info("%s", report.summary)
+    return report
+
+
+quant_post = quant_post_static
+
+
+def _place(executor: Any) -> Any:
+    if executor is None or not hasattr(executor, "place"):
+        raise ValueError(f"executor: expected a paddle.static.Executor, got {type(executor).__name__}")
+    return executor.place
+
+
+def _op_types(options: PostTrainingOptions) -> Sequence[str]:
+    if options.is_full_quantize:
+        return all_op_types()
+    if options.deploy_backend == "tensorrt":
+        return [*options.quantizable_op_type, *TENSORRT_OP_TYPES]
+    return options.quantizable_op_type
+
+
+def _quantize_activations(
+    program: PaddleProgram, selection: Selection, statistics: Any, options: PostTrainingOptions
+) -> list[ActivationReport]:
+    graph = program.graph
+    never_negative = non_negative_tensors(graph) if options.uses_unsigned_grid else set()
+    reports = []
+    for name in selection.activations:
+        if name not in graph.tensors:
+            continue
+        is_unsigned = name in never_negative
+        threshold = find_threshold(
+            statistics[name],
+            options.algo,
+            quant_bits=options.activation_bits,
+            is_unsigned=is_unsigned,
+            hist_percent=options.hist_percent,
+        )
+        params = QuantParams.activation(threshold, options.activation_bits, is_unsigned)
+        graph.tensors[name].quantization = params
+        producer = graph.producer(name)
+        reports.append(
+            ActivationReport(name, producer.source_op if producer else "feed", params, statistics[name])
+        )
+    return reports
+
+
+def _quantize_weights(
+    program: PaddleProgram, selection: Selection, options: PostTrainingOptions
+) -> list[WeightReport]:
+    per_channel = options.weight_quantize_type == "channel_wise_abs_max"
+    reports = []
+    for name, axis in selection.weights.items():
+        tensor = program.graph.tensors[name]
+        quantize_weight(tensor, options.weight_bits, axis if per_channel else None, options.bias_correction)
+        assert tensor.value is not None and tensor.quantization is not None
+        reports.append(WeightReport(name, tensor.quantization, tensor.value))
+    return reports

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which operators are quantized, which tensors that takes, and why the others stay in fp32."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+from qslim.graph import Graph, Node
+from qslim.quant.op_types import CONVOLUTIONS, MATRIX_PRODUCTS
+
+__all__ = ["Decision", "Selection", "select"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one operator. ``reason`` says why it stays in fp32, or how it is quantized."""
+
+    node: Node
+    is_quantized: bool
+    reason: str
+
+
+@dataclass
+class Selection:
+    """The operators' fates, the activations to calibrate and the weights with their channel axes."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    activations: list[str] = field(default_factory=list)
+    weights: dict[str, Optional[int]] = field(default_factory=dict)
+
+
+def select(
+    graph: Graph,
+    op_types: set[str],
+    skip_patterns: Sequence[str] = (),
+    *,
+    weights_only: bool = False,
+    quantize_outputs: bool = False,
+) -> Selection:
+    """Choose what to quantize in `graph`.
+
+    Parameters
+    ----------
+    op_types : set of PIR operator names
+    skip_patterns : names or shell patterns
+        An operator is skipped if one of its inputs, one of its parameters or its path matches.
+    weights_only : leave activations alone and demand a constant weight.
+    quantize_outputs : also quantize what the chosen operators write (``is_full_quantize``).
+
+    Raises
+    ------
+    ValueError : a pattern that matches no operator; the nearest names are given.
+    """
+    _check_patterns(graph, skip_patterns)
+    selection = Selection()
+    activations: dict[str, None] = {}
+    for node in graph.nodes:
+        decision = _decide(graph, node, op_types, skip_patterns, weights_only)
+        selection.decisions.append(decision)
+        if not decision.is_quantized:
+            continue
+        weight = _weight_input(graph, node)
+        if weight is not None:
+            name, axis = weight
+            # A weight that two operators read with different channel axes gets one scale for all of it.
+            selection.weights[name] = axis if selection.weights.get(name, axis) == axis else None
+        if not weights_only:
+            names = [name for name in _data_inputs(graph, node) if not graph.tensors[name].is_constant]
+            names += [name for name in node.outputs if name and quantize_outputs and _is_float(graph, name)]
+            activations.update(dict.fromkeys(names))
+    selection.activations = list(activations)
+    return selection
+
+
+def _decide(
+    graph: Graph, node: Node, op_types: set[str], skip_patterns: Sequence[str], weights_only: bool
+) -> Decision:
+    if node.source_op not in op_types:
+        return Decision(node, False, "operator type is not among quantizable_op_type")
+    for pattern in skip_patterns:
+        if _matches(node, pattern):
+            return Decision(node, False, f"skip_tensor_list names it ({pattern!r})")
+    weight = _weight_input(graph, node)
+    if weight is None and (weights_only or node.source_op in CONVOLUTIONS):
+        return Decision(node, False, "its weight is computed at run time")
+    data = [name for name in _data_inputs(graph, node) if not graph.tensors[name].is_constant]
+    if weight is None and not data:
+        return Decision(node, False, "it has no floating-point input")
+    if weight is None:
+        return Decision(node, True, "inputs quantized")
+    return Decision(node, True, "weight quantized" if weights_only else "weight and inputs quantized")
+
+
+def _weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
+    """The constant weight of `node` and the axis of its output channels."""
+    if node.source_op in CONVOLUTIONS:
+        name = node.inputs[1]
+        axis = 1 if node.source_op.endswith("transpose") else 0
+        return (name, axis) if graph.tensors[name].is_constant else None
+    if node.source_op in MATRIX_PRODUCTS:
+        name = node.inputs[1]
+        tensor = graph.tensors[name]
+        if not tensor.is_constant or not _is_float(graph, name) or tensor.shape is None:
+            return None
+        if len(tensor.shape) < 2:
+            return None
+        is_transposed = bool(node.attributes.get("transpose_y", False))
+        return name, len(tensor.shape) - (2 if is_transposed else 1)
+    return None
+
+
+def _data_inputs(graph: Graph, node: Node) -> list[str]:
+    """The floating-point operands that are quantized as activations."""
+    if node.source_op in CONVOLUTIONS:
+        names = node.inputs[:1]
+    elif node.source_op in MATRIX_PRODUCTS:
+        names = node.inputs[:2]
+    elif node.op_type in ("BatchNormalization", "LayerNormalization") or node.source_op.endswith("_norm"):
+        names = node.inputs[:1]
+    else:
+        names = node.inputs
+    return [name for name in dict.fromkeys(names) if name and _is_float(graph, name)]
+
+
+def _is_float(graph: Graph, name: str) -> bool:
+    return graph.tensors[name].dtype == "float32"
+
+
+def _matches(node: Node, pattern: str) -> bool:
+    names = [*filter(None, node.inputs), node.path, node.path.strip("/")]
+    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in names if name)
+
+
+def _check_patterns(graph: Graph, patterns: Sequence[str]) -> None:
+    for pattern in patterns:
+        if any(_matches(node, pattern) for node in graph.nodes):
+            continue
+        known = [name for node in graph.nodes for name in (*filter(None, node.inputs), node.path) if name]
+        near = difflib.get_close_matches(pattern, list(dict.fromkeys(known)), 3)
+        hint = f"; the nearest names are {', '.join(map(repr, near))}" if near else ""
+        raise ValueError(
+            f"skip_tensor_list: {pattern!r} matches no input, parameter or path of any operator{hint}"
+        )
