@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Fake quantization, quantization, reductions and the histogram.
+#include <pybind11/stl.h>
+
+#include <string>
+
+#include "bindings.h"
+#include "numpy_view.h"
+#include "qslim/kernels/fake_quant/fake_quant.h"
+#include "qslim/kernels/histogram/histogram.h"
+#include "qslim/kernels/quantize/quantize.h"
+#include "qslim/kernels/reduce/reduce.h"
+
+namespace qslim::python {
+namespace {
+
+using Axis = std::optional<py::ssize_t>;
+
+Rounding rounding_from_name(const std::string& name, const char* function) {
+  if (name == "ties_to_even") return Rounding::kTiesToEven;
+  if (name == "ties_away") return Rounding::kTiesAway;
+  throw InvalidArgument(
+      concatenate(function, ": rounding must be 'ties_to_even' or 'ties_away', got '", name, "'"));
+}
+
+Gradient gradient_from_name(const std::string& name) {
+  if (name == "straight_through") return Gradient::kStraightThrough;
+  if (name == "clipped") return Gradient::kClipped;
+  throw InvalidArgument(
+      concatenate("fake_quant_backward: gradient must be 'straight_through' or 'clipped', got '", name, "'"));
+}
+
+// Owns what AffineParams looks at.
+struct Affine {
+  std::vector<float> scale;
+  std::vector<std::int32_t> zero_point;
+  AffineParams params;
+  Affine(const char* function, const py::object& scale_object, const py::object& zero_point_object,
+         std::int32_t qmin, std::int32_t qmax, Rounding rounding)
+      : scale(scalar_or_vector<float>(scale_object, function, "scale")),
+        zero_point(scalar_or_vector<std::int32_t>(zero_point_object, function, "zero_point")),
+        params{scale, zero_point, qmin, qmax, rounding} {}
+};
+
+py::array output(const py::object& out, DType dtype, const py::array& input, const char* function) {
+  if (!out.is_none()) return checked_output(out, dtype, input, function);
+  const Shape shape = shape_of(input);
+  switch (dtype) {
+    case DType::kInt8: return new_array<std::int8_t>(shape);
+    case DType::kUint8: return new_array<std::uint8_t>(shape);
+    default: return new_array<float>(shape);
+  }
+}
+
+py::array py_fake_quant(const py::object& x_object, const py::object& scale, const py::object& zero_point,
+                        std::int32_t qmin, std::int32_t qmax, Axis quant_axis, const std::string& rounding,
+                        const py::object& out, Context* context) {
+  const char* name = "fake_quant";
+  const py::array x = checked_array(x_object, DType::kFloat32, name, "x");
+  const Affine affine(name, scale, zero_point, qmin, qmax, rounding_from_name(rounding, name));
+  const ChannelExtents extents = extents_of(x, quant_axis, name);
+  py::array y = output(out, DType::kFloat32, x, name);
+  const auto from = view<float>(x);
+  const auto to = mutable_view<float>(y);
+  CallContext call(context);
+  {
+    const py::gil_scoped_release release;
+    fake_quant(call, from, extents, affine.params, to);
+  }
+  return y;
+}
+
+py::array py_fake_quant_backward(const py::object& x_object, const py::object& grad_object,
+                                 const py::object& scale, const py::object& zero_point, std::int32_t qmin,
+                                 std::int32_t qmax, Axis quant_axis, const std::string& gradient,
+                                 const std::string& rounding, const py::object& out, Context* context) {
+  const char* name = "fake_quant_backward";
+  const py::array x = checked_array(x_object, DType::kFloat32, name, "x");
+  const py::array g = checked_array(grad_object, DType::kFloat32, name, "grad");
+  QSLIM_REQUIRE(shape_of(x) == shape_of(g), name, ": grad must have the shape of x");
+  const Affine affine(name, scale, zero_point, qmin, qmax, rounding_from_name(rounding, name));
+  const ChannelExtents extents = extents_of(x, quant_axis, name);
+  const Gradient kind = gradient_from_name(gradient);
+  py::array dx = output(out, DType::kFloat32, g, name);
+  if (!out.is_none()) checked_output(out, DType::kFloat32, x, name);
+  const auto from = view<float>(x), upstream = view<float>(g);
+  const auto to = mutable_view<float>(dx);
+  CallContext call(context);
+  {
+    const py::gil_scoped_release release;
+    fake_quant_backward(call, from, upstream, extents, affine.params, kind, to);
+  }
+  return dx;
+}
+
+template <class Q>
+py::array quantize_to(const py::array& x, const Affine& affine, const ChannelExtents& extents,
+                      const py::object& out, Context* context) {
+  py::array q = output(out, DTypeOf<Q>::value, x, "quantize");
+  const auto from = view<float>(x);
+  const auto to = mutable_view<Q>(q);
+  CallContext call(context);
+  {
+    const py::gil_scoped_release release;
+    quantize<Q>(call, from, extents, affine.params, to);
+  }
+  return q;
+}
+
+py::array py_quantize(const py::object& x_object, const py::object& scale, const py::object& zero_point,
+                      std::int32_t qmin, std::int32_t qmax, Axis quant_axis, const std::string& rounding,
+                      const py::object& out, Context* context) {
+  const char* name = "quantize";
+  const py::array x = checked_array(x_object, DType::kFloat32, name, "x");
+  const Affine affine(name, scale, zero_point, qmin, qmax, rounding_from_name(rounding, name));
+  const ChannelExtents extents = extents_of(x, quant_axis, name);
+  return qmin < 0 ? quantize_to<std::int8_t>(x, affine, extents, out, context)
+                  : quantize_to<std::uint8_t>(x, affine, extents, out, context);
+}
+
+template <class Q>
+py::array dequantize_from(const py::array& q, const py::object& scale, const py::object& zero_point,
+                          Axis quant_axis, const py::object& out, Context* context) {
+  constexpr std::int32_t kLeast = std::numeric_limits<Q>::min(), kLargest = std::numeric_limits<Q>::max();
+  const Affine affine("dequantize", scale, zero_point, kLeast, kLargest, Rounding::kTiesToEven);
+  const ChannelExtents extents = extents_of(q, quant_axis, "dequantize");
+  py::array y = output(out, DType::kFloat32, q, "dequantize");
+  const auto from = view<Q>(q);
+  const auto to = mutable_view<float>(y);
+  CallContext call(context);
+  {
+    const py::gil_scoped_release release;
+    dequantize<Q>(call, from, extents, affine.params, to);
+  }
+  return y;
+}
+
+py::array py_dequantize(const py::object& q_object, const py::object& scale, const py::object& zero_point,
+                        Axis quant_axis, const py::object& out, Context* context) {
+  if (py::isinstance<py::array>(q_object) &&
+      py::reinterpret_borrow<py::array>(q_object).dtype().equal(py::dtype("uint8"))) {
+    return dequantize_from<std::uint8_t>(checked_array(q_object, DType::kUint8, "dequantize", "q"), scale,
+                                         zero_point, quant_axis, out, context);
+  }
+  return dequantize_from<std::int8_t>(checked_array(q_object, DType::kInt8, "dequantize", "q"), scale,
+                                      zero_point, quant_axis, out, context);
+}
+
+// One number for the whole tensor, an array for channels.
+template <class T>
+py::object per_channel(const std::vector<T>& values, Axis quant_axis) {
+  if (quant_axis) return array_of(values);
+  return py::float_(static_cast<double>(values[0]));
+}
+
+template <class T, class Reduce>
+py::object reduced(const char* name, const py::object& x_object, Axis quant_axis, Context* context,
+                   Reduce reduce) {
+  const py::array x = checked_array(x_object, DType::kFloat32, name, "x");
+  const ChannelExtents extents = extents_of(x, quant_axis, name);
+  std::vector<T> result(extents.channels);
+  const auto from = view<float>(x);
+  CallContext call(context);
+  {
+    const py::gil_scoped_release release;
+    reduce(call, from, extents, Span<T>(result));
+  }
+  return per_channel(result, quant_axis);
+}
+
+py::tuple py_min_max(const py::object& x_object, Axis quant_axis, Context* context) {
+  const py::array x = checked_array(x_object, DType::kFloat32, "min_max", "x");
+  const ChannelExtents extents = extents_of(x, quant_axis, "min_max");
+  std::vector<float> low(extents.channels), high(extents.channels);
+  const auto from = view<float>(x);
+  CallContext call(context);
+  {
+    const py::gil_scoped_release release;
+    min_max(call, from, extents, low, high);
+  }
+  return py::make_tuple(per_channel(low, quant_axis), per_channel(high, quant_axis));
+}
+
+py::tuple py_histogram(const py::object& x_object, std::uint32_t bins, float lo, float hi, Context* context) {
+  const py::array x = checked_array(x_object, DType::kFloat32, "histogram", "x");
+  const auto from = view<float>(x);
+  CallContext call(context);
+  std::vector<std::uint64_t> counts;
+  {
+    const py::gil_scoped_release release;
+    counts = histogram(call, from, bins, lo, hi);
+  }
+  return py::make_tuple(array_of(counts), array_of(histogram_edges(bins, lo, hi)));
+}
+
+}  // namespace
+
+void bind_kernels(py::module_& m) {
+  using py::arg;
+  const py::none none;
+  m.def("fake_quant", &py_fake_quant, arg("x"), arg("scale"), arg("zero_point"), arg("qmin"), arg("qmax"),
+        arg("quant_axis") = none, arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none);
+  m.def("fake_quant_backward", &py_fake_quant_backward, arg("x"), arg("grad"), arg("scale"),
+        arg("zero_point"), arg("qmin"), arg("qmax"), arg("quant_axis") = none, arg("gradient") = "clipped",
+        arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none);
+  m.def("quantize", &py_quantize, arg("x"), arg("scale"), arg("zero_point"), arg("qmin"), arg("qmax"),
+        arg("quant_axis") = none, arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none);
+  m.def("dequantize", &py_dequantize, arg("q"), arg("scale"), arg("zero_point"), arg("quant_axis") = none,
+        arg("out") = none, arg("context") = none);
+  m.def(
+      "abs_max",
+      [](const py::object& x, Axis quant_axis, Context* context) {
+        return reduced<float>("abs_max", x, quant_axis, context, abs_max);
+      },
+      arg("x"), arg("quant_axis") = none, arg("context") = none);
+  m.def("min_max", &py_min_max, arg("x"), arg("quant_axis") = none, arg("context") = none);
+  m.def(
+      "sum",
+      [](const py::object& x, Axis quant_axis, Context* context) {
+        return reduced<double>("sum", x, quant_axis, context, sum);
+      },
+      arg("x"), arg("quant_axis") = none, arg("context") = none);
+  m.def(
+      "sum_of_squares",
+      [](const py::object& x, Axis quant_axis, Context* context) {
+        return reduced<double>("sum_of_squares", x, quant_axis, context, sum_of_squares);
+      },
+      arg("x"), arg("quant_axis") = none, arg("context") = none);
+  m.def("histogram", &py_histogram, arg("x"), arg("bins"), arg("lo"), arg("hi"), arg("context") = none);
+}
+
+}  // namespace qslim::python

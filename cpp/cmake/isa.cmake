@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The only place that names instruction-set flags. A file called x86_avx2.cc or x86_avx512.cc gets its flags here
+# and every other file is compiled for the baseline, so the library starts on any machine of the architecture.
+
+set(QSLIM_FLAGS_x86_avx2 -mavx2 -mfma)
+set(QSLIM_FLAGS_x86_avx512 -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC's own AVX-512 header leaves the unused source operand of unmasked forms undefined, and warns of it.
+  list(APPEND QSLIM_FLAGS_x86_avx512 -Wno-maybe-uninitialized -Wno-uninitialized)
+endif()
+
+string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" qslim_processor)
+if(qslim_processor MATCHES "^(x86_64|amd64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
+  set(QSLIM_BUILD_X86 1)
+else()
+  set(QSLIM_BUILD_X86 0)
+endif()
+
+# Adds the kernels of one family (a folder below cpp/qslim/kernels) to a target.
+function(qslim_add_kernels target family)
+  set(folder ${CMAKE_CURRENT_SOURCE_DIR}/cpp/qslim/kernels/${family})
+  target_sources(${target} PRIVATE ${folder}/scalar.cc)
+  if(NOT QSLIM_BUILD_X86)
+    return()
+  endif()
+  foreach(isa x86_avx2 x86_avx512)
+    set(flags ${QSLIM_FLAGS_${isa}})
+    if(isa STREQUAL "x86_avx512" AND QSLIM_EMULATE_AVX512)
+      # SIMDe builds the 512-bit operations from AVX2 ones; it is not clean under our warnings.
+      set(flags ${QSLIM_FLAGS_x86_avx2} -w)
+    endif()
+    target_sources(${target} PRIVATE ${folder}/${isa}.cc)
+    set_source_files_properties(${folder}/${isa}.cc PROPERTIES COMPILE_OPTIONS "${flags}")
+  endforeach()
+endfunction()

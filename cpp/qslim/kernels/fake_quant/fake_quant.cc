@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Checks, dispatch and blocking of fake quantization.
+#include "qslim/kernels/fake_quant/fake_quant.h"
+
+#include <cstring>
+#include <iterator>
+
+#include "qslim/kernels/fake_quant/kernels.h"
+
+namespace qslim {
+namespace {
+
+struct FakeQuantKernels {
+  Isa isa;
+  FakeQuantRowsFn rows;
+  FakeQuantElementsFn elements;
+  FakeQuantBackwardRowsFn backward_rows;
+  FakeQuantBackwardElementsFn backward_elements;
+};
+
+constexpr FakeQuantKernels kKernels[] = {
+#define QSLIM_FAKE_QUANT_KERNELS(isa, suffix)                           \
+  {isa, fake_quant_f32_rows_##suffix, fake_quant_f32_elements_##suffix, \
+   fake_quant_backward_f32_rows_##suffix, fake_quant_backward_f32_elements_##suffix},
+#include "qslim/kernels/fake_quant/kernels.inc"
+#undef QSLIM_FAKE_QUANT_KERNELS
+};
+
+const FakeQuantKernels& find_kernels(Isa allowed) {
+  for (const FakeQuantKernels& kernels : kKernels) {
+    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
+  }
+  return kKernels[std::size(kKernels) - 1];
+}
+
+// From this size on, storing past the caches beats filling them: nothing of the result would be left in a
+// last-level cache of ordinary size by the time the call returns. Rows must be long enough for their ends,
+// stored the ordinary way, not to matter.
+constexpr std::size_t kStreamElements = std::size_t{8} << 20;
+constexpr std::size_t kStreamRow = 1024;
+
+}  // namespace
+
+void fake_quant(Context& context, Span<const float> x, const ChannelExtents& extents,
+                const AffineParams& params, Span<float> y) {
+  QSLIM_REQUIRE(x.size() == extents.size(), "fake_quant: x has ", x.size(), " elements but its shape ",
+                extents.size());
+  QSLIM_REQUIRE(x.size() == y.size(), "fake_quant: x has ", x.size(), " elements but out has ", y.size());
+  const ChannelTables tables("fake_quant", extents, params);
+  const FakeQuantKernels& kernels = find_kernels(context.isa());
+  const bool large = x.size() >= kStreamElements && x.data() != y.data();
+  for_each_piece(
+      context.pool(), extents, tables,
+      [&](const ChannelPiece& p) {
+        kernels.rows(p.rows, p.inner, x.data() + p.offset, tables.at(p.channel), params.rounding,
+                     large && p.inner >= kStreamRow, y.data() + p.offset);
+      },
+      [&](const ChannelPiece& p) {
+        kernels.elements(p.rows, x.data() + p.offset, tables.at(p.channel), params.rounding,
+                         y.data() + p.offset);
+      });
+}
+
+void fake_quant_backward(Context& context, Span<const float> x, Span<const float> g,
+                         const ChannelExtents& extents, const AffineParams& params, Gradient gradient,
+                         Span<float> dx) {
+  QSLIM_REQUIRE(x.size() == extents.size(), "fake_quant_backward: x has ", x.size(),
+                " elements but its shape ", extents.size());
+  QSLIM_REQUIRE(x.size() == g.size(), "fake_quant_backward: x has ", x.size(), " elements but grad has ",
+                g.size());
+  QSLIM_REQUIRE(x.size() == dx.size(), "fake_quant_backward: x has ", x.size(), " elements but out has ",
+                dx.size());
+  const ChannelTables tables("fake_quant_backward", extents, params);
+  if (gradient == Gradient::kStraightThrough) {
+    if (dx.data() == g.data()) return;
+    context.pool().for_each_block(g.size(), kElementsPerTask, [&](Block b) {
+      std::memcpy(dx.data() + b.begin, g.data() + b.begin, b.size * sizeof(float));
+    });
+    return;
+  }
+  const FakeQuantKernels& kernels = find_kernels(context.isa());
+  for_each_piece(
+      context.pool(), extents, tables,
+      [&](const ChannelPiece& p) {
+        kernels.backward_rows(p.rows, p.inner, x.data() + p.offset, g.data() + p.offset, tables.at(p.channel),
+                              params.rounding, dx.data() + p.offset);
+      },
+      [&](const ChannelPiece& p) {
+        kernels.backward_elements(p.rows, x.data() + p.offset, g.data() + p.offset, tables.at(p.channel),
+                                  params.rounding, dx.data() + p.offset);
+      });
+}
+
+}  // namespace qslim

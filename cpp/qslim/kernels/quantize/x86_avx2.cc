@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Quantization and dequantization, 8 floats at a time. Contract: kernels.h.
+//
+// Operand order matters in max: it returns the second operand for NaN, here lo.
+#include <immintrin.h>
+
+#include "qslim/kernels/quantize/kernels.h"
+
+namespace qslim {
+namespace {
+
+struct Grid8 {
+  __m256 scale, inv_scale, lo, hi, zero_point;
+};
+
+// Where lanes get their grid from: one for a whole row, or one each.
+struct OneGrid {
+  Grid8 grid;
+  OneGrid(const ChannelParams& p, std::size_t r)
+      : grid{_mm256_set1_ps(p.scale[r]), _mm256_set1_ps(p.inv_scale[r]), _mm256_set1_ps(p.lo[r]),
+             _mm256_set1_ps(p.hi[r]), _mm256_set1_ps(p.zero_point[r])} {}
+  Grid8 at(std::size_t) const { return grid; }
+  Grid8 at(std::size_t, __m256i) const { return grid; }
+};
+
+struct GridPerElement {
+  const ChannelParams& p;
+  Grid8 at(std::size_t i) const {
+    return {_mm256_loadu_ps(p.scale + i), _mm256_loadu_ps(p.inv_scale + i), _mm256_loadu_ps(p.lo + i),
+            _mm256_loadu_ps(p.hi + i), _mm256_loadu_ps(p.zero_point + i)};
+  }
+  Grid8 at(std::size_t i, __m256i mask) const {
+    return {_mm256_maskload_ps(p.scale + i, mask), _mm256_maskload_ps(p.inv_scale + i, mask),
+            _mm256_maskload_ps(p.lo + i, mask), _mm256_maskload_ps(p.hi + i, mask),
+            _mm256_maskload_ps(p.zero_point + i, mask)};
+  }
+};
+
+// The first `count` lanes, 0 < count < 8.
+__m256i first_lanes(std::size_t count) {
+  static constexpr std::int32_t kMasks[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMasks + 8 - count));
+}
+
+template <Rounding R>
+__m256i quantize8(__m256 x, const Grid8& g) {
+  __m256 v = _mm256_mul_ps(x, g.inv_scale);
+  v = _mm256_min_ps(_mm256_max_ps(v, g.lo), g.hi);
+  if constexpr (R == Rounding::kTiesToEven) {
+    v = _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  } else {
+    const __m256 sign = _mm256_and_ps(v, _mm256_set1_ps(-0.0f));
+    v = _mm256_add_ps(v, _mm256_or_ps(_mm256_set1_ps(kBelowHalf), sign));
+    v = _mm256_round_ps(v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+  }
+  return _mm256_cvttps_epi32(_mm256_add_ps(v, g.zero_point));
+}
+
+// Low bytes of 8 integers in [-128, 255].
+std::uint64_t low_bytes(__m256i q) {
+  const __m128i halfwords = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+  const __m128i bytes = _mm_packus_epi16(_mm_and_si128(halfwords, _mm_set1_epi16(0xff)), halfwords);
+  return static_cast<std::uint64_t>(_mm_cvtsi128_si64(bytes));
+}
+
+template <Rounding R, class Grids>
+void quantize(std::size_t n, const float* x, const Grids& grids, std::uint8_t* q) {
+  std::size_t i = 0;
+  const __m256i byte = _mm256_set1_epi16(0xff);
+  for (; i + 32 <= n; i += 32) {
+    const __m256i a = quantize8<R>(_mm256_loadu_ps(x + i), grids.at(i));
+    const __m256i b = quantize8<R>(_mm256_loadu_ps(x + i + 8), grids.at(i + 8));
+    const __m256i c = quantize8<R>(_mm256_loadu_ps(x + i + 16), grids.at(i + 16));
+    const __m256i d = quantize8<R>(_mm256_loadu_ps(x + i + 24), grids.at(i + 24));
+    const __m256i ab = _mm256_and_si256(_mm256_packs_epi32(a, b), byte);
+    const __m256i cd = _mm256_and_si256(_mm256_packs_epi32(c, d), byte);
+    // Packing works on 128-bit halves: put the groups of four back in order.
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + i),
+                        _mm256_permutevar8x32_epi32(_mm256_packus_epi16(ab, cd), order));
+  }
+  for (; i + 8 <= n; i += 8) {
+    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_loadu_ps(x + i), grids.at(i)));
+    __builtin_memcpy(q + i, &bytes, 8);
+  }
+  if (i < n) {
+    const __m256i mask = first_lanes(n - i);
+    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_maskload_ps(x + i, mask), grids.at(i, mask)));
+    __builtin_memcpy(q + i, &bytes, n - i);
+  }
+}
+
+template <Rounding R>
+void quantize_rows(std::size_t rows, std::size_t inner, const float* x, const ChannelParams& p,
+                   std::uint8_t* q) {
+  for (std::size_t r = 0; r < rows; ++r) quantize<R>(inner, x + r * inner, OneGrid(p, r), q + r * inner);
+}
+
+template <Rounding R>
+void quantize_elements(std::size_t n, const float* x, const ChannelParams& p, std::uint8_t* q) {
+  quantize<R>(n, x, GridPerElement{p}, q);
+}
+
+__m256i widen(__m128i bytes, std::int8_t) { return _mm256_cvtepi8_epi32(bytes); }
+__m256i widen(__m128i bytes, std::uint8_t) { return _mm256_cvtepu8_epi32(bytes); }
+
+template <class Q>
+__m256 dequantize8(std::uint64_t bytes, const Grid8& g) {
+  const __m256 q = _mm256_cvtepi32_ps(widen(_mm_cvtsi64_si128(static_cast<long long>(bytes)), Q{}));
+  return _mm256_mul_ps(_mm256_sub_ps(q, g.zero_point), g.scale);
+}
+
+template <class Q, class Grids>
+void dequantize(std::size_t n, const Q* q, const Grids& grids, float* y) {
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    std::uint64_t bytes;
+    __builtin_memcpy(&bytes, q + i, 8);
+    _mm256_storeu_ps(y + i, dequantize8<Q>(bytes, grids.at(i)));
+  }
+  if (i < n) {
+    const __m256i mask = first_lanes(n - i);
+    std::uint64_t bytes = 0;
+    __builtin_memcpy(&bytes, q + i, n - i);
+    _mm256_maskstore_ps(y + i, mask, dequantize8<Q>(bytes, grids.at(i, mask)));
+  }
+}
+
+template <class Q>
+void dequantize_rows(std::size_t rows, std::size_t inner, const Q* q, const ChannelParams& p, float* y) {
+  for (std::size_t r = 0; r < rows; ++r) dequantize(inner, q + r * inner, OneGrid(p, r), y + r * inner);
+}
+
+template <class Q>
+void dequantize_elements(std::size_t n, const Q* q, const ChannelParams& p, float* y) {
+  dequantize(n, q, GridPerElement{p}, y);
+}
+
+}  // namespace
+
+void quantize_f32_x8_rows_avx2(std::size_t rows, std::size_t inner, const float* x, const ChannelParams& p,
+                               Rounding rounding, std::uint8_t* q) noexcept {
+  rounding == Rounding::kTiesToEven ? quantize_rows<Rounding::kTiesToEven>(rows, inner, x, p, q)
+                                    : quantize_rows<Rounding::kTiesAway>(rows, inner, x, p, q);
+}
+
+void quantize_f32_x8_elements_avx2(std::size_t n, const float* x, const ChannelParams& p, Rounding rounding,
+                                   std::uint8_t* q) noexcept {
+  rounding == Rounding::kTiesToEven ? quantize_elements<Rounding::kTiesToEven>(n, x, p, q)
+                                    : quantize_elements<Rounding::kTiesAway>(n, x, p, q);
+}
+
+void dequantize_s8_f32_rows_avx2(std::size_t rows, std::size_t inner, const std::int8_t* q,
+                                 const ChannelParams& p, float* y) noexcept {
+  dequantize_rows(rows, inner, q, p, y);
+}
+
+void dequantize_s8_f32_elements_avx2(std::size_t n, const std::int8_t* q, const ChannelParams& p,
+                                     float* y) noexcept {
+  dequantize_elements(n, q, p, y);
+}
+
+void dequantize_u8_f32_rows_avx2(std::size_t rows, std::size_t inner, const std::uint8_t* q,
+                                 const ChannelParams& p, float* y) noexcept {
+  dequantize_rows(rows, inner, q, p, y);
+}
+
+void dequantize_u8_f32_elements_avx2(std::size_t n, const std::uint8_t* q, const ChannelParams& p,
+                                     float* y) noexcept {
+  dequantize_elements(n, q, p, y);
+}
+
+}  // namespace qslim

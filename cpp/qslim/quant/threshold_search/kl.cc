@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// KL: the cut of the histogram of |x| that loses the least information.
+//
+//   for every cut i in the upper half of n (about 2048) coarse bins with hist[i - 1] > 0:
+//     P = hist[0 .. i), what lies beyond added to P[i - 1]
+//     Q = hist[0 .. i) summed into `levels` groups of int(i / levels) bins (the last takes the rest), each
+//     sum
+//         spread evenly over the group's bins with P > 0
+//     KL(P || Q) = sum p * (log(Qsum * p) - log(Psum * q)) / Psum
+//   threshold = (i + 0.5) * width of the first i with the least KL
+//
+// q is one number per group, so  sum p log q = sum over groups of (group's sum of p) * log q,  and the other
+// sums are prefix sums: a cut costs `levels` logarithms instead of 2 i.
+// Source: S. Migacz, 8-bit inference with TensorRT, GTC 2017; the details above are PaddleSlim 2.6.0's
+// (cal_kl_threshold), but for its last resort: where no cut of the upper half qualifies, it takes the last
+// filled bin of the lower half; if that is bin 0 (a tensor of zeros and ones) or none (a constant) the cut
+// would erase the tensor, and abs_max stands.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "qslim/quant/threshold_search/rules.h"
+
+namespace qslim::threshold {
+namespace {
+
+using Eigen::ArrayXd;
+using Eigen::Index;
+
+constexpr Index kCoarseBins = 2048;
+
+ArrayXd sum_pairs(const ArrayXd& counts) {
+  ArrayXd sums(counts.size() / 2 + counts.size() % 2);
+  for (Index i = 0; i < sums.size(); ++i) {
+    sums[i] = counts[2 * i] + (2 * i + 1 < counts.size() ? counts[2 * i + 1] : 0.0);
+  }
+  return sums;
+}
+
+// [size + 1]: sum of the first i terms.
+ArrayXd prefix_sums(const ArrayXd& terms) {
+  ArrayXd sums(terms.size() + 1);
+  sums[0] = 0;
+  for (Index i = 0; i < terms.size(); ++i) sums[i + 1] = sums[i] + terms[i];
+  return sums;
+}
+
+double x_log_x(double x) { return x > 0 ? x * std::log(x) : 0.0; }
+
+struct Prefixes {
+  ArrayXd counts, filled, x_log_x;
+};
+
+double divergence(const ArrayXd& hist, const Prefixes& before, Index cut, Index levels) {
+  const Index groups = std::min(levels, cut), group_size = cut / groups;
+  const double total = before.counts[hist.size()], kept = before.counts[cut], outliers = total - kept;
+  const double last_p = hist[cut - 1] + outliers;
+  const double p_log_p = before.x_log_x[cut - 1] + x_log_x(last_p);
+  // q over a group is (sum of hist) / (filled bins); p and hist differ in the last bin only.
+  ArrayXd sums(groups), filled(groups);
+  for (Index g = 0; g < groups; ++g) {
+    const Index begin = g * group_size, end = g + 1 == groups ? cut : begin + group_size;
+    sums[g] = before.counts[end] - before.counts[begin];
+    filled[g] = before.filled[end] - before.filled[begin];
+  }
+  const ArrayXd log_q = (sums > 0).select((sums.max(1.0) / filled.max(1.0)).log(), 0.0);
+  const double p_log_q = (sums * log_q).sum() + outliers * log_q[groups - 1];
+  // Psum = total, Qsum = kept: q spreads the kept counts, no more.
+  return (p_log_p + total * std::log(kept) - p_log_q - total * std::log(total)) / total;
+}
+
+}  // namespace
+
+double kl(const Magnitudes& magnitudes, int levels) {
+  ArrayXd hist = magnitudes.both();
+  double width = magnitudes.width;
+  while (hist.size() > kCoarseBins) {
+    hist = sum_pairs(hist);
+    width *= 2;
+  }
+  const Index bins = hist.size(), start = std::max<Index>(1, bins / 2 - 1);
+  const Prefixes before{prefix_sums(hist), prefix_sums((hist > 0).cast<double>()),
+                        prefix_sums(hist.unaryExpr([](double x) { return x_log_x(x); }))};
+  double least = std::numeric_limits<double>::infinity();
+  Index best = 0;
+  for (Index cut = start; cut < bins; ++cut) {
+    if (hist[cut - 1] == 0) continue;
+    const double loss = divergence(hist, before, cut, levels);
+    if (loss < least) {
+      least = loss;
+      best = cut;
+    }
+  }
+  if (best == 0) {
+    best = std::min(start, bins - 1);
+    while (best > 0 && hist[best] == 0) --best;
+    if (best == 0) return magnitudes.abs_max;
+  }
+  return (static_cast<double>(best) + 0.5) * width;
+}
+
+}  // namespace qslim::threshold
