@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+from small_networks import IRS, images, save_network, small_network
+
+import qslim as slim
+from qslim.functional import find_threshold
+from qslim.importers.paddle import find_model_files, load_program
+from qslim.quant.options import ALGORITHMS
+
+BATCHES = [images(8, seed=seed) for seed in range(4)]
+
+
+@pytest.fixture(scope="module", params=IRS)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_network(small_network(), str(tmp_path_factory.mktemp(request.param)), request.param)
+
+
+@pytest.fixture(scope="module")
+def pir_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_network(small_network(), str(tmp_path_factory.mktemp("pir")), "pir")
+
+
+def _quantize(model: str, out: Path, **options: Any) -> Any:
+    options.setdefault("data_loader", BATCHES)
+    paddle.enable_static()
+    try:
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        return slim.quant.quant_post_static(executor, model, str(out), **options)
+    finally:
+        assert not paddle.in_dynamic_mode()
+        paddle.disable_static()
+
+
+def _outputs(directory: str) -> np.ndarray:
+    return load_program(find_model_files(directory)).run_outputs({"image": BATCHES[0]})[0]
+
+
+def _error(model: str, quantized: Path) -> float:
+    expected = _outputs(model)
+    return float(np.abs(_outputs(str(quantized)) - expected).max() / np.abs(expected).max())
+
+
+def test_the_signature_is_paddleslims() -> None:
+    names = (
+        "executor model_dir quantize_model_path batch_generator sample_generator data_loader model_filename "
+        "params_filename save_model_filename save_params_filename batch_size batch_nums scope algo round_type "
+        "hist_percent bias_correction quantizable_op_type is_full_quantize weight_bits activation_bits "
+        "activation_quantize_type weight_quantize_type optimize_model onnx_format skip_tensor_list deploy_backend"
+    ).split()
+    signature = inspect.signature(slim.quant.quant_post_static)
+    assert list(signature.parameters) == names
+    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+    assert defaults["algo"] == "hist"
+    assert defaults["hist_percent"] == 0.9999
+    assert defaults["batch_size"] == 1
+    assert slim.quant.quant_post is slim.quant.quant_post_static
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_every_algorithm_keeps_the_outputs(model: str, tmp_path: Path, algo: str) -> None:
+    report = _quantize(model, tmp_path, algo=algo)
+    assert report.batches == 4
+    assert report.samples == 32
+    assert len(report.activations) == len(report.weights) == 5
+    for activation in report.activations:
+        expected = find_threshold(
+            activation.statistics, algo, is_unsigned=activation.dtype == "uint8", hist_percent=0.9999
+        )
+        assert activation.threshold == pytest.approx(expected, rel=1e-6)
+    assert _error(model, tmp_path) < 0.12
+
+
+def test_thresholds_are_those_of_the_float_model(model: str, tmp_path: Path) -> None:
+    report = _quantize(model, tmp_path, algo="abs_max")
+    program = load_program(find_model_files(model))
+    for activation in report.activations:
+        seen = [np.abs(program.run({"image": x}, [activation.name])[0]).max() for x in BATCHES]
+        assert activation.threshold == pytest.approx(max(seen), rel=1e-6)
+        assert activation.statistics.samples == 32
+    for weight in report.weights:
+        axes = tuple(i for i in range(weight.values.ndim) if i != weight.quant_axis)
+        np.testing.assert_allclose(weight.threshold, np.abs(weight.values).max(axis=axes), rtol=1e-6)
+
+
+def test_order_and_splitting_of_the_data_change_nothing(pir_model: str, tmp_path: Path) -> None:
+    whole = np.concatenate(BATCHES)
+    first = _quantize(pir_model, tmp_path / "a", algo="avg")
+    again = _quantize(pir_model, tmp_path / "b", algo="avg", data_loader=BATCHES[::-1])
+    for one, other in zip(first.activations, again.activations):
+        assert one.params == other.params
+        assert one.statistics == other.statistics
+    # A convolution of another batch size may sum in another order inside Paddle; the input cannot.
+    by_four = _quantize(pir_model, tmp_path / "c", algo="KL", data_loader=whole, batch_size=4)
+    assert by_four.activations[0].statistics == first.activations[0].statistics
+
+
+def test_three_sources_agree(pir_model: str, tmp_path: Path) -> None:
+    def samples() -> Any:
+        yield from (sample for batch in BATCHES for sample in batch)
+
+    def flat() -> Any:
+        yield from (sample.reshape(-1) for batch in BATCHES for sample in batch)
+
+    reports = [
+        _quantize(pir_model, tmp_path / "a"),
+        _quantize(pir_model, tmp_path / "b", data_loader=None, batch_generator=lambda: iter(BATCHES)),
+        _quantize(pir_model, tmp_path / "c", data_loader=None, sample_generator=samples, batch_size=8),
+        _quantize(pir_model, tmp_path / "d", data_loader=None, sample_generator=flat, batch_size=8, batch_nums=4),
+    ]
+    thresholds = {tuple(a.threshold for a in report.activations) for report in reports}
+    assert len(thresholds) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"onnx_format": False}, 0.05),
+        ({"optimize_model": True}, 0.05),
+        ({"optimize_model": True, "bias_correction": True, "weight_quantize_type": "abs_max"}, 0.12),
+        ({"is_full_quantize": True}, 0.12),
+        ({"deploy_backend": "onednn"}, 0.07),
+        ({"deploy_backend": "TensorRT"}, 0.12),
+        ({"weight_bits": 6, "activation_bits": 6}, 0.2),
+        ({"weight_bits": 4}, 0.5),
+        ({"weight_bits": 16, "activation_bits": 16, "hist_percent": 1.0}, 0.002),
+        ({"activation_quantize_type": "moving_average_abs_max"}, 0.05),
+    ],
+    ids=str,
+)
+def test_options_keep_the_outputs(model: str, tmp_path: Path, options: dict[str, Any], limit: float) -> None:
+    _quantize(model, tmp_path, algo="hist", **{"hist_percent": 0.99999, **options})
+    assert _error(model, tmp_path) < limit
+
+
+def test_unsigned_grids_only_where_nothing_else_must_read_them(pir_model: str, tmp_path: Path) -> None:
+    ours = _quantize(pir_model, tmp_path)
+    assert {activation.dtype for activation in ours.activations} == {"int8", "uint8"}
+    for backend in ("arm", "onednn", "mkldnn", "tensorrt"):
+        theirs = _quantize(pir_model, tmp_path, deploy_backend=backend)
+        assert {activation.dtype for activation in theirs.activations} == {"int8"}
+    full = _quantize(pir_model, tmp_path, is_full_quantize=True)
+    assert len(full.activations) > len(theirs.activations) > len(ours.activations)
+
+
+def test_skipped_operators_stay_in_float(model: str, tmp_path: Path) -> None:
+    report = _quantize(model, tmp_path, skip_tensor_list=["image", "linear_*"])
+    skipped = {row.op: row.reason for row in report.operators if "skip_tensor_list" in row.reason}
+    assert set(skipped) == {"conv2d", "matmul"}
+    assert "'image'" in skipped["conv2d"]
+    assert len(report.weights) == 3
+    assert "image" not in {activation.name for activation in report.activations}
+
+
+def test_the_table_names_every_operator(model: str, tmp_path: Path) -> None:
+    report = _quantize(model, tmp_path)
+    text = str(report)
+    program = load_program(find_model_files(model))
+    for node in program.graph.nodes:
+        assert node.label in text
+    assert "5 of 18 operators quantized" in text
+    assert f"{report.bytes_before:,} -> {report.bytes_after:,} bytes" in text
+    written = sum(os.path.getsize(tmp_path / name) for name in os.listdir(tmp_path))
+    assert written == report.bytes_after
+
+
+def test_every_save_says_what_it_wrote(model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("qslim")
+    logger.addHandler(caplog.handler)
+    try:
+        _quantize(model, tmp_path)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "bytes" in caplog.text
+    assert str(tmp_path) in caplog.text
+
+
+def test_bias_correction_keeps_the_means(pir_model: str, tmp_path: Path) -> None:
+    plain = _quantize(pir_model, tmp_path, weight_bits=4)
+    corrected = _quantize(pir_model, tmp_path, weight_bits=4, bias_correction=True)
+    worse = 0
+    for before, after in zip(plain.weights, corrected.weights):
+        axes = tuple(i for i in range(before.values.ndim) if i != before.quant_axis)
+        mean = before.values.mean(axis=axes)
+
+        def off(report: Any, mean: np.ndarray = mean, axes: Any = axes) -> float:
+            return float(np.abs(report.params.dequantize(report.quantized).mean(axis=axes) - mean).mean())
+
+        worse += off(after) > off(before)
+    assert worse <= 1
+
+
+def test_old_names_of_the_program_find_the_new_file(pir_model: str, tmp_path: Path) -> None:
+    report = _quantize(
+        pir_model, tmp_path, model_filename="model.pdmodel", params_filename="model.pdiparams",
+        save_model_filename="__model__", save_params_filename="__params__",
+    )  # fmt: skip
+    assert report.files.program.endswith("__model__.json")
+    assert report.files.params is not None
+    assert sorted(os.listdir(tmp_path)) == sorted(map(os.path.basename, (report.files.program, report.files.params)))
+    load_program(report.files)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"algo": "kl"}, "algo: expected one of .*did you mean 'KL'|algo: expected one of"),
+        ({"round_type": "adaround"}, "adaround"),
+        ({"weight_bits": 1}, "weight_bits: expected an int from 2 to 16, got 1"),
+        ({"activation_bits": True}, "activation_bits"),
+        ({"weight_quantize_type": "channel_wise"}, "did you mean 'channel_wise_abs_max'"),
+        ({"deploy_backend": "trt"}, "deploy_backend"),
+        ({"quantizable_op_type": ["conv2d", "depthwise_conv"]}, "did you mean 'depthwise_conv2d'"),
+        ({"quantizable_op_type": "conv2d"}, "expected a list of strings"),
+        ({"quantizable_op_type": ["gelu"]}, "no operator to quantize"),
+        ({"skip_tensor_list": ["relu_99"]}, "matches no input, parameter or path"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_nums": 0}, "batch_nums"),
+        ({"hist_percent": 0}, "hist_percent"),
+        ({"data_loader": []}, "yielded no batch"),
+        ({"data_loader": [images(2, size=8)]}, "expected shape"),
+        ({"data_loader": [images(2).astype(np.int32)]}, "expected float32, got int32"),
+        ({"data_loader": [images(2) * np.float32(np.nan)]}, "NaN"),
+        ({"data_loader": [images(2) * np.float32(3e38)]}, "batch 0.* (infinite|inf)"),
+        ({"model_filename": "other"}, "does not exist"),
+        ({"save_model_filename": "../up"}, "save_model_filename"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_bad_input_is_one_error_and_writes_nothing(
+    model: str, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _quantize(model, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_executor_is_needed(model: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="executor"):
+        slim.quant.quant_post_static(None, model, str(tmp_path / "out"), data_loader=BATCHES)
+    assert paddle.in_dynamic_mode()
+
+
+def test_nan_in_a_weight_names_the_parameter(tmp_path: Path) -> None:
+    net = small_network()
+    bad = net.pointwise.weight.numpy()
+    bad[0, 0] = np.nan
+    net.pointwise.weight.set_value(bad)
+    model = save_network(net, str(tmp_path / "model"), "pir")
+    with pytest.raises(ValueError, match=r"batch 0, tensor|parameter .* NaN"):
+        _quantize(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_dygraph_mode_survives(model: str, tmp_path: Path) -> None:
+    assert paddle.in_dynamic_mode()
+
+    class Place:
+        place = paddle.CPUPlace()
+
+    slim.quant.quant_post_static(Place(), model, str(tmp_path / "out"), data_loader=BATCHES)
+    assert paddle.in_dynamic_mode()
