@@ -95,7 +95,8 @@ class QuantParams:
         """`values` as integers of ``dtype``, the shape of `values`; ties round to even."""
         inv_scale = np.float32(1) / self.broadcast_scale(values.ndim)
         grid = np.rint(np.asarray(values, np.float32) * inv_scale) + np.float32(self.zero_point)
-        return np.clip(grid, self.qmin, self.qmax).astype(self.dtype)
+        integers: NDArray[Any] = np.clip(grid, self.qmin, self.qmax).astype(self.dtype)
+        return integers
 
     def dequantize(self, integers: NDArray[Any]) -> NDArray[np.float32]:
         """The real values that `integers` stand for."""

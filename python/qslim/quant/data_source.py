@@ -38,7 +38,11 @@ def calibration_batches(
     ValueError : no source or more than one; a source that yields nothing; a batch whose feeds are missing,
         of another shape or dtype, or not finite. Each names the batch and the feed.
     """
-    given = {"sample_generator": sample_generator, "batch_generator": batch_generator, "data_loader": data_loader}
+    given = {
+        "sample_generator": sample_generator,
+        "batch_generator": batch_generator,
+        "data_loader": data_loader,
+    }
     named = [name for name, source in given.items() if source is not None]
     if len(named) != 1:
         raise ValueError(
@@ -63,7 +67,9 @@ def _checked(
 ) -> Iterator[Feed]:
     count = 0
     for batch in raw:
-        yield {spec.name: _fit(value, spec, source, count) for spec, value in _match(batch, feeds, source, count)}
+        yield {
+            spec.name: _fit(value, spec, source, count) for spec, value in _match(batch, feeds, source, count)
+        }
         count += 1
         if count == batch_nums:
             return
@@ -71,9 +77,7 @@ def _checked(
         raise ValueError(f"{source}: yielded no batch; at least one is needed to calibrate")
 
 
-def _raw_batches(
-    feeds: Sequence[FeedSpec], name: str, source: Any, batch_size: int
-) -> Iterator[Any]:
+def _raw_batches(feeds: Sequence[FeedSpec], name: str, source: Any, batch_size: int) -> Iterator[Any]:
     if name == "data_loader" and _is_arrays(source):
         yield from _sliced(source, batch_size)
         return
@@ -97,7 +101,7 @@ def _iterate(source: Any, name: str) -> Iterator[Any]:
         return iter(source)
     if not callable(source):
         raise ValueError(
-            f"{name}: expected a function that returns an iterable, or an iterable, got {type(source).__name__}"
+            f"{name}: expected an iterable, or a function that returns one, got {type(source).__name__}"
         )
     produced = source()
     if not hasattr(produced, "__iter__"):
@@ -145,9 +149,7 @@ def _stack_column(values: Sequence[Any]) -> NDArray[Any]:
     return np.stack(arrays)
 
 
-def _match(
-    batch: Any, feeds: Sequence[FeedSpec], source: str, count: int
-) -> list[tuple[FeedSpec, Any]]:
+def _match(batch: Any, feeds: Sequence[FeedSpec], source: str, count: int) -> list[tuple[FeedSpec, Any]]:
     """Pair the values of `batch` with the model's feeds."""
     if isinstance(batch, (list, tuple)) and len(batch) == 1 and isinstance(batch[0], Mapping):
         batch = batch[0]  # what a DataLoader with return_list=False yields
@@ -173,7 +175,7 @@ def _fit(value: Any, spec: FeedSpec, source: str, count: int) -> NDArray[Any]:
     if array.dtype != spec.dtype:
         if array.dtype.kind != spec.dtype.kind:
             raise ValueError(
-                f"{where}: expected {spec.dtype}, got {array.dtype}; convert the data as the network was trained on it"
+                f"{where}: expected {spec.dtype}, got {array.dtype}; convert the data as it was in training"
             )
         array = array.astype(spec.dtype)
     if array.size == 0:

@@ -11,11 +11,16 @@ from collections.abc import Sequence
 
 from qslim.quant.options import choose
 
-__all__ = ["CONVOLUTIONS", "DEFAULT_OP_TYPES", "MATRIX_PRODUCTS", "TENSORRT_OP_TYPES", "all_op_types", "pir_names"]
+__all__ = [
+    "CONVOLUTIONS",
+    "DEFAULT_OP_TYPES",
+    "MATRIX_PRODUCTS",
+    "TENSORRT_OP_TYPES",
+    "all_op_types",
+    "pir_names",
+]
 
-CONVOLUTIONS = frozenset(
-    {"conv2d", "depthwise_conv2d", "conv2d_transpose", "depthwise_conv2d_transpose"}
-)
+CONVOLUTIONS = frozenset({"conv2d", "depthwise_conv2d", "conv2d_transpose", "depthwise_conv2d_transpose"})
 MATRIX_PRODUCTS = frozenset({"matmul", "matmul_with_flatten"})
 
 DEFAULT_OP_TYPES = ("conv2d", "depthwise_conv2d", "conv2d_transpose", "mul", "matmul", "matmul_v2")

@@ -71,7 +71,9 @@ class PostTrainingOptions:
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise ValueError(f"batch_size: expected an int > 0, got {self.batch_size!r}")
         if self.batch_nums is not None and (not isinstance(self.batch_nums, int) or self.batch_nums < 1):
-            raise ValueError(f"batch_nums: expected an int > 0 or None (all batches), got {self.batch_nums!r}")
+            raise ValueError(
+                f"batch_nums: expected an int > 0 or None (all batches), got {self.batch_nums!r}"
+            )
         for argument in ("quantizable_op_type", "skip_tensor_list"):
             value = getattr(self, argument)
             if isinstance(value, str) or not all(isinstance(item, str) for item in value or ()):

@@ -11,9 +11,9 @@ from qslim.exporters.paddle import export_program
 from qslim.importers.paddle import find_model_files, load_program
 from qslim.logger import logger
 from qslim.quant.op_types import pir_names
-from qslim.quant.report import QuantizationReport, WeightReport, operator_reports
+from qslim.quant.report import QuantizationReport, operator_reports
 from qslim.quant.selection import select
-from qslim.quant.weights import quantize_weight
+from qslim.quant.weights import quantize_weights
 
 __all__ = ["quant_post_dynamic", "quant_post_only_weight"]
 
@@ -67,12 +67,7 @@ def quant_post_dynamic(
             f"{program.files.program!r} holds no weight to quantize: no operator is among "
             f"quantizable_op_type ({', '.join(quantizable_op_type)}) and has a constant weight"
         )
-    weights = []
-    for name, axis in selection.weights.items():
-        tensor = program.graph.tensors[name]
-        quantize_weight(tensor, weight_bits, axis)
-        assert tensor.value is not None and tensor.quantization is not None
-        weights.append(WeightReport(name, tensor.quantization, tensor.value))
+    weights = quantize_weights(program.graph, selection.weights, weight_bits)
     params = None if save_params_filename == "model.pdiparams" else save_params_filename
     files = export_program(
         program,

@@ -16,9 +16,9 @@ from qslim.quant.calibration import collect_statistics
 from qslim.quant.data_source import calibration_batches, expected_batches
 from qslim.quant.op_types import DEFAULT_OP_TYPES, TENSORRT_OP_TYPES, all_op_types, pir_names
 from qslim.quant.options import PostTrainingOptions
-from qslim.quant.report import ActivationReport, QuantizationReport, WeightReport, operator_reports
+from qslim.quant.report import ActivationReport, QuantizationReport, operator_reports
 from qslim.quant.selection import Selection, select
-from qslim.quant.weights import quantize_weight
+from qslim.quant.weights import quantize_weights
 
 __all__ = ["quant_post", "quant_post_static"]
 
@@ -61,7 +61,8 @@ def quant_post_static(
     executor : paddle.static.Executor
         Its place is where the float model runs.
     model_dir : str
-        Directory that ``save_inference_model`` or ``jit.save`` wrote, in PIR (.json) or legacy form (.pdmodel).
+        Directory that ``save_inference_model`` or ``jit.save`` wrote, in PIR (.json) or legacy form
+        (.pdmodel).
     quantize_model_path : str
         Output directory; created, and written whole or not at all. The model keeps the form of its source.
     sample_generator, batch_generator, data_loader
@@ -98,11 +99,11 @@ def quant_post_static(
     onnx_format : bool
         True stores weights as int8; False as float32 that holds integers, as older tutorials describe.
     skip_tensor_list : list of str, optional
-        Inputs, parameters or paths (shell patterns) of operators that stay in fp32. One that matches nothing
-        is an error.
+        Inputs, parameters or paths (shell patterns) of operators that stay in fp32. One that matches
+        nothing is an error.
     deploy_backend : {None, "tensorrt", "arm", "onednn"}
-        None lets tensors that cannot be negative use uint8; the others keep to symmetric int8. "tensorrt" also
-        quantizes the inputs of the operators that TensorRT runs in int8.
+        None lets tensors that cannot be negative use uint8; the others keep to symmetric int8. "tensorrt"
+        also quantizes the inputs of the operators that TensorRT runs in int8.
 
     Returns
     -------
@@ -160,7 +161,9 @@ def quant_post_static(
 
     folded = fold_batch_norm(program.graph) if options.optimize_model else []
     activations = _quantize_activations(program, selection, calibration.statistics, options)
-    weights = _quantize_weights(program, selection, options)
+    per_channel = options.weight_quantize_type == "channel_wise_abs_max"
+    axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
+    weights = quantize_weights(program.graph, axes, options.weight_bits, options.bias_correction)
     files = export_program(
         program,
         quantize_model_path,
@@ -225,17 +228,4 @@ def _quantize_activations(
         reports.append(
             ActivationReport(name, producer.source_op if producer else "feed", params, statistics[name])
         )
-    return reports
-
-
-def _quantize_weights(
-    program: PaddleProgram, selection: Selection, options: PostTrainingOptions
-) -> list[WeightReport]:
-    per_channel = options.weight_quantize_type == "channel_wise_abs_max"
-    reports = []
-    for name, axis in selection.weights.items():
-        tensor = program.graph.tensors[name]
-        quantize_weight(tensor, options.weight_bits, axis if per_channel else None, options.bias_correction)
-        assert tensor.value is not None and tensor.quantization is not None
-        reports.append(WeightReport(name, tensor.quantization, tensor.value))
     return reports

@@ -9,29 +9,45 @@ quant/post_training_quantization, its broadcasting mended):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qslim import functional
-from qslim.graph import QuantParams, Tensor
+from qslim.graph import Graph, QuantParams, Tensor
+from qslim.quant.report import WeightReport
 
-__all__ = ["correct_bias", "quantize_weight"]
+__all__ = ["correct_bias", "quantize_weights"]
 
 # The threshold of a channel that is zero throughout: any positive number gives zeros back.
 _SMALLEST_THRESHOLD = np.float32(1e-8)
 
 
-def quantize_weight(
-    tensor: Tensor, quant_bits: int, quant_axis: Optional[int], bias_correction: bool = False
-) -> None:
-    """Annotate the constant `tensor`; with `bias_correction` also change its value.
+def quantize_weights(
+    graph: Graph, axes: Mapping[str, Optional[int]], quant_bits: int, bias_correction: bool = False
+) -> list[WeightReport]:
+    """Annotate the constants that `axes` names, each along its channel axis (None: one scale for all).
+
+    With `bias_correction` their values change too.
 
     Raises
     ------
-    ValueError : the weight holds NaN or infinite values.
+    ValueError : a weight holds NaN or infinite values.
     """
+    reports = []
+    for name, axis in axes.items():
+        tensor = graph.tensors[name]
+        params = _quantize_weight(tensor, quant_bits, axis, bias_correction)
+        assert tensor.value is not None
+        reports.append(WeightReport(name, params, tensor.value))
+    return reports
+
+
+def _quantize_weight(
+    tensor: Tensor, quant_bits: int, quant_axis: Optional[int], bias_correction: bool
+) -> QuantParams:
     value = tensor.value
     assert value is not None
     if not np.isfinite(value).all():
@@ -40,9 +56,11 @@ def quantize_weight(
             "the training that made it has diverged"
         )
     threshold = np.maximum(functional.abs_max(value, quant_axis=quant_axis), _SMALLEST_THRESHOLD)
-    tensor.quantization = QuantParams.weight(threshold, quant_bits, quant_axis)
+    params = QuantParams.weight(threshold, quant_bits, quant_axis)
+    tensor.quantization = params
     if bias_correction:
-        tensor.value = correct_bias(value, tensor.quantization)
+        tensor.value = correct_bias(value, params)
+    return params
 
 
 def correct_bias(value: NDArray[np.float32], params: QuantParams) -> NDArray[np.float32]:

@@ -118,9 +118,7 @@ def test_folded_batch_norm_computes_the_same(model: str, tmp_path: Path) -> None
     assert len(folded) == 2
     exported = load_program(export_program(program, str(tmp_path), folded=folded))
     assert "batch_norm" not in {node.source_op for node in exported.graph.nodes}
-    np.testing.assert_allclose(
-        exported.run_outputs({"image": images(4)})[0], expected, rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(exported.run_outputs({"image": images(4)})[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_exported_model_can_be_imported_and_exported_again(model: str, tmp_path: Path) -> None:

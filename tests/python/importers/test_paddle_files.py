@@ -28,7 +28,9 @@ def test_finds_a_model_by_directory_prefix_or_either_ending(model: Path) -> None
     assert find_model_files(str(model / "model")) == wanted
     for name in ("model", "model.json", "model.pdmodel"):
         assert find_model_files(str(model), name, "model.pdiparams") == wanted
-    assert wanted.bytes == sum((model / name).stat().st_size for name in (_program_name(model), "model.pdiparams"))
+    assert wanted.bytes == sum(
+        (model / name).stat().st_size for name in (_program_name(model), "model.pdiparams")
+    )
 
 
 def test_records_are_the_parameters(model: Path) -> None:
@@ -48,7 +50,7 @@ def test_a_truncated_parameter_file_is_refused(model: Path, tmp_path: Path, keep
     path = tmp_path / "model.pdiparams"
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(ModelFileError, match="truncated|empty"):
+    with pytest.raises(ModelFileError, match=r"truncated|empty"):
         load_program(find_model_files(str(tmp_path)))
 
 

@@ -41,7 +41,9 @@ def test_weights_become_integers(model: str, tmp_path: Path, bits: int, limit: f
 
 def test_conv_and_linear_axes(model: str, tmp_path: Path) -> None:
     report = slim.quant.quant_post_dynamic(
-        model, str(tmp_path), quantizable_op_type=["conv2d", "depthwise_conv2d", "conv2d_transpose", "matmul_v2"]
+        model,
+        str(tmp_path),
+        quantizable_op_type=["conv2d", "depthwise_conv2d", "conv2d_transpose", "matmul_v2"],
     )
     assert {(weight.shape, weight.quant_axis) for weight in report.weights} == {
         ((8, 3, 3, 3), 0), ((8, 1, 3, 3), 0), ((8, 8, 1, 1), 0), ((8, 4, 2, 2), 1), ((4, 5), 1),

@@ -51,12 +51,13 @@ def _error(model: str, quantized: Path) -> float:
 
 
 def test_the_signature_is_paddleslims() -> None:
-    names = (
-        "executor model_dir quantize_model_path batch_generator sample_generator data_loader model_filename "
-        "params_filename save_model_filename save_params_filename batch_size batch_nums scope algo round_type "
-        "hist_percent bias_correction quantizable_op_type is_full_quantize weight_bits activation_bits "
-        "activation_quantize_type weight_quantize_type optimize_model onnx_format skip_tensor_list deploy_backend"
-    ).split()
+    names = """
+        executor model_dir quantize_model_path batch_generator sample_generator data_loader model_filename
+        params_filename save_model_filename save_params_filename batch_size batch_nums scope algo round_type
+        hist_percent bias_correction quantizable_op_type is_full_quantize weight_bits activation_bits
+        activation_quantize_type weight_quantize_type optimize_model onnx_format skip_tensor_list
+        deploy_backend
+    """.split()  # noqa: SIM905
     signature = inspect.signature(slim.quant.quant_post_static)
     assert list(signature.parameters) == names
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
@@ -115,7 +116,9 @@ def test_three_sources_agree(pir_model: str, tmp_path: Path) -> None:
         _quantize(pir_model, tmp_path / "a"),
         _quantize(pir_model, tmp_path / "b", data_loader=None, batch_generator=lambda: iter(BATCHES)),
         _quantize(pir_model, tmp_path / "c", data_loader=None, sample_generator=samples, batch_size=8),
-        _quantize(pir_model, tmp_path / "d", data_loader=None, sample_generator=flat, batch_size=8, batch_nums=4),
+        _quantize(
+            pir_model, tmp_path / "d", data_loader=None, sample_generator=flat, batch_size=8, batch_nums=4
+        ),
     ]
     thresholds = {tuple(a.threshold for a in report.activations) for report in reports}
     assert len(thresholds) == 1
@@ -206,7 +209,9 @@ def test_old_names_of_the_program_find_the_new_file(pir_model: str, tmp_path: Pa
     )  # fmt: skip
     assert report.files.program.endswith("__model__.json")
     assert report.files.params is not None
-    assert sorted(os.listdir(tmp_path)) == sorted(map(os.path.basename, (report.files.program, report.files.params)))
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        map(os.path.basename, (report.files.program, report.files.params))
+    )
     load_program(report.files)
 
 

@@ -52,8 +52,8 @@ def export_program(
     params_filename : str, optional
         Default: the name of the program with .pdiparams, which is where Paddle's loaders look.
     weight_storage : {"int8", "float32"}
-        "float32" keeps integers in float32, as PaddleSlim's older formats do. "int8" stores more than 8 bits as
-        int16 in PIR and, for want of an operator that reads them, in float32 in the legacy IR.
+        "float32" keeps integers in float32, as PaddleSlim's older formats do. "int8" stores more than 8
+        bits as int16 in PIR and, for want of an operator that reads them, as float32 in the legacy IR.
     folded : sequence of FoldedBatchNorm
         What ``fold_batch_norm`` did to the graph.
 

@@ -50,9 +50,7 @@ def write_legacy(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> 
     feeds = [block.var(name) for name in source.feed_names]
     fetches = [block.var(name) for name in source.graph.outputs]
     with paddle.static.scope_guard(scope):
-        paddle.static.save_inference_model(
-            path_prefix, feeds, fetches, framework.executor(), program=program
-        )
+        paddle.static.save_inference_model(path_prefix, feeds, fetches, framework.executor(), program=program)
 
 
 def _set(paddle: Any, scope: Any, name: str, value: NDArray[Any]) -> None:
@@ -71,7 +69,11 @@ class _Rewriter:
             variable.desc.set_dtype(self._paddle.base.core.VarDesc.VarType.INT8)
         _set(self._paddle, self._scope, weight.name, weight.stored)
         self._dequantize(
-            0, weight.name, weight.name + ".dequantized", weight.params, self._threshold(weight.name, weight.params)
+            0,
+            weight.name,
+            weight.name + ".dequantized",
+            weight.params,
+            self._threshold(weight.name, weight.params),
         )
         self._redirect(1, weight.name, weight.name + ".dequantized")
 
@@ -142,7 +144,12 @@ class _Rewriter:
         self._block.create_var(name=name, shape=list(shape), dtype="float32", stop_gradient=True)
 
     def _insert(
-        self, index: int, kind: str, inputs: dict[str, Any], outputs: dict[str, Any], attributes: dict[str, Any]
+        self,
+        index: int,
+        kind: str,
+        inputs: dict[str, Any],
+        outputs: dict[str, Any],
+        attributes: dict[str, Any],
     ) -> None:
         self._block._insert_op(index, type=kind, inputs=inputs, outputs=outputs, attrs=attributes)
 

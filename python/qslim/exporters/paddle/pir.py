@@ -24,7 +24,7 @@ __all__ = ["write_pir"]
 
 
 def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> None:
-    """Save a rewritten copy of `source` as `path_prefix`.json and .pdiparams. Call it in ``source.active()``."""
+    """Save a rewritten copy of `source` as `path_prefix`.json and .pdiparams, in ``source.active()``."""
     paddle = framework.paddle_module()
     mapping = paddle.pir.IrMapping()
     program = source.program.clone(mapping)
@@ -79,7 +79,9 @@ class _Rewriter:
         users = _uses(self._values[weight.name])
         # The name of the float parameter is taken until the program is saved, which drops what nobody reads.
         integers = self._parameter(weight.name + ".quantized", weight.stored)
-        step = self._parameter(weight.name + ".scale", np.atleast_1d(weight.params.broadcast_scale(weight.stored.ndim)))
+        step = self._parameter(
+            weight.name + ".scale", np.atleast_1d(weight.params.broadcast_scale(weight.stored.ndim))
+        )
         with self._paddle.static.program_guard(self._program, self._startup):
             # New parameters go in front of the older ones, so `step` stands before `integers`.
             self._pir.set_insertion_point_after(integers.get_defining_op())

@@ -72,7 +72,8 @@ def plan_rewrite(
     for name in program.parameter_names:
         tensor = graph.tensors[name]
         if tensor.quantization is None and tensor.value is not None:
-            if not np.array_equal(tensor.value, program.parameter(name), equal_nan=tensor.value.dtype.kind == "f"):
+            loaded = program.parameter(name)
+            if tensor.value.tobytes() != loaded.tobytes():
                 float_weights[name] = tensor.value
     biases = {item.bias: graph.tensors[item.bias].value for item in folded}
     return RewritePlan(weights, activations, list(folded), biases, float_weights)  # type: ignore[arg-type]

@@ -99,6 +99,6 @@ def _data_and_channel_constant(
         value = graph.constant(other)
         if value is None or graph.constant(data) is not None or value.size not in (1, channels):
             continue
-        if value.ndim in (3, 4) and value.shape[-3] == value.size or value.size == 1:
+        if (value.ndim in (3, 4) and value.shape[-3] == value.size) or value.size == 1:
             return data, np.broadcast_to(value.reshape(-1), (channels,)).astype(np.float64)
     return None, None

@@ -20,11 +20,11 @@ _IF_ALL_INPUTS_ARE = {"Add", "Concat", "Max", "Min", "Mul"}
 
 def non_negative_tensors(graph: Graph) -> set[str]:
     """Names of the tensors of `graph` whose values are >= 0 for every input."""
-    known: set[str] = set()
-    for tensor in graph.tensors.values():
-        if tensor.value is not None and tensor.value.size and tensor.value.dtype.kind == "f":
-            if (tensor.value >= 0).all():
-                known.add(tensor.name)
+    known = {
+        tensor.name
+        for tensor in graph.tensors.values()
+        if tensor.value is not None and tensor.value.dtype.kind == "f" and (tensor.value >= 0).all()
+    }
     for node in graph.nodes:
         if _is_non_negative(graph, node, known):
             known.update(filter(None, node.outputs))

@@ -59,9 +59,9 @@ def find_model_files(
     model_dir = os.fspath(model_dir)
     if not os.path.isdir(model_dir):
         parent, prefix = os.path.split(model_dir)
-        if model_filename is None and os.path.isdir(parent or "."):
-            if any(os.path.isfile(model_dir + ending) for ending in _PROGRAM_ENDINGS):
-                return find_model_files(parent or ".", prefix, params_filename)
+        is_prefix = any(os.path.isfile(model_dir + ending) for ending in _PROGRAM_ENDINGS)
+        if model_filename is None and is_prefix:
+            return find_model_files(parent or ".", prefix, params_filename)
         what = "is a file" if os.path.exists(model_dir) else "does not exist"
         raise ModelFileError(
             f"model_dir: expected the directory of a saved inference model, but {model_dir!r} {what}"
@@ -122,6 +122,8 @@ def _check_is_file(argument: str, path: str, model_dir: str) -> None:
 
 def _listing(model_dir: str) -> str:
     names = sorted(os.listdir(model_dir))
-    return f"{model_dir!r} holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else (
-        f"{model_dir!r} is empty"
+    return (
+        f"{model_dir!r} holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+        if names
+        else (f"{model_dir!r} is empty")
     )

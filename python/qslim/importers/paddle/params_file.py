@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layout of a combined parameter file (*.pdiparams), walked without Paddle.
 
-    record = uint32 version | uint64 lod levels, each uint64 bytes + bytes
+    record = uint32 version | uint64 levels, each uint64 bytes + bytes
            | uint32 tensor version | int32 n | n bytes TensorDesc | data
     TensorDesc (protobuf) = 1: data type (varint), 2: dims (varint, repeated or packed)
 
