@@ -3,8 +3,9 @@
 # The only place that names instruction-set flags. A file called x86_avx2.cc or x86_avx512.cc gets its flags here
 # and every other file is compiled for the baseline, so the library starts on any machine of the architecture.
 
-set(QSLIM_FLAGS_x86_avx2 -mavx2 -mfma)
-set(QSLIM_FLAGS_x86_avx512 -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+# -fno-exceptions: kernels throw nothing, and the personality routine would be a weak symbol.
+set(QSLIM_FLAGS_x86_avx2 -mavx2 -mfma -fno-exceptions)
+set(QSLIM_FLAGS_x86_avx512 ${QSLIM_FLAGS_x86_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's own AVX-512 header leaves the unused source operand of unmasked forms undefined, and warns of it.
   list(APPEND QSLIM_FLAGS_x86_avx512 -Wno-maybe-uninitialized -Wno-uninitialized)

@@ -43,6 +43,30 @@ void expect(bool condition, const char* what) {
   if (!condition) throw FormatError(concatenate("TensorStatistics.from_bytes: ", what));
 }
 
+// The extremes must lie in the outermost bins that are filled.
+bool extremes_fit_histogram(const TensorStatistics& s) {
+  const auto positive = s.positive_histogram(), negative = s.negative_histogram();
+  const auto bin_of = [&](float x) {
+    return static_cast<std::size_t>(std::fabs(static_cast<double>(x)) / s.bin_width());
+  };
+  const auto first = [](Span<const std::uint64_t> counts) {
+    std::size_t i = 0;
+    while (i < counts.size() && counts[i] == 0) ++i;
+    return i;
+  };
+  const auto last = [](Span<const std::uint64_t> counts) {
+    std::size_t i = counts.size();
+    while (i > 0 && counts[i - 1] == 0) --i;
+    return i - 1;
+  };
+  constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+  const bool min_fits = s.min() < 0 ? last(negative) == bin_of(s.min())
+                                    : last(negative) == kNone && first(positive) == bin_of(s.min());
+  const bool max_fits = s.max() >= 0 ? last(positive) == bin_of(s.max())
+                                     : last(positive) == kNone && first(negative) == bin_of(s.max());
+  return min_fits && max_fits;
+}
+
 }  // namespace
 
 std::string TensorStatistics::to_bytes() const {
@@ -100,6 +124,8 @@ TensorStatistics TensorStatistics::from_bytes(std::string_view bytes) {
   expect(exponent >= kMinExponent && exponent <= kMaxExponent && abs_max < std::ldexp(1.0, exponent) &&
              (exponent == kMinExponent || abs_max >= std::ldexp(1.0, exponent - 1)),
          "the histogram's range does not fit the largest magnitude");
+  expect(statistics.count_ == 0 || extremes_fit_histogram(statistics),
+         "minimum or maximum does not fit the histogram");
   const bool has_samples = statistics.samples_ != 0;
   expect(has_samples ? statistics.average_abs_max() <= abs_max : limbs == ExactSum::Limbs{},
          "the average magnitude exceeds the largest");

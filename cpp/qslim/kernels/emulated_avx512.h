@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Tests only: AVX-512 on an AVX2 machine, by SIMDe, plus the intrinsics that SIMDe 0.7 does not have yet.
+// They use the AVX2 instruction of the same name on both halves where there is one, so conversions of NaN and
+// of large numbers behave as the hardware does; masked loads and stores touch the chosen lanes and no others.
+#pragma once
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+
+#include <cstdint>
+
+namespace qslim {
+namespace {
+
+struct Halves {
+  __m256 low, high;
+};
+
+inline Halves halves_of(__m512 v) {
+  Halves h;
+  __builtin_memcpy(&h, &v, sizeof h);
+  return h;
+}
+
+template <class To, class From>
+To bits_as(const From& from) {
+  static_assert(sizeof(To) == sizeof(From), "");
+  To to;
+  __builtin_memcpy(&to, &from, sizeof to);
+  return to;
+}
+
+template <class T, std::size_t N>
+struct Lanes {
+  T lane[N];
+};
+
+inline __m512 emulated_maskz_loadu_ps(__mmask16 mask, const float* p) {
+  Lanes<float, 16> v = {};
+  for (int i = 0; i < 16; ++i) {
+    if ((mask >> i & 1) != 0) v.lane[i] = p[i];
+  }
+  return bits_as<__m512>(v);
+}
+
+inline void emulated_mask_storeu_ps(float* p, __mmask16 mask, __m512 v) {
+  const auto lanes = bits_as<Lanes<float, 16>>(v);
+  for (int i = 0; i < 16; ++i) {
+    if ((mask >> i & 1) != 0) p[i] = lanes.lane[i];
+  }
+}
+
+inline void emulated_stream_ps(float* p, __m512 v) {
+  if ((reinterpret_cast<std::uintptr_t>(p) & 63) != 0) __builtin_trap();  // as the hardware does
+  const Halves h = halves_of(v);
+  _mm256_stream_ps(p, h.low);
+  _mm256_stream_ps(p + 8, h.high);
+}
+
+// SIMDe has _mm512_roundscale_ps, but it returns some operands unrounded.
+template <int Mode>
+__m512 emulated_roundscale_ps(__m512 v) {
+  static_assert(Mode < 16, "only to whole numbers");
+  const Halves h = halves_of(v);
+  const Halves rounded = {_mm256_round_ps(h.low, Mode), _mm256_round_ps(h.high, Mode)};
+  return bits_as<__m512>(rounded);
+}
+
+inline __m512i emulated_cvttps_epi32(__m512 v) {
+  const Halves h = halves_of(v);
+  const __m256i both[2] = {_mm256_cvttps_epi32(h.low), _mm256_cvttps_epi32(h.high)};
+  return bits_as<__m512i>(both);
+}
+
+inline __m512 emulated_cvtepi32_ps(__m512i v) {
+  const auto lanes = bits_as<Lanes<std::int32_t, 16>>(v);
+  Lanes<float, 16> result;
+  for (int i = 0; i < 16; ++i) result.lane[i] = static_cast<float>(lanes.lane[i]);
+  return bits_as<__m512>(result);
+}
+
+inline __m128i emulated_cvtepi32_epi8(__m512i v) {
+  const auto lanes = bits_as<Lanes<std::uint32_t, 16>>(v);
+  Lanes<std::uint8_t, 16> result;
+  for (int i = 0; i < 16; ++i) result.lane[i] = static_cast<std::uint8_t>(lanes.lane[i]);
+  return bits_as<__m128i>(result);
+}
+
+inline __m512i emulated_cvtepi8_epi32(__m128i v) {
+  const auto lanes = bits_as<Lanes<std::int8_t, 16>>(v);
+  Lanes<std::int32_t, 16> result;
+  for (int i = 0; i < 16; ++i) result.lane[i] = lanes.lane[i];
+  return bits_as<__m512i>(result);
+}
+
+inline __m512d emulated_cvtps_pd(__m256 v) {
+  const auto lanes = bits_as<Lanes<float, 8>>(v);
+  Lanes<double, 8> result;
+  for (int i = 0; i < 8; ++i) result.lane[i] = lanes.lane[i];
+  return bits_as<__m512d>(result);
+}
+
+inline double emulated_cvtsd_f64(__m512d v) { return bits_as<Lanes<double, 8>>(v).lane[0]; }
+
+inline __m512i emulated_srai_epi32(__m512i v, int count) {
+  auto lanes = bits_as<Lanes<std::int32_t, 16>>(v);
+  for (std::int32_t& lane : lanes.lane) lane >>= count;
+  return bits_as<__m512i>(lanes);
+}
+
+}  // namespace
+}  // namespace qslim
+
+#undef _mm512_srai_epi32
+#undef _mm512_roundscale_ps
+#define _mm512_roundscale_ps(v, mode) emulated_roundscale_ps<(mode)>(v)
+#define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps
+#define _mm512_mask_storeu_ps emulated_mask_storeu_ps
+#define _mm512_stream_ps emulated_stream_ps
+#define _mm512_cvttps_epi32 emulated_cvttps_epi32
+#define _mm512_cvtepi32_ps emulated_cvtepi32_ps
+#define _mm512_cvtepi32_epi8 emulated_cvtepi32_epi8
+#define _mm512_cvtepi8_epi32 emulated_cvtepi8_epi32
+#define _mm512_cvtps_pd emulated_cvtps_pd
+#define _mm512_cvtsd_f64 emulated_cvtsd_f64
+#define _mm512_srai_epi32 emulated_srai_epi32
