@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantization arithmetic on plain arrays: arrays in, NumPy arrays out.
+
+Inputs are NumPy arrays, anything NumPy can turn into one, or CPU tensors of Paddle and Torch, whose memory is
+read in place through DLPack. Neither framework is imported.
+"""
+
+from __future__ import annotations
+
+from qslim.functional.fake_quant import dequantize, fake_quant, fake_quant_backward, quantize
+from qslim.functional.reductions import abs_max, histogram, min_max, sum, sum_of_squares
+from qslim.functional.statistics import TensorStatistics, find_threshold
+
+__all__ = [
+    "TensorStatistics",
+    "abs_max",
+    "dequantize",
+    "fake_quant",
+    "fake_quant_backward",
+    "find_threshold",
+    "histogram",
+    "min_max",
+    "quantize",
+    "sum",
+    "sum_of_squares",
+]

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Symmetric quantization by threshold: fake_quant, its gradient, quantize and dequantize.
+
+``scale = threshold / qmax``, zero point 0, on the grid ``[-(2**(b-1) - 1), 2**(b-1) - 1]`` or, for tensors that
+are never negative, ``[0, 2**b - 1]``. A threshold of 0 (a channel of zeros) counts as 1e-8, so zeros stay zeros.
+`qslim._core` has the same functions for any scale and zero point.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim import _core
+from qslim.functional.arrays import as_bytes, as_float32
+
+Rounding = Literal["ties_to_even", "ties_away"]
+THRESHOLD_FLOOR = 1e-8
+
+
+class _Grid(NamedTuple):
+    scale: Union[float, NDArray[np.float32]]
+    qmin: int
+    qmax: int
+
+
+def _grid(
+    function: str, threshold: Any, quant_bits: int, quant_axis: Optional[int], is_unsigned: bool, most_bits: int
+) -> _Grid:
+    if not 2 <= quant_bits <= most_bits:
+        raise ValueError(f"{function}: quant_bits must be in [2, {most_bits}], got {quant_bits}")
+    qmax = 2**quant_bits - 1 if is_unsigned else 2 ** (quant_bits - 1) - 1
+    kept = np.asarray(threshold, dtype=np.float32)
+    bad = ~(np.isfinite(kept) & (kept >= 0))
+    if bad.any():
+        raise ValueError(f"{function}: threshold must be finite and >= 0, got {float(kept[bad][0])}")
+    if quant_axis is None and kept.ndim > 0 and kept.size != 1:
+        raise ValueError(f"{function}: threshold has {kept.size} elements, so quant_axis must say for which axis")
+    scale = np.maximum(kept, np.float32(THRESHOLD_FLOOR)) / np.float32(qmax)
+    return _Grid(
+        float(scale.reshape(())) if quant_axis is None else np.atleast_1d(scale),
+        0 if is_unsigned else -qmax,
+        qmax,
+    )
+
+
+def fake_quant(
+    x: Any,
+    threshold: Any,
+    *,
+    quant_bits: int = 8,
+    quant_axis: Optional[int] = None,
+    is_unsigned: bool = False,
+    rounding: Rounding = "ties_to_even",
+    out: Optional[NDArray[np.float32]] = None,
+    context: Optional[_core.Context] = None,
+) -> NDArray[np.float32]:
+    """Round `x` to the grid an integer kernel would see, and return floats.
+
+    Parameters
+    ----------
+    x : array of floats, any shape
+    threshold : float or array of shape (x.shape[quant_axis],)
+        Largest magnitude kept, in the units of `x`; finite, >= 0. Paddle calls this "scale".
+    quant_bits : int in [2, 16], default=8
+    quant_axis : int or None, default=None (one threshold for all of `x`); 0 for conv weights (OC, IC, KH, KW)
+    is_unsigned : bool, default=False
+        Use the grid from 0 to 2**quant_bits - 1: twice the resolution for what is never negative.
+    rounding : {"ties_to_even", "ties_away"}, default="ties_to_even"
+        Paddle's training kernels round ties away from zero.
+    out : ndarray of float32, the shape of `x`, or None; may be `x` itself
+    context : qslim Context or None, default=None (one thread, the best instruction set)
+
+    Returns
+    -------
+    ndarray of float32, the shape of `x`. NaN stays NaN, infinities clamp.
+
+    Raises
+    ------
+    ValueError : "fake_quant: threshold must be finite and >= 0, got -1.0".
+
+    References
+    ----------
+    paddleslim 2.6.0, quant/quanters/channel_wise_abs_max.py (formula).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qslim.functional import fake_quant
+    >>> fake_quant(np.float32([0.042, -0.31]), 0.07, quant_bits=4)
+    array([ 0.04, -0.07], dtype=float32)
+    >>> fake_quant(np.float32([[1.0, 2.0], [10.0, 20.0]]), [2.0, 20.0], quant_bits=2, quant_axis=0)
+    array([[ 0.,  2.],
+           [ 0., 20.]], dtype=float32)
+    """
+    array = as_float32(x, "fake_quant")
+    grid = _grid("fake_quant", threshold, quant_bits, quant_axis, is_unsigned, 16)
+    return _core.fake_quant(array, grid.scale, 0, grid.qmin, grid.qmax, quant_axis, rounding, out, context)
+
+
+def fake_quant_backward(
+    x: Any,
+    grad: Any,
+    threshold: Any,
+    *,
+    quant_bits: int = 8,
+    quant_axis: Optional[int] = None,
+    is_unsigned: bool = False,
+    gradient: Literal["clipped", "straight_through"] = "clipped",
+    rounding: Rounding = "ties_to_even",
+    out: Optional[NDArray[np.float32]] = None,
+    context: Optional[_core.Context] = None,
+) -> NDArray[np.float32]:
+    """Gradient of `fake_quant` with respect to `x`.
+
+    Parameters
+    ----------
+    x, threshold, quant_bits, quant_axis, is_unsigned, rounding, context : as in `fake_quant`
+    grad : array of floats, the shape of `x`
+        Gradient with respect to the result of `fake_quant`.
+    gradient : {"clipped", "straight_through"}, default="clipped"
+        "clipped" passes `grad` where `x` was not clipped and 0 elsewhere; "straight_through", Paddle's choice,
+        passes it everywhere.
+    out : ndarray of float32, the shape of `x`, or None; may be `grad` or `x` itself
+
+    Returns
+    -------
+    ndarray of float32, the shape of `x`. Where `x` is NaN, the clipped gradient is 0.
+
+    References
+    ----------
+    Bengio et al. 2013, Estimating or propagating gradients through stochastic neurons (arXiv:1308.3432).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qslim.functional import fake_quant_backward
+    >>> fake_quant_backward(np.float32([-3.0, 0.5, 3.0]), np.ones(3, np.float32), 1.0)
+    array([0., 1., 0.], dtype=float32)
+    """
+    array = as_float32(x, "fake_quant_backward")
+    upstream = as_float32(grad, "fake_quant_backward", "grad")
+    grid = _grid("fake_quant_backward", threshold, quant_bits, quant_axis, is_unsigned, 16)
+    return _core.fake_quant_backward(
+        array, upstream, grid.scale, 0, grid.qmin, grid.qmax, quant_axis, gradient, rounding, out, context
+    )
+
+
+def quantize(
+    x: Any,
+    threshold: Any,
+    *,
+    quant_bits: int = 8,
+    quant_axis: Optional[int] = None,
+    is_unsigned: bool = False,
+    rounding: Rounding = "ties_to_even",
+    context: Optional[_core.Context] = None,
+) -> Union[NDArray[np.int8], NDArray[np.uint8]]:
+    """Round `x` to integers on the grid of `threshold`.
+
+    Parameters
+    ----------
+    x, threshold, quant_axis, is_unsigned, rounding, context : as in `fake_quant`
+    quant_bits : int in [2, 8], default=8
+
+    Returns
+    -------
+    ndarray of int8, or of uint8 if `is_unsigned`; the shape of `x`. NaN becomes the least integer of the grid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qslim.functional import quantize
+    >>> quantize(np.float32([-9.0, -0.5, 0.25, 1.0]), 1.0)
+    array([-127,  -64,   32,  127], dtype=int8)
+    >>> quantize(np.float32([0.0, 0.4, 1.0]), 1.0, is_unsigned=True)
+    array([  0, 102, 255], dtype=uint8)
+    """
+    array = as_float32(x, "quantize")
+    grid = _grid("quantize", threshold, quant_bits, quant_axis, is_unsigned, 8)
+    out = np.empty(array.shape, np.uint8) if is_unsigned else np.empty(array.shape, np.int8)
+    return _core.quantize(array, grid.scale, 0, grid.qmin, grid.qmax, quant_axis, rounding, out, context)
+
+
+def dequantize(
+    q: Any,
+    threshold: Any,
+    *,
+    quant_bits: int = 8,
+    quant_axis: Optional[int] = None,
+    context: Optional[_core.Context] = None,
+) -> NDArray[np.float32]:
+    """The real numbers that `quantize` stood for.
+
+    Parameters
+    ----------
+    q : array of int8 or uint8, any shape
+    threshold, quant_bits, quant_axis, context : as given to `quantize`
+
+    Returns
+    -------
+    ndarray of float32, the shape of `q`; `dequantize(quantize(x, t), t)` equals `fake_quant(x, t)` to the bit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qslim.functional import dequantize
+    >>> dequantize(np.int8([-127, 0, 127]), 2.0)
+    array([-2.,  0.,  2.], dtype=float32)
+    """
+    array = as_bytes(q, "dequantize")
+    grid = _grid("dequantize", threshold, quant_bits, quant_axis, array.dtype == np.uint8, 8)
+    return _core.dequantize(array, grid.scale, 0, quant_axis, None, context)
