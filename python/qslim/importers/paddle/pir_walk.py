@@ -75,8 +75,8 @@ class _Walk:
             return
         if op.num_regions() > 0:
             raise UnsupportedModelError(
-                f"the model holds control flow ({name!r}), which cannot be quantized statically: which branch "
-                "runs is known only at run time. Save the model without it, or split it there"
+                f"the model holds control flow ({name!r}), which cannot be quantized statically: "
+                "which branch runs is known only at run time. Save the model without it, or split it there"
             )
         if name == "builtin.parameter":
             attribute = op.attrs()["parameter_name"]
