@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what users hold (arrays, lists, framework tensors) to the arrays the core reads.
 
-A C-contiguous float32 array, or a CPU tensor of such, is passed on without a copy; everything else is converted
-once. Integers and complex numbers are refused: their quantization would hide a mistake.
+A C-contiguous float32 array, or a CPU tensor of such, is passed on without a copy; everything else is
+converted once. Integers and complex numbers are refused: their quantization would hide a mistake.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Symmetric quantization by threshold: fake_quant, its gradient, quantize and dequantize.
 
-``scale = threshold / qmax``, zero point 0, on the grid ``[-(2**(b-1) - 1), 2**(b-1) - 1]`` or, for tensors that
-are never negative, ``[0, 2**b - 1]``. A threshold of 0 (a channel of zeros) counts as 1e-8, so zeros stay zeros.
+``scale = threshold / qmax``, zero point 0, on the grid ``[-(2**(b-1) - 1), 2**(b-1) - 1]`` or, for tensors
+that are never negative, ``[0, 2**b - 1]``. A threshold of 0 (a channel of zeros) counts as 1e-8, so zeros
+stay zeros.
 `qslim._core` has the same functions for any scale and zero point.
 """
 
@@ -27,7 +28,12 @@ class _Grid(NamedTuple):
 
 
 def _grid(
-    function: str, threshold: Any, quant_bits: int, quant_axis: Optional[int], is_unsigned: bool, most_bits: int
+    function: str,
+    threshold: Any,
+    quant_bits: int,
+    quant_axis: Optional[int],
+    is_unsigned: bool,
+    most_bits: int,
 ) -> _Grid:
     if not 2 <= quant_bits <= most_bits:
         raise ValueError(f"{function}: quant_bits must be in [2, {most_bits}], got {quant_bits}")
@@ -37,7 +43,7 @@ def _grid(
     if bad.any():
         raise ValueError(f"{function}: threshold must be finite and >= 0, got {float(kept[bad][0])}")
     if quant_axis is None and kept.ndim > 0 and kept.size != 1:
-        raise ValueError(f"{function}: threshold has {kept.size} elements, so quant_axis must say for which axis")
+        raise ValueError(f"{function}: threshold has {kept.size} elements, so quant_axis must name its axis")
     scale = np.maximum(kept, np.float32(THRESHOLD_FLOOR)) / np.float32(qmax)
     return _Grid(
         float(scale.reshape(())) if quant_axis is None else np.atleast_1d(scale),
@@ -121,8 +127,8 @@ def fake_quant_backward(
     grad : array of floats, the shape of `x`
         Gradient with respect to the result of `fake_quant`.
     gradient : {"clipped", "straight_through"}, default="clipped"
-        "clipped" passes `grad` where `x` was not clipped and 0 elsewhere; "straight_through", Paddle's choice,
-        passes it everywhere.
+        "clipped" passes `grad` where `x` was not clipped and 0 elsewhere; "straight_through", Paddle's
+        choice, passes it everywhere.
     out : ndarray of float32, the shape of `x`, or None; may be `grad` or `x` itself
 
     Returns
@@ -167,7 +173,7 @@ def quantize(
 
     Returns
     -------
-    ndarray of int8, or of uint8 if `is_unsigned`; the shape of `x`. NaN becomes the least integer of the grid.
+    ndarray of int8, or of uint8 if `is_unsigned`; the shape of `x`. NaN becomes the grid's least integer.
 
     Examples
     --------
@@ -201,7 +207,7 @@ def dequantize(
 
     Returns
     -------
-    ndarray of float32, the shape of `q`; `dequantize(quantize(x, t), t)` equals `fake_quant(x, t)` to the bit.
+    ndarray of float32, the shape of `q`; `dequantize(quantize(x, t), t)` is `fake_quant(x, t)` to the bit.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """abs_max, min_max, sum, sum_of_squares and histogram.
 
-Every result has the same bits on every instruction set and for any number of threads: sums are doubles, added in
-an order fixed by the shape alone. One number for the whole tensor, or an array with one per channel.
+Every result has the same bits on every instruction set and for any number of threads: sums are doubles, added
+in an order fixed by the shape alone. One number for the whole tensor, or an array with one per channel.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration: what to remember of a tensor over many batches, and the threshold that follows from it.
 
-Statistics are exact: the order of the batches, how they are split and which process saw them change no bit, so
-partial statistics of several machines merge into what one machine would have.
+Statistics are exact: the order of the batches, how they are split and which process saw them change no bit,
+so partial statistics of several machines merge into what one machine would have.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class TensorStatistics(_core.TensorStatistics):
     Parameters
     ----------
     bins : int, default=4096
-        Histogram bins for each sign: a power of two in [64, 16384]. More than half of them lie below `abs_max`.
+        Histogram bins for each sign: a power of two in [64, 16384]. More than half of them lie below abs_max.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def find_threshold(
 
     Raises
     ------
-    ValueError : "find_threshold: algo must be one of abs_max, avg, hist, KL, mse, emd, ptf, min_max, got 'kl'".
+    ValueError : "find_threshold: algo must be one of abs_max, avg, .., min_max, got 'kl'".
 
     References
     ----------

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""find_threshold against the formulas in plain NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy_formulas as formulas
+import pytest
+
+from qslim import functional as F
+
+ALGOS = ["abs_max", "avg", "hist", "KL", "mse", "emd", "ptf", "min_max"]
+
+
+def data(kind: str, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(16, 4000))
+    shaped = {
+        "normal": x,
+        "laplace": rng.laplace(size=x.shape),
+        "relu": np.maximum(x, 0),
+        "skewed": x**2 - 0.2,
+        "relu6": np.clip(4 * x, 0, 6),
+        "outlier": np.where(np.arange(x.size).reshape(x.shape) == 77, -15.0, x),
+    }
+    return shaped[kind].astype(np.float32)
+
+
+@pytest.fixture(params=["normal", "laplace", "relu", "skewed", "relu6", "outlier"])
+def statistics(request: pytest.FixtureRequest) -> F.TensorStatistics:
+    result = F.TensorStatistics()
+    for part in np.split(data(request.param, seed=7), 4):
+        result.update(part)
+    return result
+
+
+@pytest.mark.parametrize("percent", [0.5, 0.99, 0.9999, 1.0])
+def test_hist(statistics: F.TensorStatistics, percent: float) -> None:
+    found = F.find_threshold(statistics, "hist", hist_percent=percent)
+    assert found == np.float32(formulas.hist(statistics, percent))
+
+
+@pytest.mark.parametrize(("bits", "is_unsigned"), [(8, False), (8, True), (4, False)])
+def test_kl(statistics: F.TensorStatistics, bits: int, is_unsigned: bool) -> None:
+    losses = formulas.kl_losses(statistics, 2**bits - 1 if is_unsigned else 2 ** (bits - 1) - 1)
+    if not losses:
+        pytest.skip("no cut qualifies")
+    width = formulas.kl_bin_width(statistics)
+    found = F.find_threshold(statistics, "KL", quant_bits=bits, is_unsigned=is_unsigned)
+    allowed = [min((cut + 0.5) * width, statistics.abs_max) for cut in losses]
+    cut = list(losses)[int(np.argmin(np.abs(np.array(allowed) - found)))]
+    assert found == pytest.approx(min((cut + 0.5) * width, statistics.abs_max), rel=1e-6)
+    # Two ways of adding up to 4000 terms of size log(64000 * 64000) < 23 agree to 4000 * 23 * 2**-53 < 2e-11.
+    assert losses[cut] <= min(losses.values()) + 2e-11
+
+
+@pytest.mark.parametrize(("bits", "is_unsigned"), [(8, False), (8, True), (4, False), (2, True)])
+@pytest.mark.parametrize("rule", ["mse", "emd", "ptf"])
+def test_grid_rules(statistics: F.TensorStatistics, rule: str, bits: int, is_unsigned: bool) -> None:
+    qmax = 2**bits - 1 if is_unsigned else 2 ** (bits - 1) - 1
+    candidates = [0.125, 0.25, 0.5, 1.0] if rule == "ptf" else formulas.fractions()
+    losses = formulas.grid_losses(statistics, rule, qmax, is_unsigned, candidates)
+    found = F.find_threshold(statistics, rule, quant_bits=bits, is_unsigned=is_unsigned)
+    chosen = min(losses, key=lambda threshold: abs(threshold - found))
+    assert found == pytest.approx(chosen, rel=1e-6)
+    # The sample points err by less than (bin / 16)**2 in a mean square, and by bin / 16 in a mean.
+    slack = statistics.bin_width / 16 if rule == "emd" else (statistics.bin_width / 16) ** 2
+    assert losses[chosen] <= min(losses.values()) + 2 * slack
+
+
+def test_average_is_over_samples() -> None:
+    statistics = F.TensorStatistics()
+    statistics.update(np.float32([[1, -2], [3, 0]]))
+    statistics.update(np.float32([[-7, 1]]))
+    assert F.find_threshold(statistics, "avg") == 4.0
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_batch_order_and_split_do_not_matter(algo: str) -> None:
+    batches = [data(kind, 3) * size for kind, size in [("normal", 1), ("relu", 9), ("laplace", 0.1)]]
+    forward, backward, whole = F.TensorStatistics(), F.TensorStatistics(), F.TensorStatistics()
+    for batch in batches:
+        forward.update(batch)
+    for batch in reversed(batches):
+        for sample in batch:
+            backward.update(sample)
+    whole.update(np.concatenate(batches))
+    assert (
+        F.find_threshold(forward, algo) == F.find_threshold(backward, algo) == F.find_threshold(whole, algo)
+    )
+
+
+@pytest.mark.parametrize("algo", ALGOS)
+def test_zeros_give_the_floor(algo: str) -> None:
+    statistics = F.TensorStatistics()
+    statistics.update(np.zeros((2, 5), np.float32))
+    assert F.find_threshold(statistics, algo) == np.float32(1e-8)
+
+
+def test_messages() -> None:
+    statistics = F.TensorStatistics()
+    with pytest.raises(ValueError, match="the statistics have seen no data"):
+        F.find_threshold(statistics, "KL")
+    statistics.update(np.ones(3, np.float32))
+    with pytest.raises(
+        ValueError, match="algo must be one of abs_max, avg, hist, KL, mse, emd, ptf, min_max, got 'kl'"
+    ):
+        F.find_threshold(statistics, "kl")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"hist_percent must be in \(0, 1\], got 2"):
+        F.find_threshold(statistics, "hist", hist_percent=2)
+    with pytest.raises(ValueError, match=r"quant_bits must be in \[2, 16\], got 1"):
+        F.find_threshold(statistics, "mse", quant_bits=1)
