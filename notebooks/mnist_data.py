@@ -26,7 +26,7 @@ __all__ = ["Digits", "digits_test", "have_mnist"]
 _CONNECT_SECONDS = 5.0
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def have_mnist() -> bool:
     """Whether Paddle has MNIST, after it had a chance to download it. Prints which data is used."""
     try:
@@ -57,7 +57,7 @@ def _fetch_mnist() -> None:
             common.download(url, "mnist", md5)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _digits(mode: str) -> tuple[Any, Any]:
     """Images [N, 28, 28], float32 from 0 to 255, and labels [N], int64."""
     from sklearn.datasets import load_digits

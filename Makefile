@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# One entry for people and for CI. From a clean checkout `make demo` and `make test` need Python 3.9 to 3.13
+# with venv and pip, a C++17 compiler and, the first time, a network: the rest goes into .venv and build/.
+#
+# The package is built once, as a wheel, and every target uses that wheel, installed: never the source tree.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+bin := $(abspath $(VENV))/bin
+pip := $(bin)/python -m pip --disable-pip-version-check
+wheel = $$(ls build/wheel/qslim-*.whl)
+package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
+  $(shell find cpp python -type f -not -path '*/__pycache__/*' -not -path 'cpp/bench/*' 2>/dev/null)
+
+.PHONY: help demo test test-cpp test-cpp-avx512 test-python lint bench asan clean
+.DELETE_ON_ERROR:
+# With -j, the output of two test runners would mix; compilers and CTest are parallel on their own.
+.NOTPARALLEL:
+
+help:
+	@echo "make demo   run both notebooks: train MobileNetV1 on MNIST, quantize, compare, plot (about 10 minutes)"
+	@echo "make test   C++ tests, then Python tests on the installed package"
+	@echo "make lint   ruff, mypy --strict, codespell, clang-format"
+	@echo "make bench  kernels beside their scalar rows, calibration beside bare forward passes"
+	@echo "make asan   C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make clean  remove build/, $(VENV)/ and notebooks/output/"
+
+demo: $(VENV)/.stamp-demo
+	$(bin)/python notebooks/run_demo.py
+
+test: test-cpp test-cpp-avx512 test-python
+
+test-python: $(VENV)/.stamp-test
+	$(bin)/python -m pytest
+
+lint: $(VENV)/.stamp-lint
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/codespell cpp docs notebooks/*.py python tests README.md CHANGELOG.md
+	find cpp tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.inc' | xargs $(bin)/clang-format --dry-run -Werror
+
+# ---- the virtual environment ---------------------------------------------------------------------------------
+
+$(VENV)/.stamp-venv:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 9) <= v <= (3, 13) or sys.exit( \
+	  "qslim needs Python 3.9 to 3.13, and $(PYTHON) is %d.%d: try make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(pip) install -q "pip>=23"
+	@touch $@
+
+build/wheel/.stamp: $(package_sources) | $(VENV)/.stamp-venv
+	@rm -rf build/wheel && mkdir -p build/wheel
+	@echo "building the qslim wheel (C++ core, one to two minutes)"
+	$(pip) wheel -q . --no-deps -w build/wheel
+	@touch $@
+
+# Dependencies follow pyproject.toml, the package itself follows its sources: an edit reinstalls one wheel.
+$(VENV)/.stamp-depends-%: pyproject.toml | build/wheel/.stamp
+	$(pip) install "$(wheel)[$*]"
+	@touch $@
+
+$(VENV)/.stamp-%: $(VENV)/.stamp-depends-% build/wheel/.stamp
+	$(pip) install -q --force-reinstall --no-deps "$(wheel)"
+	@touch $@
+
+# ---- C++ tests and benchmarks --------------------------------------------------------------------------------
+
+# The versions that the wheel is built with.
+$(VENV)/.stamp-cpp: pyproject.toml | $(VENV)/.stamp-venv
+	$(pip) install -q "cmake>=3.20" "ninja>=1.11" "cmeel-eigen>=3.4"
+	@touch $@
+
+# GoogleTest, and SIMDe for AVX-512 on machines without it, come from the system if they can. Otherwise CMake
+# fetches GoogleTest, and the emulated run is left out.
+build/.stamp-libraries:
+	@mkdir -p build
+	@if [ ! -e /usr/include/gtest/gtest.h ] || [ ! -e /usr/include/simde/simde-arch.h ]; then \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    echo "installing libgtest-dev and libsimde-dev"; \
+	    { apt-get -qq update && \
+	      DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+	        libgtest-dev libsimde-dev; } >build/apt.log 2>&1 \
+	    || echo "that failed (build/apt.log); going on without"; \
+	  fi; \
+	fi
+	@touch $@
+
+cmake = PATH="$(bin):$$PATH" $(bin)/cmake -S . -G Ninja -DPython_EXECUTABLE=$(bin)/python
+build_and_test = $(bin)/cmake --build $(1) --parallel $(JOBS) && \
+  $(bin)/ctest --test-dir $(1) --output-on-failure --parallel $(JOBS)
+
+test-cpp: $(VENV)/.stamp-cpp build/.stamp-libraries
+	$(cmake) -B build/cpp -DQSLIM_BUILD_TESTS=ON
+	$(call build_and_test,build/cpp)
+
+# The AVX-512 kernels are tested everywhere: where the CPU lacks them, through SIMDe.
+test-cpp-avx512: $(VENV)/.stamp-cpp build/.stamp-libraries
+	@if [ "$$(uname -m)" != x86_64 ] || grep -qw avx512f /proc/cpuinfo 2>/dev/null; then \
+	  echo "AVX-512 emulation: not needed here"; \
+	elif [ ! -e /usr/include/simde/simde-arch.h ]; then \
+	  echo "AVX-512 emulation: left out, SIMDe (libsimde-dev) is not installed"; \
+	else \
+	  set -ex; \
+	  $(cmake) -B build/cpp-avx512-emulated -DQSLIM_BUILD_TESTS=ON -DQSLIM_EMULATE_AVX512=ON; \
+	  $(call build_and_test,build/cpp-avx512-emulated); \
+	fi
+
+asan: $(VENV)/.stamp-cpp build/.stamp-libraries
+	$(cmake) -B build/cpp-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DQSLIM_BUILD_TESTS=ON \
+	  -DQSLIM_SANITIZE=address,undefined
+	$(call build_and_test,build/cpp-asan)
+
+bench: $(VENV)/.stamp-cpp $(VENV)/.stamp-test
+	$(cmake) -B build/cpp-bench -DQSLIM_BUILD_BENCH=ON
+	$(bin)/cmake --build build/cpp-bench --parallel $(JOBS)
+	find build/cpp-bench/cpp/bench -maxdepth 1 -type f -executable -exec {} \;
+	$(bin)/python benchmarks/bench_kernels.py
+	$(bin)/python benchmarks/bench_calibration.py
+
+clean:
+	rm -rf build $(VENV) notebooks/output

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The notebooks' pictures of a quantization report. Each is saved as a PNG in ``./plots`` and returned.
+
+A *report* is what ``quant_post_static`` returns; *thresholds* is {algorithm: {tensor: threshold}}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+__all__ = ["ALGORITHMS", "all_thresholds", "plot_activations", "plot_thresholds", "plot_weights"]
+
+ALGORITHMS = ("abs_max", "avg", "hist", "KL", "mse", "emd", "ptf", "min_max")
+
+Thresholds = Mapping[str, Mapping[str, float]]
+
+
+def all_thresholds(report: Any) -> dict[str, dict[str, float]]:
+    """What each algorithm makes of the statistics that the calibration left in `report`."""
+    from qslim.functional import find_threshold
+
+    return {
+        algo: {
+            activation.name: find_threshold(
+                activation.statistics, algo, is_unsigned=activation.dtype == "uint8"
+            )
+            for activation in report.activations
+        }
+        for algo in ALGORITHMS
+    }
+
+
+def plot_weights(report: Any, count: int = 4, file: str = "weights.png") -> Any:
+    """Weights of `count` layers, from the first to the last, before and after quantization."""
+    chosen = _spread(report.weights, count)
+    figure, axes = plt.subplots(1, len(chosen), figsize=(4 * len(chosen), 3.2), squeeze=False)
+    for axis, weight in zip(axes[0], chosen):
+        shape = [1] * weight.values.ndim
+        if weight.quant_axis is not None:
+            shape[weight.quant_axis] = -1
+        after = weight.quantized * np.reshape(weight.scale, shape if np.size(weight.scale) > 1 else ())
+        edges = np.linspace(weight.values.min(), weight.values.max(), 121)
+        axis.hist(weight.values.ravel(), edges, color="0.75", label="float32")
+        axis.hist(after.ravel(), edges, histtype="step", color="tab:blue", label="int8, dequantized")
+        axis.set_yscale("log")
+        worst = float(np.abs(after - weight.values).max())
+        axis.set_title(f"{weight.name}\n{list(weight.shape)}, worst error {worst:.2g}", fontsize=9)
+        axis.set_xlabel("weight")
+    axes[0][0].set_ylabel("count")
+    axes[0][0].legend(fontsize=8)
+    return _save(figure, file)
+
+
+def plot_activations(
+    report: Any, thresholds: Thresholds, count: int = 6, file: str = "activations.png"
+) -> Any:
+    """Histograms of `count` activations with every algorithm's threshold drawn in."""
+    chosen = _spread(report.activations, count)
+    columns = min(3, len(chosen))
+    lines = -(-len(chosen) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(5.2 * columns, 3.2 * lines), squeeze=False)
+    colors = plt.get_cmap("tab10")
+    for axis, activation in zip(axes.flat, chosen):
+        statistics = activation.statistics
+        counts = np.concatenate([statistics.negative_histogram[::-1], statistics.positive_histogram])
+        half = len(statistics.positive_histogram)
+        centers = (np.arange(-half, half) + 0.5) * statistics.bin_width
+        seen = np.abs(centers) <= statistics.abs_max + statistics.bin_width
+        if activation.dtype == "uint8":
+            seen &= centers > 0
+        axis.fill_between(centers[seen], np.maximum(counts[seen], 0.5), 0.5, step="mid", color="0.75")
+        axis.set_yscale("log")
+        for index, (algo, found) in enumerate(thresholds.items()):
+            axis.axvline(found[activation.name], color=colors(index), lw=1.2, label=algo)
+        axis.set_title(f"{activation.name} ({activation.op}, {activation.dtype})", fontsize=9)
+    for axis in list(axes.flat)[len(chosen) :]:
+        axis.remove()
+    axes[0][0].legend(fontsize=7, ncol=2)
+    axes[0][0].set_ylabel("count")
+    return _save(figure, file)
+
+
+def plot_thresholds(report: Any, thresholds: Thresholds, file: str = "thresholds.png") -> Any:
+    """Thresholds per tensor, in network order, as a share of the largest magnitude seen there."""
+    names = [activation.name for activation in report.activations]
+    largest = np.array([max(activation.statistics.abs_max, 1e-8) for activation in report.activations])
+    figure, axis = plt.subplots(figsize=(max(8.0, 0.35 * len(names)), 4))
+    for index, (algo, found) in enumerate(thresholds.items()):
+        share = np.array([found[name] for name in names]) / largest
+        axis.plot(share, marker="o", ms=3, lw=1, color=plt.get_cmap("tab10")(index), label=algo)
+    axis.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+    axis.set_ylabel("threshold / largest magnitude")
+    axis.legend(fontsize=8, ncol=4)
+    return _save(figure, file)
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """`count` of `items`, evenly spaced, first and last included."""
+    indices = np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))
+    return [items[index] for index in indices]
+
+
+def _save(figure: Any, file: str) -> Any:
+    path = Path("plots") / file
+    path.parent.mkdir(exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    print(f"saved {path}")
+    return figure
