@@ -16,5 +16,6 @@ if not logger.handlers:
     _handler = logging.StreamHandler()
     _handler.setFormatter(logging.Formatter("qslim: %(message)s"))
     logger.addHandler(_handler)
-    logger.setLevel(logging.INFO)
     logger.propagate = False
+if logger.level == logging.NOTSET:
+    logger.setLevel(logging.INFO)
