@@ -132,6 +132,26 @@ def _pool2d(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("MaxPool" if is_max else "AveragePool", op.inputs[:1], window)
 
 
+def _max_pool_with_index(op: SourceOp) -> Optional[ConvertedOp]:
+    """What adaptive_max_pool2d is saved as; the indices are dropped."""
+    whole = op.attributes["global_pooling"] or (
+        op.attributes["adaptive"] and list(op.attributes["kernel_size"]) == [1, 1]
+    )
+    return ConvertedOp("GlobalMaxPool", op.inputs[:1], keeps_first_output=True) if whole else None
+
+
+def _scale(op: SourceOp) -> Optional[ConvertedOp]:
+    """y = scale * x + bias, where one of the two does nothing."""
+    scale, bias = op.constant(1), op.attributes["bias"]
+    if scale is None or op.graph.tensors[op.inputs[0]].dtype != "float32":
+        return None
+    if bias == 0:
+        return ConvertedOp("Mul", [op.inputs[0], op.new_constant(scale.reshape(()).astype(np.float32))])
+    if scale == 1:
+        return ConvertedOp("Add", [op.inputs[0], op.new_constant(np.asarray(bias, np.float32))])
+    return None
+
+
 def _relu6(op: SourceOp) -> ConvertedOp:
     low, high = (op.new_constant(np.asarray(value, np.float32)) for value in (0.0, 6.0))
     return ConvertedOp("Clip", [op.inputs[0], low, high])
@@ -240,6 +260,7 @@ _CONVERTERS: dict[str, Callable[[SourceOp], Optional[ConvertedOp]]] = {
     "leaky_relu": _renamed("LeakyRelu", alpha="negative_slope"),
     "matmul": _matmul,
     "max": _reduce("ReduceMax"),
+    "max_pool2d_with_index": _max_pool_with_index,
     "maximum": _renamed("Max"),
     "mean": _reduce("ReduceMean"),
     "minimum": _renamed("Min"),
@@ -248,6 +269,7 @@ _CONVERTERS: dict[str, Callable[[SourceOp], Optional[ConvertedOp]]] = {
     "relu": _renamed("Relu"),
     "relu6": _relu6,
     "reshape": _reshape,
+    "scale": _scale,
     "sigmoid": _renamed("Sigmoid"),
     "slice": _slice,
     "softmax": _renamed("Softmax", axis="axis"),
