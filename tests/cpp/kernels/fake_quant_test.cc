@@ -218,7 +218,7 @@ TEST(FakeQuant, EveryLayoutThreadCountAndIsaGivesTheReferencesBits) {
 }
 
 TEST(FakeQuant, LargeResultsTakeTheStreamingPath) {
-  const std::size_t n = (std::size_t{8} << 20) + 5;
+  const std::size_t n = (std::size_t{4} << 20) + 5;
   const std::vector<float> x = test::ugly_floats(n, 5, 0.1f, true);
   std::vector<float> y(n);
   const float scale = 0.1f;

@@ -43,6 +43,23 @@ __m256i first_lanes(std::size_t count) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMasks + 8 - count));
 }
 
+// Stores the first `count` lanes, 0 < count < 8. A masked store takes tens of cycles on AMD cores before
+// Zen 5.
+void store_first(float* y, __m256 v, std::size_t count) {
+  __m128 part = _mm256_castps256_ps128(v);
+  if ((count & 4) != 0) {
+    _mm_storeu_ps(y, part);
+    y += 4;
+    part = _mm256_extractf128_ps(v, 1);
+  }
+  if ((count & 2) != 0) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(y), part);
+    y += 2;
+    part = _mm_movehl_ps(part, part);
+  }
+  if ((count & 1) != 0) _mm_store_ss(y, part);
+}
+
 template <Rounding R>
 __m256i quantize8(__m256 x, const Grid8& g) {
   __m256 v = _mm256_mul_ps(x, g.inv_scale);
@@ -84,10 +101,14 @@ void quantize(std::size_t n, const float* x, const Grids& grids, std::uint8_t* q
     const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_loadu_ps(x + i), grids.at(i)));
     __builtin_memcpy(q + i, &bytes, 8);
   }
-  if (i < n) {
-    const __m256i mask = first_lanes(n - i);
-    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_maskload_ps(x + i, mask), grids.at(i, mask)));
-    __builtin_memcpy(q + i, &bytes, n - i);
+  if (i == n) return;
+  if (n >= 8) {  // the last vector overlaps the one before it
+    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_loadu_ps(x + n - 8), grids.at(n - 8)));
+    __builtin_memcpy(q + n - 8, &bytes, 8);
+  } else {
+    const __m256i mask = first_lanes(n);
+    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_maskload_ps(x, mask), grids.at(0, mask)));
+    __builtin_memcpy(q, &bytes, n);
   }
 }
 
@@ -119,11 +140,14 @@ void dequantize(std::size_t n, const Q* q, const Grids& grids, float* y) {
     __builtin_memcpy(&bytes, q + i, 8);
     _mm256_storeu_ps(y + i, dequantize8<Q>(bytes, grids.at(i)));
   }
-  if (i < n) {
-    const __m256i mask = first_lanes(n - i);
-    std::uint64_t bytes = 0;
-    __builtin_memcpy(&bytes, q + i, n - i);
-    _mm256_maskstore_ps(y + i, mask, dequantize8<Q>(bytes, grids.at(i, mask)));
+  if (i == n) return;
+  std::uint64_t bytes = 0;
+  if (n >= 8) {  // the last vector overlaps the one before it
+    __builtin_memcpy(&bytes, q + n - 8, 8);
+    _mm256_storeu_ps(y + n - 8, dequantize8<Q>(bytes, grids.at(n - 8)));
+  } else {
+    __builtin_memcpy(&bytes, q, n);
+    store_first(y, dequantize8<Q>(bytes, grids.at(0, first_lanes(n))), n);
   }
 }
 
