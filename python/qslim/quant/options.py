@@ -6,11 +6,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, get_args
+
+from qslim.functional.statistics import ThresholdAlgo
 
 __all__ = ["ALGORITHMS", "PostTrainingOptions", "choose"]
 
-ALGORITHMS = ("KL", "hist", "avg", "mse", "emd", "abs_max", "min_max", "ptf")
+ALGORITHMS: tuple[ThresholdAlgo, ...] = get_args(ThresholdAlgo)
 _ROUND_TYPES = ("round",)
 _ACTIVATION_TYPES = ("range_abs_max", "moving_average_abs_max", "abs_max")
 _WEIGHT_TYPES = ("channel_wise_abs_max", "abs_max")
@@ -33,7 +35,7 @@ def choose(argument: str, value: Any, known: Iterable[Any]) -> Any:
 class PostTrainingOptions:
     """What ``quant_post_static`` was asked for; names and meanings as in its docstring."""
 
-    algo: str = "hist"
+    algo: ThresholdAlgo = "hist"
     round_type: str = "round"
     hist_percent: float = 0.9999
     bias_correction: bool = False

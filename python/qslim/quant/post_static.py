@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 from qslim.exporters.paddle import export_program
 from qslim.functional import find_threshold
+from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams
 from qslim.graph.passes import fold_batch_norm, non_negative_tensors
 from qslim.importers.paddle import PaddleProgram, find_model_files, load_program
@@ -39,7 +40,7 @@ def quant_post_static(
     batch_size: int = 1,
     batch_nums: Optional[int] = None,
     scope: Any = None,
-    algo: str = "hist",
+    algo: ThresholdAlgo = "hist",
     round_type: str = "round",
     hist_percent: float = 0.9999,
     bias_correction: bool = False,
