@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["ALGORITHMS", "all_thresholds", "plot_activations", "plot_thresholds", "plot_weights"]
 
@@ -44,10 +45,10 @@ def plot_weights(report: Any, count: int = 4, file: str = "weights.png") -> Any:
         if weight.quant_axis is not None:
             shape[weight.quant_axis] = -1
         after = weight.quantized * np.reshape(weight.scale, shape if np.size(weight.scale) > 1 else ())
-        edges = np.linspace(weight.values.min(), weight.values.max(), 121)
+        edges = np.linspace(weight.values.min(), weight.values.max(), 81)
         axis.hist(weight.values.ravel(), edges, color="0.75", label="float32")
         axis.hist(after.ravel(), edges, histtype="step", color="tab:blue", label="int8, dequantized")
-        axis.set_yscale("log")
+        axis.xaxis.set_major_locator(MaxNLocator(5))
         worst = float(np.abs(after - weight.values).max())
         axis.set_title(f"{weight.name}\n{list(weight.shape)}, worst error {worst:.2g}", fontsize=9)
         axis.set_xlabel("weight")
@@ -76,7 +77,9 @@ def plot_activations(
         axis.fill_between(centers[seen], np.maximum(counts[seen], 0.5), 0.5, step="mid", color="0.75")
         axis.set_yscale("log")
         for index, (algo, found) in enumerate(thresholds.items()):
-            axis.axvline(found[activation.name], color=colors(index), lw=1.2, label=algo)
+            # Dashes, because some algorithms agree and their lines lie on one another.
+            style = {"color": colors(index), "lw": 1.4, "ls": (index, (2, 1)) if index else "-"}
+            axis.axvline(found[activation.name], label=algo, **style)
         axis.set_title(f"{activation.name} ({activation.op}, {activation.dtype})", fontsize=9)
     for axis in list(axes.flat)[len(chosen) :]:
         axis.remove()
@@ -92,7 +95,8 @@ def plot_thresholds(report: Any, thresholds: Thresholds, file: str = "thresholds
     figure, axis = plt.subplots(figsize=(max(8.0, 0.35 * len(names)), 4))
     for index, (algo, found) in enumerate(thresholds.items()):
         share = np.array([found[name] for name in names]) / largest
-        axis.plot(share, marker="o", ms=3, lw=1, color=plt.get_cmap("tab10")(index), label=algo)
+        style = {"color": plt.get_cmap("tab10")(index), "lw": 1.2, "ls": (index, (2, 1)) if index else "-"}
+        axis.plot(share, marker="o", ms=3, label=algo, **style)
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     axis.set_ylabel("threshold / largest magnitude")
     axis.legend(fontsize=8, ncol=4)

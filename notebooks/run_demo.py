@@ -68,11 +68,29 @@ def execute(
         client.execute(env={**os.environ, "PYTHONPATH": path, "GLOG_minloglevel": "2", **(env or {})})
     finally:
         for cell in content.cells:
-            for output in cell.get("outputs", ()):
-                if output.output_type == "stream":
-                    output.text = _as_a_terminal_shows(output.text)
+            if cell.cell_type == "code":
+                cell.outputs = _joined(cell.outputs)
         nbformat.write(content, directory / notebook.name)
     return content
+
+
+def _joined(outputs: list[Any]) -> list[Any]:
+    """`outputs` with what was printed piece by piece to one stream in one piece."""
+    joined: list[Any] = []
+    for output in outputs:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and output.output_type == last.output_type == "stream"
+            and output.name == last.name
+        ):
+            last.text += output.text
+        else:
+            joined.append(output)
+    for output in joined:
+        if output.output_type == "stream":
+            output.text = _as_a_terminal_shows(output.text)
+    return joined
 
 
 def _as_a_terminal_shows(text: str) -> str:
