@@ -17,6 +17,8 @@ package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
 
 .PHONY: help demo test test-cpp test-cpp-avx512 test-python lint bench asan clean
 .DELETE_ON_ERROR:
+# Keep the stamps that only pattern rules name; make would remove them as intermediate.
+.SECONDARY:
 # With -j, the output of two test runners would mix; compilers and CTest are parallel on their own.
 .NOTPARALLEL:
 

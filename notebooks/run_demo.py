@@ -59,6 +59,7 @@ def execute(
         content,
         timeout=None,
         kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(directory)}},
         on_cell_execute=announce,
     )

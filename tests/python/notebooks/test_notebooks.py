@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both notebooks run from top to bottom with a few steps; table, models and plots are there and make sense."""
+"""Both notebooks run from top to bottom with a few steps; table, models and plots are as they should be."""
 
 from __future__ import annotations
 
