@@ -23,7 +23,8 @@ _SCRIPT = """
     if {is_static}:
         paddle.enable_static()
     executor = type("Place", (), {{"place": paddle.CPUPlace()}})
-    report = slim.quant.quant_post_static(executor, {model!r}, {out!r}, data_loader=[images(8)], algo="abs_max")
+    data = [images(8)]
+    report = slim.quant.quant_post_static(executor, {model!r}, {out!r}, data_loader=data, algo="abs_max")
     slim.quant.quant_post_dynamic({model!r}, {out!r} + "-dynamic")
     assert paddle.in_dynamic_mode() is not {is_static}
     assert paddle.get_flags("FLAGS_enable_pir_api")["FLAGS_enable_pir_api"] is {is_pir}
