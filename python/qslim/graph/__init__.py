@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network in the middle: what importers make, passes change and exporters write. Knows NumPy only."""
+"""The network in the middle: importers make it, passes change it, exporters write it. Knows no framework."""
 
 from qslim.graph.graph import Graph, Node, Tensor
 from qslim.graph.quantization import QuantParams

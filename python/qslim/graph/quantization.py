@@ -16,6 +16,8 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qslim import _core
+
 __all__ = ["QuantParams"]
 
 
@@ -93,12 +95,21 @@ class QuantParams:
 
     def quantize(self, values: NDArray[np.float32]) -> NDArray[Any]:
         """`values` as integers of ``dtype``, the shape of `values`; ties round to even."""
-        inv_scale = np.float32(1) / self.broadcast_scale(values.ndim)
-        grid = np.rint(np.asarray(values, np.float32) * inv_scale) + np.float32(self.zero_point)
+        values = np.ascontiguousarray(values, np.float32)
+        if self.dtype.itemsize == 1:
+            scale = float(self.scale) if self.quant_axis is None else self.scale
+            return _core.quantize(values, scale, self.zero_point, self.qmin, self.qmax, self.quant_axis)
+        # Wider grids are simulation only and have no kernel; the operations and their order are the kernel's.
+        grid = np.rint(values * (np.float32(1) / self.broadcast_scale(values.ndim))) + np.float32(
+            self.zero_point
+        )
         integers: NDArray[Any] = np.clip(grid, self.qmin, self.qmax).astype(self.dtype)
         return integers
 
     def dequantize(self, integers: NDArray[Any]) -> NDArray[np.float32]:
         """The real values that `integers` stand for."""
+        if self.dtype.itemsize == 1:
+            scale = float(self.scale) if self.quant_axis is None else self.scale
+            return _core.dequantize(np.ascontiguousarray(integers), scale, self.zero_point, self.quant_axis)
         centred = integers.astype(np.float32) - np.float32(self.zero_point)
         return np.asarray(centred * self.broadcast_scale(integers.ndim), np.float32)

@@ -81,6 +81,16 @@ def test_weight_grid_is_symmetric() -> None:
     np.testing.assert_allclose(params.threshold, [1.27, 12.7], rtol=1e-6)
 
 
+@given(bits=st.integers(2, 8), is_unsigned=st.booleans(), seed=st.integers(0, 2**31))
+def test_kernel_and_formula_agree(bits: int, is_unsigned: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((3, 5, 7)).astype(np.float32)
+    params = QuantParams.activation(float(rng.uniform(0.1, 3)), bits, is_unsigned)
+    expected = np.clip(np.rint(x * (np.float32(1) / params.scale)), params.qmin, params.qmax)
+    np.testing.assert_array_equal(params.quantize(x), expected)
+    np.testing.assert_array_equal(params.dequantize(params.quantize(x)), expected * params.scale)
+
+
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
 def test_bad_scales_are_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="scale must be finite and > 0"):
