@@ -5,8 +5,8 @@
 
 The competitors of a row take turns, one call each, `repeats` times, so that whatever else the machine does
 hits them alike; the table shows medians. GB/s counts the bytes an operation must move: fake quantization
-reads 4 and writes 4 bytes an element, as memcpy does, a reduction reads 4. Paddle allocates each result, qslim
-and memcpy write to the same array every time.
+reads 4 and writes 4 bytes an element, as memcpy does, a reduction reads 4. Paddle allocates each result;
+qslim and memcpy write to the same array every time.
 """
 
 from __future__ import annotations
