@@ -23,7 +23,7 @@ from plots import ALGORITHMS  # noqa: E402
 from run_demo import NOTEBOOKS as NAMES  # noqa: E402
 from run_demo import execute  # noqa: E402
 
-FEW = {"QSLIM_DEMO_STEPS": "40", "QSLIM_DEMO_TEST_IMAGES": "256"}
+FEW = {"QSLIM_DEMO_STEPS": "24", "QSLIM_DEMO_TEST_IMAGES": "128"}
 
 
 @pytest.mark.parametrize(("name", "program"), [(NAMES[0], "pdmodel"), (NAMES[1], "json")])
@@ -33,8 +33,8 @@ def test_notebook_runs(name: str, program: str, tmp_path: Path) -> None:
     table = {row.model: row for row in Comparison.load(tmp_path / "comparison.json").rows}
     assert set(ALGORITHMS) <= set(table)
     for algo in ALGORITHMS:
-        # 40 steps leave a network that hardly beats chance, and 256 images tell 6 % apart at best (two
-        # standard deviations). What this catches is a quantized model that answers nonsense.
+        # 24 steps leave a network that hardly beats chance, and on 128 images chance itself varies by 5 %
+        # (two standard deviations). What this catches is a quantized model that answers nonsense.
         assert abs(table[algo].top1 - table["float"].top1) <= 0.15, (algo, table)
         assert table[algo].size < 0.3 * table["float"].size
         assert table[algo].seconds > 0
@@ -48,7 +48,7 @@ def test_notebook_runs(name: str, program: str, tmp_path: Path) -> None:
 
     assert (tmp_path / name).exists()
     printed = "".join(output.get("text", "") for cell in content.cells for output in cell.get("outputs", ()))
-    assert re.search(r"train: 100%.*(40/40|13/13)", printed)
+    assert re.search(r"train: 100%.*(24/24|8/8)", printed)
     assert "top1=" in printed
 
 
@@ -90,7 +90,7 @@ def test_digits_stand_in_for_mnist(run_python: Any) -> None:
         flat, label = samples[3]
         assert flat.shape == (784,) and flat.dtype == np.float32 and type(label) is int
         assert -1.0 <= flat.min() < -0.9 and 0.5 < flat.max() <= 1.0
-        assert np.array_equal(flat.reshape(28, 28), Digits("test", transform)[3][0][0])
+        assert np.allclose(flat.reshape(28, 28), Digits("test", transform)[3][0][0], atol=1e-6)
         print("alike")
     """)
     assert out.strip().endswith("alike")
