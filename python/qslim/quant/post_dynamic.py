@@ -56,6 +56,20 @@ def quant_post_dynamic(
     References
     ----------
     paddleslim 2.6.0, quant/quanter.py; paddle.static.quantization.WeightQuantization.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import paddle
+    >>> import qslim as slim
+    >>> work = tempfile.mkdtemp()
+    >>> image = paddle.static.InputSpec([None, 3, 16, 16], "float32", "image")
+    >>> paddle.jit.save(paddle.nn.Conv2D(3, 8, 3), os.path.join(work, "fp32"), input_spec=[image])
+    >>> report = slim.quant.quant_post_dynamic(work, work)
+    >>> report.weights[0].shape, report.weights[0].quantized.dtype
+    ((8, 3, 3, 3), dtype('int8'))
+    >>> sorted(os.listdir(os.path.join(work, "quantized_model")))
+    ['model.json', 'model.pdiparams']
     """
     if isinstance(weight_bits, bool) or weight_bits not in (*range(2, 9), 16):
         raise ValueError(f"weight_bits: expected 2 to 8, or 16, got {weight_bits!r}")

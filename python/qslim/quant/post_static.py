@@ -119,6 +119,25 @@ def quant_post_static(
     References
     ----------
     paddleslim 2.6.0, quant/quanter.py (signature and defaults).
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import paddle
+    >>> import qslim as slim
+    >>> work = tempfile.mkdtemp()
+    >>> net = paddle.nn.Sequential(paddle.nn.Conv2D(3, 8, 3), paddle.nn.ReLU(), paddle.nn.Conv2D(8, 4, 3))
+    >>> image = paddle.static.InputSpec([None, 3, 16, 16], "float32", "image")
+    >>> paddle.jit.save(net, os.path.join(work, "fp32"), input_spec=[image])
+    >>> executor = paddle.static.Executor(paddle.CPUPlace())
+    >>> report = slim.quant.quant_post_static(
+    ...     executor, work, os.path.join(work, "int8"), data_loader=[np.ones((2, 3, 16, 16), "float32")]
+    ... )
+    >>> [(activation.name, activation.dtype) for activation in report.activations]
+    [('image', 'int8'), ('relu_0', 'uint8')]
+    >>> sorted(os.listdir(os.path.join(work, "int8")))
+    ['model.json', 'model.pdiparams']
     """
     del scope
     options = PostTrainingOptions(

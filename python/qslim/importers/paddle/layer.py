@@ -31,6 +31,15 @@ def import_layer(layer: Any, input_spec: Optional[Sequence[Any]] = None) -> Padd
     Raises
     ------
     ValueError : not a Layer, or no `input_spec`.
+
+    Examples
+    --------
+    >>> import paddle
+    >>> from qslim.importers.paddle import import_layer
+    >>> net = paddle.nn.Sequential(paddle.nn.Conv2D(3, 8, 3), paddle.nn.ReLU())
+    >>> program = import_layer(net, [paddle.static.InputSpec([None, 3, 16, 16], "float32", "image")])
+    >>> [node.op_type for node in program.graph.nodes]
+    ['Conv', 'Add', 'Relu']
     """
     paddle = framework.paddle_module()
     if not isinstance(layer, paddle.nn.Layer):
