@@ -40,7 +40,7 @@ test-python: $(VENV)/.stamp-test
 
 lint: $(VENV)/.stamp-lint
 	$(bin)/ruff check .
-	$(bin)/ruff format --check .
+	$(bin)/ruff format --check benchmarks notebooks python tests
 	$(bin)/mypy
 	$(bin)/codespell cpp docs notebooks/*.py python tests README.md CHANGELOG.md
 	find cpp tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.inc' | xargs $(bin)/clang-format --dry-run -Werror
@@ -106,7 +106,7 @@ test-cpp-avx512: $(VENV)/.stamp-cpp build/.stamp-libraries
 	elif [ ! -e /usr/include/simde/simde-arch.h ]; then \
 	  echo "AVX-512 emulation: left out, SIMDe (libsimde-dev) is not installed"; \
 	else \
-	  set -ex; \
+	  set -e; \
 	  $(cmake) -B build/cpp-avx512-emulated -DQSLIM_BUILD_TESTS=ON -DQSLIM_EMULATE_AVX512=ON; \
 	  $(call build_and_test,build/cpp-avx512-emulated); \
 	fi
