@@ -77,19 +77,24 @@ $(VENV)/.stamp-cpp: pyproject.toml | $(VENV)/.stamp-venv
 	@touch $@
 
 # GoogleTest, and SIMDe for AVX-512 on machines without it, come from the system if they can. Otherwise CMake
-# fetches GoogleTest, and the emulated run is left out.
+# fetches GoogleTest, and the emulated run is left out. The benchmarks' Google Benchmark comes the same way.
+# $(call system_packages,headers that show that they are there,packages)
+define system_packages
+@mkdir -p build
+@if ! ls $(addprefix /usr/include/,$(1)) >/dev/null 2>&1 && command -v apt-get >/dev/null && \
+   [ "$$(id -u)" = 0 ]; then \
+  echo "installing $(2)"; \
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(2); } \
+    >build/apt.log 2>&1 || echo "that failed (build/apt.log); going on without"; \
+fi
+@touch $@
+endef
+
 build/.stamp-libraries:
-	@mkdir -p build
-	@if [ ! -e /usr/include/gtest/gtest.h ] || [ ! -e /usr/include/simde/simde-arch.h ]; then \
-	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-	    echo "installing libgtest-dev and libsimde-dev"; \
-	    { apt-get -qq update && \
-	      DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-	        libgtest-dev libsimde-dev; } >build/apt.log 2>&1 \
-	    || echo "that failed (build/apt.log); going on without"; \
-	  fi; \
-	fi
-	@touch $@
+	$(call system_packages,gtest/gtest.h simde/simde-arch.h,libgtest-dev libsimde-dev)
+
+build/.stamp-benchmark:
+	$(call system_packages,benchmark/benchmark.h,libbenchmark-dev)
 
 cmake = PATH="$(bin):$$PATH" $(bin)/cmake -S . -G Ninja -DPython_EXECUTABLE=$(bin)/python
 build_and_test = $(bin)/cmake --build $(1) --parallel $(JOBS) && \
@@ -116,7 +121,7 @@ asan: $(VENV)/.stamp-cpp build/.stamp-libraries
 	  -DQSLIM_SANITIZE=address,undefined
 	$(call build_and_test,build/cpp-asan)
 
-bench: $(VENV)/.stamp-cpp $(VENV)/.stamp-test
+bench: $(VENV)/.stamp-cpp $(VENV)/.stamp-test build/.stamp-benchmark
 	$(cmake) -B build/cpp-bench -DQSLIM_BUILD_BENCH=ON
 	$(bin)/cmake --build build/cpp-bench --parallel $(JOBS)
 	find build/cpp-bench/cpp/bench -maxdepth 1 -type f -executable -exec {} \;
