@@ -23,7 +23,7 @@ package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
 .NOTPARALLEL:
 
 help:
-	@echo "make demo   run both notebooks: train MobileNetV1 on MNIST, quantize, compare, plot (about 10 minutes)"
+	@echo "make demo   run both notebooks: train MobileNetV1 on MNIST, quantize, compare, plot (about 20 minutes)"
 	@echo "make test   C++ tests, then Python tests on the installed package"
 	@echo "make lint   ruff, mypy --strict, codespell, clang-format"
 	@echo "make bench  kernels beside their scalar rows, calibration beside bare forward passes"
