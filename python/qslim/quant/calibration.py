@@ -45,15 +45,26 @@ def collect_statistics(
     context = _core.Context(num_threads=os.cpu_count() or 1)
     count = samples = 0
     for feed in progress_bar(batches, "calibrating", total):
-        for name, array in zip(names, program.run(feed, names)):
-            try:
-                statistics[name].update(array, context=context)
-            except ValueError as error:
-                raise ValueError(f"calibration batch {count}, tensor {name!r}: {error}") from error
-        _return_free_memory()
+        _observe(program, feed, statistics, context, count)
+        _return_free_memory()  # here, where nothing holds a tensor of the batch any more
         count += 1
         samples += len(feed[program.feeds[0].name])
     return Calibration(statistics, count, samples)
+
+
+def _observe(
+    program: PaddleProgram,
+    feed: Feed,
+    statistics: dict[str, TensorStatistics],
+    context: _core.Context,
+    count: int,
+) -> None:
+    """Run one batch and show each tensor to its statistics."""
+    for name, array in zip(statistics, program.run(feed, list(statistics))):
+        try:
+            statistics[name].update(array, context=context)
+        except ValueError as error:
+            raise ValueError(f"calibration batch {count}, tensor {name!r}: {error}") from error
 
 
 def _return_free_memory() -> None:
