@@ -1,24 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The pool's threads sleep on a condition variable between jobs: qslim mostly runs inside a framework with a
-// thread team of its own, and spinning would take cores from it.
+// A job is published in one atomic word: its number, whether it still takes workers, and how many are in it.
+// A worker enters by compare-and-swap and only while the job is open; the caller closes it when the tasks are
+// used up and waits for those inside. A worker that slept through a job is therefore never waited for.
+//
+// Idle workers spin for kSpin, then sleep: the layers of a network follow each other within microseconds,
+// where waking a thread takes 5 to 20; and nothing burns after the last layer.
 #include "qslim/core/thread_pool.h"
 
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#if QSLIM_BUILD_X86
+#include <immintrin.h>
+#endif
 
 #include "qslim/core/error.h"
 
 namespace qslim {
 namespace {
 
-thread_local bool inside_task = false;
+// Longer than the longest gap between two layers that was seen, short enough not to disturb a framework that
+// takes over the cores afterwards.
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr int kPausesPerLook = 32;
+
+constexpr std::uint64_t kOpen = std::uint64_t{1} << 31;
+constexpr std::uint64_t kActive = kOpen - 1;  // how many workers are inside
+constexpr std::uint64_t job_number(std::uint64_t word) noexcept { return word >> 32; }
+
+// What the calling thread is at work for: null outside of tasks.
+thread_local const ThreadPool* current_pool = nullptr;
+thread_local std::size_t worker_of_current_pool = 0;
+
+void pause() noexcept {
+#if QSLIM_BUILD_X86
+  _mm_pause();
+#endif
+}
+
+// Waits for `done` busily for a while; false if it did not come true.
+template <class Done>
+bool spin_until(const Done& done) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int i = 0; i < kPausesPerLook; ++i) {
+      if (done()) return true;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return done();
+}
 
 }  // namespace
 
@@ -26,50 +66,83 @@ struct ThreadPool::State {
   const pid_t owner = ::getpid();
   std::mutex turn;  // one job at a time
 
+  // Written by every worker, so each has a cache line of its own.
+  alignas(64) std::atomic<std::uint64_t> word{0};
+  alignas(64) std::atomic<std::size_t> next{0};
+  alignas(64) std::atomic<std::size_t> sleepers{0};
+
   std::mutex mutex;
-  std::condition_variable work_is_there;
-  std::condition_variable all_idle;
-  std::size_t generation = 0;
-  std::size_t busy = 0;
-  bool stop = false;
+  std::condition_variable wake_up;
+  std::atomic<bool> stop{false};
 
   ErasedTask call = nullptr;
   const void* task = nullptr;
   std::size_t count = 0;
-  std::atomic<std::size_t> next{0};
   std::exception_ptr error;
 
   std::vector<std::thread> threads;
 
-  void start(std::size_t helpers) {
-    for (std::size_t i = 0; i < helpers; ++i) threads.emplace_back([this] { serve(); });
+  void start(const ThreadPool* pool, std::size_t helpers) {
+    for (std::size_t i = 0; i < helpers; ++i) threads.emplace_back([this, pool, i] { serve(pool, i + 1); });
   }
 
-  void take_tasks() {
-    inside_task = true;
+  void take_tasks(const ThreadPool* pool, std::size_t worker) {
+    current_pool = pool;
+    worker_of_current_pool = worker;
     for (std::size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
       try {
-        call(task, i);
+        call(task, i, worker);
       } catch (...) {
         const std::lock_guard<std::mutex> lock(mutex);
         if (!error) error = std::current_exception();
       }
     }
-    inside_task = false;
+    current_pool = nullptr;
   }
 
-  void serve() {
-    std::size_t seen = 0;
-    std::unique_lock<std::mutex> lock(mutex);
-    for (;;) {
-      work_is_there.wait(lock, [&] { return stop || generation != seen; });
-      if (stop) return;
-      seen = generation;
-      lock.unlock();
-      take_tasks();
-      lock.lock();
-      if (--busy == 0) all_idle.notify_one();
+  // True if the calling worker is now inside job `number`.
+  bool enter(std::uint64_t number) {
+    std::uint64_t seen = word.load();
+    while (job_number(seen) == number && (seen & kOpen) != 0) {
+      if (word.compare_exchange_weak(seen, seen + 1)) return true;
     }
+    return false;
+  }
+
+  void serve(const ThreadPool* pool, std::size_t worker) {
+    std::uint64_t last = 0;
+    const auto is_called = [&] { return stop.load() || job_number(word.load()) != last; };
+    for (;;) {
+      if (!spin_until(is_called)) {
+        std::unique_lock<std::mutex> lock(mutex);
+        sleepers.fetch_add(1);
+        wake_up.wait(lock, is_called);
+        sleepers.fetch_sub(1);
+      }
+      if (stop.load()) return;
+      last = job_number(word.load());
+      if (!enter(last)) continue;
+      take_tasks(pool, worker);
+      word.fetch_sub(1);
+    }
+  }
+
+  void run(const ThreadPool* pool, std::size_t how_many, ErasedTask function, const void* argument) {
+    call = function;
+    task = argument;
+    count = how_many;
+    error = nullptr;
+    next.store(0);
+    word.store(((job_number(word.load()) + 1) << 32) | kOpen);
+    if (sleepers.load() != 0) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      wake_up.notify_all();
+    }
+    take_tasks(pool, 0);
+    word.fetch_and(~kOpen);
+    const auto nobody_inside = [&] { return (word.load() & kActive) == 0; };
+    while (!spin_until(nobody_inside)) std::this_thread::yield();
+    if (error) std::rethrow_exception(error);
   }
 
   ~State() {
@@ -77,7 +150,7 @@ struct ThreadPool::State {
       const std::lock_guard<std::mutex> lock(mutex);
       stop = true;
     }
-    work_is_there.notify_all();
+    wake_up.notify_all();
     for (std::thread& thread : threads) thread.join();
   }
 };
@@ -93,33 +166,25 @@ ThreadPool::~ThreadPool() {
   if (state_ && state_->owner != ::getpid()) static_cast<void>(state_.release());
 }
 
+std::size_t ThreadPool::current_worker() const noexcept {
+  return current_pool == this ? worker_of_current_pool : 0;
+}
+
 void ThreadPool::run_erased(std::size_t count, ErasedTask call, const void* task) {
-  if (inside_task) {
-    for (std::size_t i = 0; i < count; ++i) call(task, i);
-    return;
+  if (current_pool == nullptr) {
+    if (state_->owner != ::getpid()) {
+      static_cast<void>(state_.release());
+      state_ = std::make_unique<State>();
+    }
+    const std::unique_lock<std::mutex> turn(state_->turn, std::try_to_lock);
+    if (turn.owns_lock()) {
+      if (state_->threads.empty()) state_->start(this, num_threads_ - 1);
+      state_->run(this, count, call, task);
+      return;
+    }
   }
-  if (state_->owner != ::getpid()) {
-    static_cast<void>(state_.release());
-    state_ = std::make_unique<State>();
-  }
-  State& state = *state_;
-  const std::lock_guard<std::mutex> turn(state.turn);
-  if (state.threads.empty()) state.start(num_threads_ - 1);
-  {
-    const std::lock_guard<std::mutex> lock(state.mutex);
-    state.call = call;
-    state.task = task;
-    state.count = count;
-    state.next.store(0);
-    state.error = nullptr;
-    state.busy = state.threads.size();
-    ++state.generation;
-  }
-  state.work_is_there.notify_all();
-  state.take_tasks();
-  std::unique_lock<std::mutex> lock(state.mutex);
-  state.all_idle.wait(lock, [&] { return state.busy == 0; });
-  if (state.error) std::rethrow_exception(state.error);
+  const std::size_t worker = current_worker();
+  for (std::size_t i = 0; i < count; ++i) call(task, i, worker);
 }
 
 }  // namespace qslim

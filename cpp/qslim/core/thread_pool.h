@@ -3,15 +3,17 @@
 // ThreadPool: runs numbered tasks on a fixed number of threads, the caller being one of them.
 //
 // Callers cut their work into blocks of a fixed size and merge partial results in block order. Which thread
-// takes which block is then of no consequence: one thread and eight give the same bits. Threads start on
-// first use. After fork() the child starts its own: those of the parent do not exist there. A task that
-// itself calls run() runs the inner tasks on its own thread. run() may be called from several threads; they
-// take turns.
+// takes which block is then of no consequence: one thread and eight give the same bits. A task is called as
+// task(index) or task(index, worker), where worker < num_threads() tells the threads of one job apart: it
+// picks scratch memory. Threads start on first use. After fork() the child starts its own: those of the parent do not
+// exist there. A task that itself calls run() runs the inner tasks on its own thread; so does a second thread
+// that calls run() while the first one's job is on.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <memory>
+#include <type_traits>
 
 namespace qslim {
 
@@ -30,14 +32,20 @@ class ThreadPool {
 
   std::size_t num_threads() const noexcept { return num_threads_; }
 
-  // Calls task(i) once for every i in [0, count), in any order; rethrows the first exception it sees.
+  // Calls the task once for every index in [0, count), in any order; rethrows the first exception it sees.
   template <class Task>
   void run(std::size_t count, const Task& task) {
     if (num_threads_ == 1 || count <= 1) {
-      for (std::size_t i = 0; i < count; ++i) task(i);
+      const std::size_t worker = current_worker();
+      for (std::size_t i = 0; i < count; ++i) invoke(task, i, worker);
       return;
     }
-    run_erased(count, [](const void* t, std::size_t i) { (*static_cast<const Task*>(t))(i); }, &task);
+    run_erased(
+        count,
+        [](const void* t, std::size_t i, std::size_t worker) {
+          invoke(*static_cast<const Task*>(t), i, worker);
+        },
+        &task);
   }
 
   // Cuts [0, size) into blocks of block_size, the last one shorter.
@@ -50,9 +58,19 @@ class ThreadPool {
   }
 
  private:
-  using ErasedTask = void (*)(const void* task, std::size_t index);
+  using ErasedTask = void (*)(const void* task, std::size_t index, std::size_t worker);
   struct State;
 
+  template <class Task>
+  static void invoke(const Task& task, std::size_t index, std::size_t worker) {
+    if constexpr (std::is_invocable_v<const Task&, std::size_t, std::size_t>) {
+      task(index, worker);
+    } else {
+      task(index);
+    }
+  }
+
+  std::size_t current_worker() const noexcept;
   void run_erased(std::size_t count, ErasedTask call, const void* task);
 
   std::size_t num_threads_;

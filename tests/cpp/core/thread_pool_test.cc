@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -53,7 +54,31 @@ TEST(ThreadPool, TasksMayRunTasks) {
   EXPECT_EQ(runs, 20);
 }
 
-TEST(ThreadPool, SeveralCallersTakeTurns) {
+TEST(ThreadPool, WorkersOfOneJobNeverShareAnIndex) {
+  ThreadPool pool(4), other(1);
+  std::vector<std::atomic<int>> users(pool.num_threads());
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    pool.run(64, [&](std::size_t, std::size_t worker) {
+      ASSERT_LT(worker, pool.num_threads());
+      EXPECT_EQ(users[worker].fetch_add(1), 0);
+      pool.run(2, [&](std::size_t, std::size_t inner) { EXPECT_EQ(inner, worker); });
+      other.run(2, [&](std::size_t, std::size_t inner) { EXPECT_EQ(inner, 0u); });
+      users[worker].fetch_sub(1);
+    });
+  }
+}
+
+TEST(ThreadPool, WakesSleepers) {
+  ThreadPool pool(3);
+  for (int repeat = 0; repeat < 20; ++repeat) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));  // long enough for the workers to sleep
+    std::atomic<int> runs{0};
+    pool.run(9, [&](std::size_t) { ++runs; });
+    ASSERT_EQ(runs, 9);
+  }
+}
+
+TEST(ThreadPool, SeveralCallersAtOnce) {
   ThreadPool pool(2);
   std::atomic<int> runs{0};
   std::vector<std::thread> callers;
