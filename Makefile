@@ -73,7 +73,7 @@ $(VENV)/.stamp-%: $(VENV)/.stamp-depends-% build/wheel/.stamp
 
 # The versions that the wheel is built with.
 $(VENV)/.stamp-cpp: pyproject.toml | $(VENV)/.stamp-venv
-	$(pip) install -q "cmake>=3.20" "ninja>=1.11" "cmeel-eigen>=3.4"
+	$(pip) install -q "cmake>=3.20" "ninja>=1.11" "cmeel-eigen>=3.4" "nlohmann-json>=3.11"
 	@touch $@
 
 # GoogleTest, and SIMDe for AVX-512 on machines without it, come from the system if they can. Otherwise CMake

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Conv and ConvTranspose.
+//
+// A transposed convolution of stride s is s_h * s_w ordinary ones, one for each residue of the output position
+// modulo the stride: position oh takes the taps kh = (oh + pad) mod s, + s, + 2s, ... from the input rows
+// ih = (oh + pad - kh) / s. Each writes every s-th pixel of every s-th row.
+#include "qslim/runtime/ops/linear.h"
+#include "qslim/runtime/ops/registry.h"
+#include "qslim/runtime/ops/window.h"
+
+namespace qslim::runtime {
+namespace {
+
+std::size_t as_size(std::int64_t value) { return static_cast<std::size_t>(value); }
+
+void check_weights(InferContext& context, std::int64_t input_channels, std::int64_t groups) {
+  context.require(context.rank(0) == 4, "expected an input [N, C, H, W]");
+  context.require(context.rank(1) == 4, "expected a weight of four axes");
+  context.require(groups >= 1 && input_channels == context.dims(0)[1] && input_channels % groups == 0,
+                  "the input's channels do not match the weight and the groups");
+}
+
+int bias_of(const Compiler& compiler, const Node& node) {
+  if (node.inputs.size() < 3 || node.inputs[2] == kAbsent) return kAbsent;
+  QSLIM_REQUIRE(compiler.tensor(node.inputs[2]).is_constant(), node.op_type, " '", node.label,
+                "': its bias must be a constant");
+  return node.inputs[2];
+}
+
+void check_constant_weight(const Compiler& compiler, const Node& node) {
+  QSLIM_REQUIRE(compiler.tensor(node.inputs[1]).is_constant(), node.op_type, " '", node.label,
+                "': its weight must be a constant");
+}
+
+ConvExtents extents_of(const Dims& x, const Window& w, std::size_t channels_out) {
+  ConvExtents e;
+  e.batch = as_size(x[0]);
+  e.in_h = as_size(x[2]);
+  e.in_w = as_size(x[3]);
+  e.out_h = as_size(w.out[0]);
+  e.out_w = as_size(w.out[1]);
+  e.pad_top = w.pad_begin[0];
+  e.pad_left = w.pad_begin[1];
+  e.x_pixel_stride = as_size(x[1]);
+  e.y_pixel_stride = channels_out;
+  e.y_row_stride = e.out_w * channels_out;
+  e.y_image_stride = e.out_h * e.y_row_stride;
+  return e;
+}
+
+// Which taps and which outputs of a transposed convolution belong to one residue along one axis.
+struct Phase {
+  std::int64_t first_tap, taps;     // kh = first_tap + stride * j, j < taps
+  std::int64_t first_out, outputs;  // oh = first_out + stride * o, o < outputs
+  std::int64_t pad;                 // of the ordinary convolution
+};
+
+Phase phase_of(std::int64_t residue, std::int64_t stride, std::int64_t kernel, std::int64_t pad, std::int64_t out) {
+  Phase p;
+  p.first_tap = residue;
+  p.taps = residue < kernel ? (kernel - residue + stride - 1) / stride : 0;
+  p.first_out = ((residue - pad) % stride + stride) % stride;
+  p.outputs = p.first_out < out ? (out - p.first_out + stride - 1) / stride : 0;
+  // Output o reads input rows q + o - (taps - 1) + t, q = (first_out + pad - residue) / stride.
+  p.pad = p.taps - 1 - (p.first_out + pad - residue) / stride;
+  return p;
+}
+
+}  // namespace
+
+void infer_Conv(InferContext& context) {
+  const std::int64_t groups = context.attributes.integer("group", 1);
+  const Dims& w = context.dims(1);
+  context.require(context.rank(1) == 4 && groups >= 1 && w[0] % groups == 0 && w[0] > 0 && w[1] > 0,
+                  "expected a weight [OC, IC / groups, KH, KW]");
+  check_weights(context, w[1] * groups, groups);
+  const Window window = window_of(context.node(), context.dims(0), w[2], w[3]);
+  context.set_output(0, {context.dims(0)[0], w[0], window.out[0], window.out[1]}, DType::kFloat32);
+}
+
+bool splits_Conv(const InferContext&) { return true; }
+
+void compile_Conv(Compiler& compiler, const Node& node) {
+  check_constant_weight(compiler, node);
+  const Dims &x = compiler.dims(node.inputs[0]), &w = compiler.dims(node.inputs[1]);
+  const Window window = window_of(node, x, w[2], w[3]);
+  LinearPart part;
+  part.key = std::to_string(node.outputs[0]);
+  part.geometry.input_channels = as_size(x[1]);
+  part.geometry.output_channels = as_size(w[0]);
+  part.geometry.groups = as_size(Attributes(node).integer("group", 1));
+  part.geometry.kernel_h = as_size(w[2]);
+  part.geometry.kernel_w = as_size(w[3]);
+  part.geometry.stride_h = as_size(window.stride[0]);
+  part.geometry.stride_w = as_size(window.stride[1]);
+  part.geometry.dilation_h = as_size(window.dilation[0]);
+  part.geometry.dilation_w = as_size(window.dilation[1]);
+  part.extents = extents_of(x, window, part.geometry.output_channels);
+  part.weights = Weights{node.inputs[1], {}, 0};
+  Tail tail = absorb_tail(compiler, node, part.geometry.output_channels, bias_of(compiler, node));
+  emit_linear(compiler, node, node.inputs[0], Layout::kChannelsLast, {part}, std::move(tail));
+}
+
+void infer_ConvTranspose(InferContext& context) {
+  const std::int64_t groups = context.attributes.integer("group", 1);
+  const Dims& w = context.dims(1);
+  context.require(context.rank(1) == 4 && w[0] > 0 && w[1] > 0, "expected a weight [IC, OC / groups, KH, KW]");
+  check_weights(context, w[0], groups);
+  const Window window = transposed_window_of(context.node(), context.dims(0), w[2], w[3]);
+  context.set_output(0, {context.dims(0)[0], w[1] * groups, window.out[0], window.out[1]}, DType::kFloat32);
+}
+
+bool splits_ConvTranspose(const InferContext&) { return true; }
+
+void compile_ConvTranspose(Compiler& compiler, const Node& node) {
+  check_constant_weight(compiler, node);
+  const Dims &x = compiler.dims(node.inputs[0]), &w = compiler.dims(node.inputs[1]);
+  const Window window = transposed_window_of(node, x, w[2], w[3]);
+  QSLIM_REQUIRE(window.dilation[0] == 1 && window.dilation[1] == 1, "ConvTranspose '", node.label,
+                "': dilations other than 1 are not supported");
+  const std::int64_t groups = Attributes(node).integer("group", 1);
+  const std::int64_t oc_group = w[1], ic_group = w[0] / groups, oc = oc_group * groups;
+  const ConvExtents whole = extents_of(x, window, as_size(oc));
+  std::vector<LinearPart> parts;
+  for (std::int64_t rh = 0; rh < window.stride[0]; ++rh) {
+    for (std::int64_t rw = 0; rw < window.stride[1]; ++rw) {
+      const Phase ph = phase_of(rh, window.stride[0], w[2], window.pad_begin[0], window.out[0]);
+      const Phase pw = phase_of(rw, window.stride[1], w[3], window.pad_begin[1], window.out[1]);
+      if (ph.outputs == 0 || pw.outputs == 0) continue;
+      QSLIM_REQUIRE(ph.taps > 0 && pw.taps > 0, "ConvTranspose '", node.label,
+                    "': a stride larger than the kernel is not supported");
+      LinearPart part;
+      part.key = std::to_string(node.outputs[0]) + " " + std::to_string(rh) + " " + std::to_string(rw);
+      part.geometry.input_channels = as_size(w[0]);
+      part.geometry.output_channels = as_size(oc);
+      part.geometry.groups = as_size(groups);
+      part.geometry.kernel_h = as_size(ph.taps);
+      part.geometry.kernel_w = as_size(pw.taps);
+      part.extents = whole;
+      part.extents.out_h = as_size(ph.outputs);
+      part.extents.out_w = as_size(pw.outputs);
+      part.extents.pad_top = ph.pad;
+      part.extents.pad_left = pw.pad;
+      part.extents.y_pixel_stride = whole.y_pixel_stride * as_size(window.stride[1]);
+      part.extents.y_row_stride = whole.y_row_stride * as_size(window.stride[0]);
+      part.y_offset = as_size(ph.first_out) * whole.y_row_stride + as_size(pw.first_out) * whole.y_pixel_stride;
+      part.weights.tensor = node.inputs[1];
+      if (groups == 1) {
+        part.weights.channel_axis = 1;
+      } else if (ic_group == 1 && oc_group == 1) {
+        part.weights.channel_axis = 0;
+      }
+      for (std::int64_t o = 0; o < oc; ++o) {
+        for (std::int64_t i = 0; i < ic_group; ++i) {
+          for (std::int64_t th = 0; th < ph.taps; ++th) {
+            for (std::int64_t tw = 0; tw < pw.taps; ++tw) {
+              const std::int64_t kh = ph.first_tap + window.stride[0] * (ph.taps - 1 - th);
+              const std::int64_t kw = pw.first_tap + window.stride[1] * (pw.taps - 1 - tw);
+              const std::int64_t in = o / oc_group * ic_group + i;
+              part.weights.order.push_back(as_size(((in * oc_group + o % oc_group) * w[2] + kh) * w[3] + kw));
+            }
+          }
+        }
+      }
+      parts.push_back(std::move(part));
+    }
+  }
+  Tail tail = absorb_tail(compiler, node, as_size(oc), bias_of(compiler, node));
+  emit_linear(compiler, node, node.inputs[0], Layout::kChannelsLast, std::move(parts), std::move(tail));
+}
+
+}  // namespace qslim::runtime

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Operators that compute extents: their results are known before the network runs.
+#include <cstdlib>
+
+#include "qslim/runtime/compile/compiler.h"
+#include "qslim/runtime/ops/movement_steps.h"
+#include "qslim/runtime/ops/registry.h"
+
+namespace qslim::runtime {
+namespace {
+
+[[noreturn]] void refuse(const Node& node) {
+  throw InvalidArgument(concatenate(node.op_type, " '", node.label,
+                                    "': is only supported where it works out shapes, not on data"));
+}
+
+}  // namespace
+
+void infer_Shape(InferContext& context) {
+  const Dims& x = context.dims(0);
+  context.set_output(0, TensorFacts{{context.rank(0)}, DType::kInt64, x});
+}
+bool splits_Shape(const InferContext&) { return true; }
+void compile_Shape(Compiler&, const Node& node) { refuse(node); }
+
+// `to` is ONNX's TensorProto.DataType.
+void infer_Cast(InferContext& context) {
+  DType to = DType::kFloat32;
+  switch (context.attributes.integer("to", 1)) {
+    case 1: to = DType::kFloat32; break;
+    case 2: to = DType::kUint8; break;
+    case 3: to = DType::kInt8; break;
+    case 6: to = DType::kInt32; break;
+    case 7: to = DType::kInt64; break;
+    case 9: to = DType::kBool; break;
+    default: context.require(false, "casts to float32, int32, int64, int8, uint8 and bool are supported");
+  }
+  const bool is_integer = to == DType::kInt32 || to == DType::kInt64;
+  context.set_output(
+      0, TensorFacts{context.dims(0), to, is_integer ? context.input(0).integers : std::nullopt});
+}
+bool splits_Cast(const InferContext&) { return true; }
+void compile_Cast(Compiler& compiler, const Node& node) {
+  if (compiler.facts(node.inputs[0]).dtype != compiler.facts(node.outputs[0]).dtype) refuse(node);
+  const Layout layout = compiler.layout_of(node.inputs[0]);
+  emit_view(compiler, node, node.outputs[0], layout, compiler.get(node.inputs[0], layout));
+}
+
+void infer_Range(InferContext& context) {
+  std::int64_t bounds[3];
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::vector<std::int64_t>& value = context.integers(i);
+    context.require(value.size() == 1 && std::abs(value[0]) < (std::int64_t{1} << 40), "a bound is out of range");
+    bounds[i] = value[0];
+  }
+  const auto [start, limit, delta] = bounds;
+  context.require(delta != 0, "a step of 0");
+  std::vector<std::int64_t> values;
+  for (std::int64_t v = start; delta > 0 ? v < limit : v > limit; v += delta) {
+    context.require(values.size() < 4096, "more than 4096 values");
+    values.push_back(v);
+  }
+  const auto count = static_cast<std::int64_t>(values.size());
+  context.set_output(0, TensorFacts{{count}, DType::kInt64, std::move(values)});
+}
+bool splits_Range(const InferContext&) { return true; }
+void compile_Range(Compiler&, const Node& node) { refuse(node); }
+
+void infer_ConstantOfShape(InferContext& context) {
+  const Dims dims = context.integers(0);
+  std::int64_t count = 1;
+  for (const std::int64_t extent : dims) {
+    context.require(extent >= 0 && extent <= 4096, "an extent is out of range");
+    count *= extent;
+    context.require(count <= 4096, "more than 4096 elements");
+  }
+  const auto value = context.attributes.integer("value", 0);
+  context.set_output(
+      0, TensorFacts{dims, DType::kInt64, std::vector<std::int64_t>(static_cast<std::size_t>(count), value)});
+}
+bool splits_ConstantOfShape(const InferContext&) { return true; }
+void compile_ConstantOfShape(Compiler&, const Node& node) { refuse(node); }
+
+}  // namespace qslim::runtime

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What Conv, ConvTranspose, MatMul and Gemm share: constant weights packed once, bias and activation absorbed,
+// int8 where the data and the weights are quantized.
+//
+// Semantics (int8): acc = sum of integer products + round(bias / (sx * sw)); if nothing but a clamp follows
+// until the result is rounded to its grid, one multiplication by sx * sw / sy does both; else the real value
+// acc * (sx * sw) goes through the following operators in float32.
+#pragma once
+
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qslim/conv/geometry.h"
+#include "qslim/runtime/compile/compiler.h"
+
+namespace qslim::runtime {
+
+// Following nodes that become part of the kernel: y = min(max(x + bias, lo), hi).
+struct Tail {
+  std::vector<float> bias;  // one per output channel, or empty
+  float lo = -std::numeric_limits<float>::infinity();
+  float hi = std::numeric_limits<float>::infinity();
+  int result = kAbsent;  // the tensor behind it all
+  std::string names;
+
+  bool clamps() const noexcept {
+    return lo != -std::numeric_limits<float>::infinity() || hi != std::numeric_limits<float>::infinity();
+  }
+};
+
+// `bias` is the constant that the node itself adds, or kAbsent. Channels lie on axis 1 of four, or on the last.
+Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, int bias);
+
+// A constant as weights [OC, IC / groups, KH, KW].
+struct Weights {
+  int tensor = kAbsent;
+  std::vector<std::size_t> order;  // where each weight is in the constant; empty: in the same order
+  std::optional<std::size_t> channel_axis;  // of the constant: the axis of the output channels, if one is
+};
+
+// One kernel call writes all of the result, or (ConvTranspose) an interleaved part that begins at `y_offset`.
+struct LinearPart {
+  std::string key;  // names the packed weights
+  ConvGeometry geometry;
+  ConvExtents extents;
+  Weights weights;
+  std::size_t y_offset = 0;
+};
+
+// Emits the steps of all parts. `x` is the data in channels-last (or [.., channels]) form.
+void emit_linear(Compiler& compiler, const Node& node, int x, Layout layout, std::vector<LinearPart> parts,
+                 Tail tail);
+
+}  // namespace qslim::runtime

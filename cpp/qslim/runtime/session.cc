@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "qslim/runtime/session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <list>
+#include <mutex>
+#include <set>
+#include <utility>
+
+#include "qslim/core/aligned_buffer.h"
+#include "qslim/core/error.h"
+#include "qslim/runtime/compile/compiler.h"
+#include "qslim/runtime/model/model_file.h"
+#include "qslim/runtime/ops/registry.h"
+#include "qslim/runtime/plan.h"
+
+namespace qslim::runtime {
+namespace {
+
+// Plans kept for extents that may come again.
+constexpr std::size_t kMaxPlans = 8;
+
+// What one run needs besides the plan.
+struct Workspace {
+  explicit Workspace(const Plan& plan)
+      : arena(plan.arena_bytes + kReadSlack), scratch(plan.scratch_bytes + kReadSlack), buffers(plan.buffers.size()) {
+    for (std::size_t i = 0; i < buffers.size(); ++i) {
+      const Buffer& buffer = plan.buffers[i];
+      if (buffer.kind == Buffer::Kind::kArena) buffers[i] = arena.data() + buffer.place;
+      if (buffer.kind == Buffer::Kind::kConstant) buffers[i] = const_cast<void*>(buffer.constant.get());
+    }
+  }
+
+  AlignedBuffer<std::byte> arena, scratch;
+  std::vector<void*> buffers;
+};
+
+// A plan and the workspaces that are free.
+class Prepared {
+ public:
+  explicit Prepared(Plan plan) : plan_(std::move(plan)) {}
+
+  const Plan& plan() const noexcept { return plan_; }
+
+  std::unique_ptr<Workspace> borrow() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!free_.empty()) {
+        std::unique_ptr<Workspace> workspace = std::move(free_.back());
+        free_.pop_back();
+        return workspace;
+      }
+    }
+    return std::make_unique<Workspace>(plan_);
+  }
+
+  void give_back(std::unique_ptr<Workspace> workspace) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(workspace));
+  }
+
+ private:
+  const Plan plan_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace>> free_;
+};
+
+// How inputs of certain extents are run: at once, or `images` times one image.
+struct Recipe {
+  std::vector<Dims> input_dims;
+  std::size_t images = 1;
+  std::shared_ptr<Prepared> prepared;
+  std::vector<Session::OutputSpec> outputs;
+};
+
+std::size_t bytes_of(const Dims& dims, DType dtype) {
+  return static_cast<std::size_t>(element_count(dims)) * size_of(dtype);
+}
+
+std::vector<Session::Signature> signatures(const Model& model, const std::vector<int>& ids) {
+  std::vector<Session::Signature> result;
+  for (const int id : ids) {
+    const Tensor& tensor = model.tensors[static_cast<std::size_t>(id)];
+    result.push_back({tensor.name, tensor.dtype, tensor.shape});
+  }
+  return result;
+}
+
+void check_operators(const Model& model) {
+  std::set<std::string> missing;
+  for (const Node& node : model.nodes) {
+    if (find_operator(node) == nullptr) missing.insert((node.domain.empty() ? "" : node.domain + ".") + node.op_type);
+  }
+  if (missing.empty()) return;
+  std::string names;
+  for (const std::string& name : missing) names += (names.empty() ? "" : ", ") + name;
+  throw InvalidArgument(concatenate("the engine has no kernel for: ", names,
+                                    ". Leave these operators out of the model, or run it in its framework."));
+}
+
+}  // namespace
+
+struct Session::Impl {
+  Impl(Model m, const Options& o)
+      : model(std::move(m)),
+        context(o.num_threads, o.isa),
+        inputs(signatures(model, model.inputs)),
+        outputs(signatures(model, model.outputs)) {
+    check_operators(model);
+    // Where nothing but the number of images is open, everything is prepared now.
+    std::vector<Dims> dims;
+    for (const Signature& input : inputs) {
+      if (!input.shape) return;
+      dims.push_back(*input.shape);
+      for (std::size_t i = 0; i < dims.back().size(); ++i) {
+        if (dims.back()[i] == kUnknownExtent && i != 0) return;
+        if (dims.back()[i] == kUnknownExtent) dims.back()[i] = 1;
+      }
+    }
+    find(dims);
+  }
+
+  const Recipe* find_known(const std::vector<Dims>& dims) {
+    for (auto recipe = recipes.begin(); recipe != recipes.end(); ++recipe) {
+      if (recipe->input_dims == dims) {
+        recipes.splice(recipes.begin(), recipes, recipe);
+        return &recipes.front();
+      }
+    }
+    return nullptr;
+  }
+
+  // A copy: another thread may evict the recipe meanwhile.
+  Recipe find(const std::vector<Dims>& dims) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    return find_locked(dims);
+  }
+
+  Recipe find_locked(const std::vector<Dims>& dims) {
+    if (const Recipe* known = find_known(dims)) return *known;
+    Recipe recipe;
+    recipe.input_dims = dims;
+    std::vector<TensorFacts> facts = infer(model, dims);
+    for (const int id : model.outputs) {
+      const TensorFacts& output = facts[static_cast<std::size_t>(id)];
+      const bool is_widened = output.integers && output.dtype == DType::kInt32;
+      recipe.outputs.push_back({output.dims, is_widened ? DType::kInt64 : output.dtype});
+    }
+    const std::int64_t images = dims.empty() || dims[0].empty() ? 1 : dims[0][0];
+    if (images > 1 && images_stay_apart(facts, images)) {
+      std::vector<Dims> single = dims;
+      for (Dims& d : single) d[0] = 1;
+      recipe.prepared = find_locked(single).prepared;
+      recipe.images = static_cast<std::size_t>(images);
+    } else {
+      Compiler compiler(model, std::move(facts), context.isa(), context.pool().num_threads(), weights);
+      recipe.prepared = std::make_shared<Prepared>(compiler.compile());
+    }
+    recipes.push_front(recipe);
+    if (recipes.size() > kMaxPlans) recipes.pop_back();
+    return recipe;
+  }
+
+  bool images_stay_apart(std::vector<TensorFacts>& facts, std::int64_t images) const {
+    const auto has_images = [&](int id) {
+      const Dims& dims = facts[static_cast<std::size_t>(id)].dims;
+      return !dims.empty() && dims[0] == images;
+    };
+    if (!std::all_of(model.inputs.begin(), model.inputs.end(), has_images) ||
+        !std::all_of(model.outputs.begin(), model.outputs.end(), has_images)) {
+      return false;
+    }
+    return std::all_of(model.nodes.begin(), model.nodes.end(), [&](const Node& node) {
+      const bool is_known = std::all_of(node.outputs.begin(), node.outputs.end(), [&](int id) {
+        return id == kAbsent || facts[static_cast<std::size_t>(id)].integers.has_value();
+      });
+      return is_known || find_operator(node)->splits(InferContext(model, node, facts));
+    });
+  }
+
+  // Points the workspace at image `image` of the caller's arrays.
+  static void bind(Workspace& workspace, const Plan& plan, Span<const Input> in, Span<void* const> out,
+                   std::size_t image) {
+    for (std::size_t i = 0; i < plan.buffers.size(); ++i) {
+      const Buffer& buffer = plan.buffers[i];
+      if (buffer.kind == Buffer::Kind::kInput) {
+        const auto* bytes = static_cast<const std::byte*>(in[buffer.place].data);
+        workspace.buffers[i] = const_cast<std::byte*>(bytes) + image * buffer.bytes;
+      } else if (buffer.kind == Buffer::Kind::kOutput) {
+        workspace.buffers[i] = static_cast<std::byte*>(out[buffer.place]) + image * buffer.bytes;
+      }
+    }
+  }
+
+  void run_steps(Workspace& workspace, const Plan& plan) {
+    const Execution execution{context, workspace.buffers.data(), workspace.scratch.data()};
+    for (const Step& step : plan.steps) step.run(execution);
+  }
+
+  void run(Span<const Input> in, Span<void* const> out) {
+    QSLIM_REQUIRE(in.size() == inputs.size(), "expected ", inputs.size(), " inputs, got ", in.size());
+    QSLIM_REQUIRE(out.size() == outputs.size(), "expected ", outputs.size(), " output arrays, got ", out.size());
+    std::vector<Dims> dims;
+    for (const Input& input : in) dims.push_back(input.dims);
+    const Recipe recipe = find(dims);
+    Prepared& prepared = *recipe.prepared;
+    context.pool().run(recipe.images, [&](std::size_t image) {
+      std::unique_ptr<Workspace> workspace = prepared.borrow();
+      bind(*workspace, prepared.plan(), in, out, image);
+      run_steps(*workspace, prepared.plan());
+      prepared.give_back(std::move(workspace));
+    });
+  }
+
+  Model model;
+  Context context;
+  WeightCache weights;
+  std::vector<Signature> inputs, outputs;
+  std::mutex mutex;
+  std::list<Recipe> recipes;  // the last used first
+};
+
+Session Session::open(const std::string& path, const Options& options) {
+  return Session(load_model(path), options);
+}
+
+Session::Session(Model model, const Options& options) : impl_(std::make_unique<Impl>(std::move(model), options)) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+const std::vector<Session::Signature>& Session::inputs() const noexcept { return impl_->inputs; }
+const std::vector<Session::Signature>& Session::outputs() const noexcept { return impl_->outputs; }
+std::size_t Session::num_threads() const noexcept { return impl_->context.pool().num_threads(); }
+Isa Session::isa() const noexcept { return impl_->context.isa(); }
+
+std::vector<Session::OutputSpec> Session::output_specs(const std::vector<Dims>& inputs) const {
+  return impl_->find(inputs).outputs;
+}
+
+void Session::run(Span<const Input> inputs, Span<void* const> outputs) const { impl_->run(inputs, outputs); }
+
+std::vector<Session::LayerProfile> Session::profile(Span<const Input> inputs, std::size_t runs) const {
+  std::vector<Dims> dims;
+  for (const Input& input : inputs) dims.push_back(input.dims);
+  const Recipe recipe = impl_->find(dims);
+  const Plan& plan = recipe.prepared->plan();
+  std::vector<std::vector<std::byte>> outputs;
+  std::vector<void*> targets;
+  for (std::size_t i = 0; i < plan.output_dims.size(); ++i) {
+    outputs.emplace_back(bytes_of(plan.output_dims[i], plan.output_types[i]));
+    targets.push_back(outputs.back().data());
+  }
+  std::vector<LayerProfile> layers;
+  for (const Step& step : plan.steps) {
+    layers.push_back({step.label, step.op, step.kernel, step.type, step.macs, std::numeric_limits<double>::infinity()});
+  }
+  Workspace workspace(plan);
+  Impl::bind(workspace, plan, inputs, targets, 0);
+  const Execution execution{impl_->context, workspace.buffers.data(), workspace.scratch.data()};
+  for (std::size_t r = 0; r < std::max<std::size_t>(runs, 1); ++r) {
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      plan.steps[i].run(execution);
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+      layers[i].seconds = std::min(layers[i].seconds, took.count());
+    }
+  }
+  return layers;
+}
+
+Session::Memory Session::memory() const {
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  Memory memory{impl_->model.file_bytes, impl_->weights.bytes(), 0, 0};
+  for (const Recipe& recipe : impl_->recipes) {
+    memory.arena_bytes = std::max(memory.arena_bytes, recipe.prepared->plan().arena_bytes);
+    memory.scratch_bytes = std::max(memory.scratch_bytes, recipe.prepared->plan().scratch_bytes);
+  }
+  return memory;
+}
+
+}  // namespace qslim::runtime

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Session: a model, ready to run.
+//
+//   Session session = Session::open("model.qslim");
+//   std::vector<Session::Output> outputs = session.run({{x.data(), {1, 3, 224, 224}}});
+//
+// Extents may differ from call to call where the model leaves them open. What depends on extents (memory, the
+// order of steps) is prepared at the first call with them and kept for the last few; weights are packed once.
+// Where images do not meet in the network, a batch runs image by image, several of them at once if there are
+// threads: a batch costs per image what one image costs, and gives the same bits.
+//
+// run() may be called from several threads at once. It allocates nothing but the outputs once the extents have
+// been seen. A session survives fork().
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qslim/core/context.h"
+#include "qslim/core/span.h"
+#include "qslim/runtime/model/model.h"
+
+namespace qslim::runtime {
+
+class Session {
+ public:
+  struct Options {
+    std::size_t num_threads = 1;
+    Isa isa = default_isa();
+  };
+
+  // Row-major, of the type that the model gives the input.
+  struct Input {
+    const void* data;
+    Dims dims;
+  };
+  // What a call would return, before it runs.
+  struct Signature {
+    std::string name;
+    DType dtype;
+    std::optional<Dims> shape;  // as the model has it; kUnknownExtent where it is open
+  };
+  struct LayerProfile {
+    std::string label, op, kernel, type;
+    std::int64_t macs = 0;
+    double seconds = 0;  // of one image where the batch runs image by image; the least of the runs
+  };
+  struct Memory {
+    std::size_t file_bytes, packed_bytes, arena_bytes, scratch_bytes;
+  };
+
+  static Session open(const std::string& path) { return open(path, Options()); }
+  static Session open(const std::string& path, const Options& options);
+  explicit Session(Model model) : Session(std::move(model), Options()) {}
+  Session(Model model, const Options& options);
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  const std::vector<Signature>& inputs() const noexcept;
+  const std::vector<Signature>& outputs() const noexcept;
+  std::size_t num_threads() const noexcept;
+  Isa isa() const noexcept;
+
+  // Extents and types of the outputs for inputs of those extents.
+  struct OutputSpec {
+    Dims dims;
+    DType dtype;
+  };
+  std::vector<OutputSpec> output_specs(const std::vector<Dims>& inputs) const;
+
+  // Writes the outputs, in the model's order, to arrays of the specified extents.
+  void run(Span<const Input> inputs, Span<void* const> outputs) const;
+
+  // The steps of a run, each with the least time that it took in `runs` runs.
+  std::vector<LayerProfile> profile(Span<const Input> inputs, std::size_t runs) const;
+  Memory memory() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace qslim::runtime
