@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The only place that names instruction-set flags. A file called x86_avx2.cc or x86_avx512.cc gets its flags here
-# and every other file is compiled for the baseline, so the library starts on any machine of the architecture.
+# The only place that names instruction-set flags. A file called x86_avx2.cc, x86_avx512.cc or
+# x86_avx512vnni.cc gets its flags here and every other file is compiled for the baseline, so the library starts
+# on any machine of the architecture. A family has the files it needs.
 
 # -fno-exceptions: kernels throw nothing, and the personality routine would be a weak symbol.
 set(QSLIM_FLAGS_x86_avx2 -mavx2 -mfma -fno-exceptions)
@@ -10,6 +11,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's own AVX-512 header leaves the unused source operand of unmasked forms undefined, and warns of it.
   list(APPEND QSLIM_FLAGS_x86_avx512 -Wno-maybe-uninitialized -Wno-uninitialized)
 endif()
+
+set(QSLIM_FLAGS_x86_avx512vnni ${QSLIM_FLAGS_x86_avx512} -mavx512vnni)
 
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" qslim_processor)
 if(qslim_processor MATCHES "^(x86_64|amd64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
@@ -25,9 +28,12 @@ function(qslim_add_kernels target family)
   if(NOT QSLIM_BUILD_X86)
     return()
   endif()
-  foreach(isa x86_avx2 x86_avx512)
+  foreach(isa x86_avx2 x86_avx512 x86_avx512vnni)
+    if(NOT EXISTS ${folder}/${isa}.cc)
+      continue()
+    endif()
     set(flags ${QSLIM_FLAGS_${isa}})
-    if(isa STREQUAL "x86_avx512" AND QSLIM_EMULATE_AVX512)
+    if(isa MATCHES "^x86_avx512" AND QSLIM_EMULATE_AVX512)
       # SIMDe builds the 512-bit operations from AVX2 ones; it is not clean under our warnings.
       set(flags ${QSLIM_FLAGS_x86_avx2} -w)
     endif()

@@ -18,15 +18,17 @@ bool machine_has(Isa isa) noexcept {
   // __builtin_cpu_supports also asks XGETBV whether the kernel saves the wide registers.
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  [[maybe_unused]] const bool avx512 =
+      avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (isa == Isa::kAvx2) return avx2;
 #if QSLIM_EMULATE_AVX512
-  if (isa == Isa::kAvx512) return avx2;  // tests only: the avx512 kernels are emulated on AVX2
+  // Tests only: these kernels are emulated on AVX2.
+  if (isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) return avx2;
 #else
   if (isa == Isa::kAvx512) return avx512;
-#endif
   if (isa == Isa::kAvx512Vnni) return avx512 && __builtin_cpu_supports("avx512vnni");
+#endif
 #endif
   return false;
 }

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Checks, packing and dispatch of ConvF32.
+#include "qslim/conv/conv_f32.h"
+
+#include <optional>
+
+#include "qslim/conv/check.h"
+#include "qslim/conv/depthwise_conv.h"
+#include "qslim/conv/gemm_conv.h"
+#include "qslim/kernels/depthwise_f32/kernels.h"
+#include "qslim/kernels/gemm_f32/kernels.h"
+
+namespace qslim {
+namespace {
+
+struct GemmKernel {
+  Isa isa;
+  const char* name;
+  GemmLayout layout;
+  GatherF32Fn gather;
+  GemmF32Fn multiply;
+};
+
+constexpr GemmKernel kGemmKernels[] = {
+#define QSLIM_GEMM_F32_KERNELS(isa, suffix, lanes, max_vectors) \
+  {isa, "gemm_f32_" #suffix, {lanes, max_vectors, 1, false}, gather_f32_##suffix, gemm_f32_##suffix},
+#include "qslim/kernels/gemm_f32/kernels.inc"
+#undef QSLIM_GEMM_F32_KERNELS
+};
+
+struct DepthwiseKernel {
+  Isa isa;
+  const char* name;
+  DepthwiseLayout layout;
+  DepthwiseF32Fn multiply;
+};
+
+constexpr DepthwiseKernel kDepthwiseKernels[] = {
+#define QSLIM_DEPTHWISE_F32_KERNELS(isa, suffix, lanes) \
+  {isa, "depthwise_f32_" #suffix, {lanes, 2, 1, false}, depthwise_f32_##suffix},
+#include "qslim/kernels/depthwise_f32/kernels.inc"
+#undef QSLIM_DEPTHWISE_F32_KERNELS
+};
+
+// What a run's tasks need to call a kernel.
+template <class Fn>
+struct Call {
+  Fn kernel;
+  Clamp clamp;
+};
+
+}  // namespace
+
+struct ConvF32::Packed {
+  ConvGeometry geometry;
+  const GemmKernel* gemm_kernel = nullptr;
+  const DepthwiseKernel* depthwise_kernel = nullptr;
+  std::optional<GemmConv> gemm;
+  std::optional<DepthwiseConv> depthwise;
+};
+
+ConvF32::ConvF32(Isa isa, const ConvGeometry& geometry, Span<const float> weights, Span<const float> bias) {
+  check_geometry("ConvF32", geometry, weights.size(), bias.size());
+  const std::size_t taps = geometry.kernel_h * geometry.kernel_w;
+  const std::size_t channels = geometry.input_channels / geometry.groups;
+  const auto bias_at = [&](std::size_t oc) { return bias.empty() ? 0.0f : bias[oc]; };
+  auto packed = std::make_unique<Packed>();
+  packed->geometry = geometry;
+  if (is_depthwise(geometry)) {
+    const DepthwiseKernel& kernel = best_kernel(kDepthwiseKernels, isa);
+    packed->depthwise_kernel = &kernel;
+    packed->depthwise.emplace(geometry, kernel.layout, sizeof(float));
+    packed->depthwise->pack_weights<float>(
+        [&](std::size_t c, std::size_t tap) { return weights[c * taps + tap]; });
+    packed->depthwise->pack_bias<float>(bias_at);
+  } else {
+    const GemmKernel& kernel = best_kernel(kGemmKernels, isa);
+    packed->gemm_kernel = &kernel;
+    packed->gemm.emplace(geometry, kernel.layout, sizeof(float), 0, kernel.gather);
+    packed->gemm->pack_weights<float>([&](std::size_t oc, std::size_t k) {
+      return weights[(oc * channels + k % channels) * taps + k / channels];
+    });
+    packed->gemm->pack_bias<float>(bias_at);
+  }
+  packed_ = std::move(packed);
+}
+
+ConvF32::~ConvF32() = default;
+ConvF32::ConvF32(ConvF32&&) noexcept = default;
+ConvF32& ConvF32::operator=(ConvF32&&) noexcept = default;
+
+std::size_t ConvF32::scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const {
+  return packed_->gemm ? packed_->gemm->scratch_bytes(extents, num_threads)
+                       : packed_->depthwise->scratch_bytes(extents, num_threads);
+}
+
+void ConvF32::run(Context& context, const ConvExtents& extents, const float* x, const FloatOutput& output,
+                  std::byte* scratch) const {
+  check_extents("ConvF32", packed_->geometry, extents, output.sink.take != nullptr);
+  auto* y = reinterpret_cast<unsigned char*>(output.y);
+  if (packed_->gemm) {
+    using Multiply = Call<GemmF32Fn>;
+    const Multiply call{packed_->gemm_kernel->multiply, {output.lo, output.hi}};
+    GemmRun run;
+    run.x = x, run.y = y, run.y_element_bytes = sizeof(float), run.sink = output.sink;
+    run.self = &call;
+    run.multiply = [](const void* self, const GemmBlock& block) {
+      const Multiply& c = *static_cast<const Multiply*>(self);
+      c.kernel(block, c.clamp);
+    };
+    packed_->gemm->run(context.pool(), extents, run, scratch);
+  } else {
+    using Multiply = Call<DepthwiseF32Fn>;
+    const Multiply call{packed_->depthwise_kernel->multiply, {output.lo, output.hi}};
+    DepthwiseRun run;
+    run.x = x, run.y = y, run.y_element_bytes = sizeof(float), run.sink = output.sink;
+    run.self = &call;
+    run.multiply = [](const void* self, const DepthwiseSpan& span) {
+      const Multiply& c = *static_cast<const Multiply*>(self);
+      c.kernel(span, c.clamp);
+    };
+    packed_->depthwise->run(context.pool(), extents, run, scratch);
+  }
+}
+
+const ConvGeometry& ConvF32::geometry() const noexcept { return packed_->geometry; }
+
+const char* ConvF32::kernel_name() const noexcept {
+  return packed_->gemm ? packed_->gemm_kernel->name : packed_->depthwise_kernel->name;
+}
+
+std::size_t ConvF32::packed_bytes() const noexcept {
+  return packed_->gemm ? packed_->gemm->packed_bytes() : packed_->depthwise->packed_bytes();
+}
+
+}  // namespace qslim

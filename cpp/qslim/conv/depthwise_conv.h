@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DepthwiseConv: depthwise convolution, all that does not depend on the element type.
+//
+// A task is one output row, or some of its pixels or channels. Inside of a row all taps exist for every
+// output and move by the same step, so they are set up once; the few outputs at the left and right border are
+// set up one by one. Rows and pixels outside the image are read from a row in scratch that holds what lies
+// outside.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "qslim/conv/geometry.h"
+#include "qslim/conv/pixel_sink.h"
+#include "qslim/core/aligned_buffer.h"
+#include "qslim/core/thread_pool.h"
+#include "qslim/kernels/depthwise/span.h"
+
+namespace qslim {
+
+// How a kernel wants its weights; see kernels.inc of the families.
+struct DepthwiseLayout {
+  std::size_t lanes, vectors;
+  std::size_t depth;  // taps in a step of 4 bytes
+  bool packed_order;
+};
+
+struct DepthwiseRun {
+  const void* x = nullptr;
+  unsigned char* y = nullptr;
+  std::size_t y_element_bytes = 0;
+  PixelSink sink;                     // instead of y, if it has a function
+  const float* multiplier = nullptr;  // [C] or null
+  void (*multiply)(const void* self, const DepthwiseSpan& span) = nullptr;
+  const void* self = nullptr;
+};
+
+class DepthwiseConv {
+ public:
+  DepthwiseConv(const ConvGeometry& geometry, const DepthwiseLayout& layout, std::size_t x_element_bytes);
+
+  // weight_at(channel, tap), bias_at(channel); taps count (kh, kw).
+  template <class Element, class WeightAt>
+  void pack_weights(const WeightAt& weight_at);
+  template <class Bias, class BiasAt>
+  void pack_bias(const BiasAt& bias_at);
+  // The byte that pixels outside the image are made of.
+  void set_outside(std::uint8_t outside) noexcept { outside_ = outside; }
+
+  std::size_t scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const noexcept;
+  void run(ThreadPool& pool, const ConvExtents& extents, const DepthwiseRun& run, std::byte* scratch) const;
+
+  std::size_t packed_bytes() const noexcept { return weights_.size() + 2 * 4 * bias_.size(); }
+
+ private:
+  static constexpr std::uint32_t kNoChannel = ~std::uint32_t{0};
+
+  struct Plan {
+    std::size_t pixels, chunks, splits;  // a task: so many pixels of a row, and a part of the channels
+    std::size_t multiplier_bytes, outside_bytes, taps_bytes, worker_bytes;
+  };
+  Plan plan(const ConvExtents& extents, std::size_t num_threads, bool to_sink) const noexcept;
+  std::size_t block() const noexcept { return layout_.lanes * layout_.vectors; }
+  std::size_t steps() const noexcept { return (taps_ + layout_.depth - 1) / layout_.depth; }
+  // Tap pointers of output (n, oh, ow) at channel `first`.
+  void point_taps(const ConvExtents& extents, const DepthwiseRun& run, const std::byte* outside,
+                  std::size_t row, std::size_t ow, std::size_t first, const unsigned char** taps) const;
+
+  ConvGeometry geometry_;
+  DepthwiseLayout layout_;
+  std::size_t x_element_bytes_;
+  std::uint8_t outside_ = 0;
+  std::size_t taps_;
+  AlignedBuffer<std::byte> weights_;
+  AlignedBuffer<std::uint32_t> bias_;   // bits
+  std::vector<std::uint32_t> channel_;  // of each lane of each block
+};
+
+template <class Element, class WeightAt>
+void DepthwiseConv::pack_weights(const WeightAt& weight_at) {
+  weights_ = AlignedBuffer<std::byte>(channel_.size() * steps() * 4);
+  std::byte* w = weights_.data();
+  for (std::size_t first = 0; first < channel_.size(); first += block()) {
+    for (std::size_t step = 0; step < steps(); ++step) {
+      for (std::size_t i = 0; i < block(); ++i) {
+        const std::uint32_t c = channel_[first + i];
+        for (std::size_t d = 0; d < layout_.depth; ++d, w += sizeof(Element)) {
+          const std::size_t tap = step * layout_.depth + d;
+          const Element weight =
+              c != kNoChannel && tap < taps_ ? static_cast<Element>(weight_at(c, tap)) : Element{};
+          std::memcpy(w, &weight, sizeof weight);
+        }
+      }
+    }
+  }
+}
+
+template <class Bias, class BiasAt>
+void DepthwiseConv::pack_bias(const BiasAt& bias_at) {
+  bias_ = AlignedBuffer<std::uint32_t>(channel_.size());
+  for (std::size_t i = 0; i < channel_.size(); ++i) {
+    const Bias bias = channel_[i] != kNoChannel ? bias_at(channel_[i]) : Bias{};
+    static_assert(sizeof bias == sizeof bias_[i]);
+    std::memcpy(&bias_[i], &bias, sizeof bias);
+  }
+}
+
+}  // namespace qslim

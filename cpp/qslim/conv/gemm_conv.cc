@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Planning and running of GemmConv.
+#include "qslim/conv/gemm_conv.h"
+
+#include <algorithm>
+
+namespace qslim {
+namespace {
+
+// A block of A shall stay in the second-level cache (512 KB and more) beside a panel of B.
+constexpr std::size_t kBlockBytes = 192 * 1024;
+constexpr std::size_t kSinkBytes = 96 * 1024;
+// A multiple of the height of every kernel's tile but those of 9 to 11 rows.
+constexpr std::size_t kMostRows = 96, kFewestRows = 12;
+// More tasks than threads even out what else the machine is doing.
+constexpr std::size_t kTasksPerThread = 4;
+
+constexpr std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
+constexpr std::size_t round_up(std::size_t a, std::size_t b) { return divide_up(a, b) * b; }
+
+// Bytes a gather may write behind a block.
+constexpr std::size_t kSlack = kCacheLine;
+
+}  // namespace
+
+GemmConv::GemmConv(const ConvGeometry& geometry, const GemmLayout& layout, std::size_t x_element_bytes,
+                   int x_zero_point, void (*gather)(const PatchBlock&) noexcept)
+    : geometry_(geometry),
+      layout_(layout),
+      x_element_bytes_(x_element_bytes),
+      x_zero_point_(x_zero_point),
+      gather_(gather),
+      k_(geometry.kernel_h * geometry.kernel_w * (geometry.input_channels / geometry.groups)),
+      steps_(divide_up(k_, layout.depth)),
+      columns_(geometry.output_channels / geometry.groups),
+      padded_columns_(round_up(columns_, layout.lanes)),
+      panels_(divide_up(columns_, layout.lanes * layout.max_vectors)) {
+  channel_.reserve(geometry.groups * padded_columns_);
+  for (std::size_t group = 0; group < geometry.groups; ++group) {
+    for (std::size_t first = 0; first < columns_;) {
+      const std::size_t vectors = panel_vectors(columns_ - first, layout.lanes, layout.max_vectors);
+      for (std::size_t j = 0; j < vectors; ++j) {
+        for (std::size_t e = 0; e < layout.lanes; ++e) {
+          const std::size_t column = first + column_at(j, e, layout.lanes, vectors, layout.packed_order);
+          channel_.push_back(column < columns_ ? static_cast<std::uint32_t>(group * columns_ + column)
+                                               : kNoChannel);
+        }
+      }
+      first += vectors * layout.lanes;
+    }
+  }
+}
+
+GemmConv::Plan GemmConv::plan(const ConvExtents& extents, std::size_t num_threads,
+                              bool to_sink) const noexcept {
+  const ConvGeometry& g = geometry_;
+  Plan plan;
+  plan.pixels = extents.batch * extents.out_h * extents.out_w;
+  const bool a_is_x = 4 / layout_.depth == x_element_bytes_;
+  plan.in_place = a_is_x && g.kernel_h == 1 && g.kernel_w == 1 && g.stride_h == 1 && g.stride_w == 1 &&
+                  extents.pad_top == 0 && extents.pad_left == 0 && extents.in_h == extents.out_h &&
+                  extents.in_w == extents.out_w;
+  // An odd number of cache lines: rows a power of two apart would share the few lines of one cache set.
+  plan.a_stride = plan.in_place ? extents.x_pixel_stride * x_element_bytes_
+                                : (divide_up(steps_ * 4, kCacheLine) | 1) * kCacheLine;
+  std::size_t rows = kMostRows;
+  while (rows > kFewestRows && rows * steps_ * 4 > kBlockBytes) rows /= 2;
+  if (to_sink) {
+    while (rows > kFewestRows && rows * g.output_channels * 4 > kSinkBytes) rows /= 2;
+  }
+  plan.blocks = divide_up(plan.pixels, rows);
+  plan.splits = 1;
+  const std::size_t tasks = num_threads == 1 ? 1 : kTasksPerThread * num_threads;
+  if (plan.blocks != 0 && plan.blocks < tasks) {
+    // A sink wants all channels of a pixel at once.
+    if (to_sink) {
+      plan.blocks = std::max(plan.blocks, std::min(tasks, divide_up(plan.pixels, kFewestRows)));
+    } else {
+      plan.splits = std::min(g.groups * panels_, divide_up(tasks, plan.blocks));
+    }
+  }
+  plan.block_rows = plan.blocks == 0 ? 0 : divide_up(plan.pixels, plan.blocks);
+  plan.a_bytes = plan.in_place ? 0 : round_up(plan.block_rows * plan.a_stride + kSlack, kCacheLine);
+  const std::size_t sink_bytes = to_sink ? plan.block_rows * g.output_channels * 4 : 0;
+  plan.worker_bytes = plan.a_bytes + round_up(sink_bytes, kCacheLine);
+  return plan;
+}
+
+std::size_t GemmConv::scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const noexcept {
+  const std::size_t worker =
+      std::max(plan(extents, num_threads, false).worker_bytes, plan(extents, num_threads, true).worker_bytes);
+  return round_up(channel_.size() * sizeof(float), kCacheLine) + num_threads * worker;
+}
+
+void GemmConv::run(ThreadPool& pool, const ConvExtents& extents, const GemmRun& run,
+                   std::byte* scratch) const {
+  const Plan plan = this->plan(extents, pool.num_threads(), run.sink.take != nullptr);
+  float* multiplier = nullptr;
+  if (run.multiplier != nullptr) {
+    multiplier = reinterpret_cast<float*>(scratch);
+    for (std::size_t i = 0; i < channel_.size(); ++i) {
+      multiplier[i] = channel_[i] != kNoChannel ? run.multiplier[channel_[i]] : 0.0f;
+    }
+  }
+  scratch += round_up(channel_.size() * sizeof(float), kCacheLine);
+  pool.run(plan.blocks * plan.splits, [&](std::size_t task, std::size_t worker) {
+    run_block(plan, extents, run, multiplier, task / plan.splits, task % plan.splits,
+              scratch + worker * plan.worker_bytes);
+  });
+}
+
+void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const GemmRun& run,
+                         const float* multiplier, std::size_t block, std::size_t split,
+                         std::byte* scratch) const {
+  const ConvGeometry& g = geometry_;
+  const std::size_t first = plan.pixels * block / plan.blocks;
+  const std::size_t rows = plan.pixels * (block + 1) / plan.blocks - first;
+  const bool to_sink = run.sink.take != nullptr;
+  auto* const sink_rows = reinterpret_cast<float*>(scratch + plan.a_bytes);
+
+  unsigned char* pixel[kMostRows];
+  std::size_t ow = first % extents.out_w, oh = first / extents.out_w % extents.out_h;
+  std::size_t n = first / extents.out_w / extents.out_h;
+  for (std::size_t i = 0; i < rows; ++i) {
+    if (to_sink) {
+      pixel[i] = reinterpret_cast<unsigned char*>(sink_rows + i * g.output_channels);
+    } else {
+      const std::size_t offset =
+          n * extents.y_image_stride + oh * extents.y_row_stride + ow * extents.y_pixel_stride;
+      pixel[i] = run.y + offset * run.y_element_bytes;
+    }
+    if (++ow == extents.out_w) {
+      ow = 0;
+      if (++oh == extents.out_h) oh = 0, ++n;
+    }
+  }
+
+  const std::size_t channels = g.input_channels / g.groups;
+  const std::size_t panels = g.groups * panels_;
+  std::size_t panel = panels * split / plan.splits;
+  const std::size_t end = panels * (split + 1) / plan.splits;
+  while (panel < end) {
+    const std::size_t group = panel / panels_, column = panel % panels_ * widest_panel();
+    const std::size_t end_in_group = std::min(end - group * panels_, panels_);
+    const auto* x = static_cast<const unsigned char*>(run.x) + group * channels * x_element_bytes_;
+    GemmBlock gemm;
+    gemm.rows = rows;
+    gemm.steps = steps_;
+    gemm.columns = std::min(columns_, end_in_group * widest_panel()) - column;
+    gemm.a_stride = plan.a_stride;
+    if (plan.in_place) {
+      gemm.a = x + first * plan.a_stride;
+    } else {
+      PatchBlock patches;
+      patches.channels = channels;
+      patches.kernel_h = g.kernel_h, patches.kernel_w = g.kernel_w;
+      patches.stride_h = g.stride_h, patches.stride_w = g.stride_w;
+      patches.dilation_h = g.dilation_h, patches.dilation_w = g.dilation_w;
+      patches.pad_top = extents.pad_top, patches.pad_left = extents.pad_left;
+      patches.in_h = extents.in_h, patches.in_w = extents.in_w;
+      patches.out_h = extents.out_h, patches.out_w = extents.out_w;
+      patches.pixel_stride = extents.x_pixel_stride;
+      patches.zero_point = x_zero_point_;
+      patches.x = x;
+      patches.first_pixel = first, patches.pixels = rows;
+      patches.a = scratch, patches.a_stride = plan.a_stride;
+      gather_(patches);
+      gemm.a = scratch;
+    }
+    const std::size_t packed = group * padded_columns_ + column;
+    gemm.b = b_.data() + packed * steps_ * 4;
+    gemm.bias = bias_.data() + packed;
+    gemm.multiplier = multiplier != nullptr ? multiplier + packed : nullptr;
+    unsigned char* y[kMostRows];
+    for (std::size_t i = 0; i < rows; ++i) {
+      y[i] = pixel[i] + (group * columns_ + column) * run.y_element_bytes;
+    }
+    gemm.y = y;
+    run.multiply(run.self, gemm);
+    panel = group * panels_ + end_in_group;
+  }
+  if (to_sink) run.sink.take(run.sink.self, first, rows, sink_rows);
+}
+
+}  // namespace qslim

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Int8 depthwise convolution: what each instruction set provides. reference/conv.h is the specification.
+//
+//   requantize  y[i, c] = clamp(round(float(acc[i, c]) * multiplier[c]) + zero_point, lo, hi), uint8
+//   real        y[i, c] = float(acc[i, c]) * multiplier[c], float
+//
+// x is raw bytes; bias carries the zero point's share. Included by per-ISA files: plain declarations only.
+#pragma once
+
+#include "qslim/kernels/depthwise/span.h"
+
+namespace qslim {
+
+using DepthwiseRequantizeFn = void (*)(const DepthwiseSpan& span, const Requantization& p) noexcept;
+using DepthwiseRealFn = void (*)(const DepthwiseSpan& span) noexcept;
+
+#define QSLIM_DEPTHWISE_U8S8_KERNELS(isa, suffix, lanes, vectors, depth, packed_order)                  \
+  void depthwise_u8s8_requantize_##suffix(const DepthwiseSpan& span, const Requantization& p) noexcept; \
+  void depthwise_u8s8_real_##suffix(const DepthwiseSpan& span) noexcept;
+#include "qslim/kernels/depthwise_u8s8/kernels.inc"
+#undef QSLIM_DEPTHWISE_U8S8_KERNELS
+
+}  // namespace qslim

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the matrix kernels of both element types work on: a few rows of A times consecutive panels of B.
+//
+//   acc[m, n] = bias[n] + sum over k of a[m, k] * b[k, n]
+//
+// A     [rows, steps] groups of 4 bytes: 4 uint8, 2 int16 or 1 float, after which the layouts are named.
+// B     panels of up to max_vectors * lanes columns: [step][column] groups of 4 bytes that match A's. The
+//       columns of a panel lie in the order of column_at(), those past the last one hold zeros. What A holds
+//       past K is therefore of no consequence; a float A has nothing past K.
+// bias, multiplier   one per column of the panels, in the order of B.
+// Included by per-ISA files: plain declarations only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace qslim {
+
+struct GemmBlock {
+  std::size_t rows = 0, steps = 0;
+  std::size_t columns = 0;  // real ones; the panels start at a multiple of the widest panel
+  const void* a = nullptr;
+  std::size_t a_stride = 0;  // bytes from row to row
+  const void* b = nullptr;
+  const void* bias = nullptr;         // int32 or float
+  const float* multiplier = nullptr;  // null for float
+  unsigned char* const* y = nullptr;  // per row, where the first column goes
+};
+
+// Image patches to the rows of A: a row is one output's taps (kh, kw) of `channels` consecutive elements.
+struct PatchBlock {
+  std::size_t channels = 0;
+  std::size_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+  std::ptrdiff_t pad_top = 0, pad_left = 0;
+  std::size_t in_h = 1, in_w = 1, out_h = 1, out_w = 1;
+  std::size_t pixel_stride = 0;             // elements
+  int zero_point = 0;                       // what pixels outside hold
+  const void* x = nullptr;                  // of image 0: the first of the channels
+  std::size_t first_pixel = 0, pixels = 0;  // counted as (n, oh, ow)
+  // Written up to 64 bytes past the last row; rows are written in order.
+  void* a = nullptr;
+  std::size_t a_stride = 0;
+};
+
+// clamp(round(float(acc) * multiplier) + zero_point, lo, hi)
+struct Requantization {
+  std::int32_t zero_point, lo, hi;
+};
+
+struct Clamp {
+  float lo, hi;
+};
+
+// Vectors of the panel that starts where `columns` remain.
+static constexpr std::size_t panel_vectors(std::size_t columns, std::size_t lanes, std::size_t max_vectors) {
+  return columns >= lanes * max_vectors ? max_vectors : (columns + lanes - 1) / lanes;
+}
+
+// Which of a panel's columns vector j has in lane e. In the packed order, packing vectors j and j + 1 to half
+// their width and the results once more (which the instructions do within 128 bits) restores the columns'
+// order; it needs an even number of vectors.
+static constexpr std::size_t column_at(std::size_t j, std::size_t e, std::size_t lanes, std::size_t vectors,
+                                       bool packed_order) {
+  return packed_order && vectors % 2 == 0 ? 4 * vectors * (e / 4) + 4 * j + e % 4 : lanes * j + e;
+}
+
+}  // namespace qslim

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// gather_patches: PatchBlock to rows of A. Copy brings the instructions:
+//   X, A                  element types before and after
+//   copy(x, n, zero, a)   n elements, less `zero` where the types differ; may read and write 64 bytes more
+//   fill(n, zero, a)      n elements of what `zero` becomes; may write 64 bytes more
+// All names are internal to the including file, as each is compiled for another instruction set.
+#pragma once
+
+#include "qslim/kernels/gemm/block.h"
+
+namespace qslim {
+namespace {
+
+// One row of taps: kernel_w pixels of image row `x`, of which [0, in_w) exist.
+template <class Copy>
+typename Copy::A* gather_taps(const PatchBlock& p, const typename Copy::X* x, std::ptrdiff_t iw,
+                              typename Copy::A* a) {
+  const auto in_w = static_cast<std::ptrdiff_t>(p.in_w);
+  const auto last = iw + static_cast<std::ptrdiff_t>((p.kernel_w - 1) * p.dilation_w);
+  const auto stride = static_cast<std::ptrdiff_t>(p.pixel_stride);
+  if (p.dilation_w == 1 && p.channels == p.pixel_stride && iw >= 0 && last < in_w) {
+    const std::size_t n = p.kernel_w * p.channels;
+    Copy::copy(x + iw * stride, n, p.zero_point, a);
+    return a + n;
+  }
+  for (std::size_t kw = 0; kw < p.kernel_w; ++kw, iw += static_cast<std::ptrdiff_t>(p.dilation_w)) {
+    if (iw >= 0 && iw < in_w) {
+      Copy::copy(x + iw * stride, p.channels, p.zero_point, a);
+    } else {
+      Copy::fill(p.channels, p.zero_point, a);
+    }
+    a += p.channels;
+  }
+  return a;
+}
+
+template <class Copy>
+void gather_patches(const PatchBlock& p) {
+  using X = typename Copy::X;
+  using A = typename Copy::A;
+  const std::size_t image = p.out_h * p.out_w;
+  std::size_t n = p.first_pixel / image;
+  std::size_t oh = p.first_pixel % image / p.out_w, ow = p.first_pixel % p.out_w;
+  auto* row = static_cast<unsigned char*>(p.a);
+  for (std::size_t i = 0; i < p.pixels; ++i, row += p.a_stride) {
+    auto* a = reinterpret_cast<A*>(row);
+    auto ih = static_cast<std::ptrdiff_t>(oh * p.stride_h) - p.pad_top;
+    const auto iw = static_cast<std::ptrdiff_t>(ow * p.stride_w) - p.pad_left;
+    for (std::size_t kh = 0; kh < p.kernel_h; ++kh, ih += static_cast<std::ptrdiff_t>(p.dilation_h)) {
+      if (ih >= 0 && ih < static_cast<std::ptrdiff_t>(p.in_h)) {
+        const std::size_t first = (n * p.in_h + static_cast<std::size_t>(ih)) * p.in_w * p.pixel_stride;
+        a = gather_taps<Copy>(p, static_cast<const X*>(p.x) + first, iw, a);
+      } else {
+        Copy::fill(p.kernel_w * p.channels, p.zero_point, a);
+        a += p.kernel_w * p.channels;
+      }
+    }
+    if (++ow == p.out_w) {
+      ow = 0;
+      if (++oh == p.out_h) oh = 0, ++n;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace qslim

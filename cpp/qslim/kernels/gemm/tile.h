@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The loops of every matrix kernel, without its instructions: Ops brings those. All names are internal to the
+// including file, as each is compiled for another instruction set.
+//
+// Ops has
+//   Vector, Broadcast      an accumulator; one group of A in every lane
+//   kVectorBytes           of B
+//   kUnroll                steps per turn of the loop
+//   load(b), broadcast(a), multiply_add(acc, a, b)
+//   start(bias)            the accumulator's first value
+//   rows_for(vectors)      rows of a tile so that accumulators and operands fit the registers
+// Epilogue has store(acc, vectors, columns, bias, multiplier, y): a tile's rows, once they are summed.
+#pragma once
+
+#include "qslim/kernels/gemm/block.h"
+
+namespace qslim {
+namespace {
+
+// Arrays of accumulators live in registers only when every loop over them is unrolled.
+#define QSLIM_UNROLL _Pragma("GCC unroll 16")
+#define QSLIM_INLINE __attribute__((always_inline)) inline
+
+template <class Ops, int MR, int NV>
+struct Tile {
+  typename Ops::Vector acc[MR][NV];
+
+  QSLIM_INLINE void multiply(const unsigned char* a, std::size_t a_stride, const unsigned char* b,
+                             std::size_t steps) {
+    // Rows in threes: base, base + stride, base + 2 * stride need one register per three rows.
+    constexpr int kBases = (MR + 2) / 3;
+    const unsigned char* base[kBases];
+    QSLIM_UNROLL for (int g = 0; g < kBases; ++g) base[g] = a + static_cast<std::size_t>(3 * g) * a_stride;
+    std::size_t k = steps;
+    for (; k >= Ops::kUnroll; k -= Ops::kUnroll) {
+      QSLIM_UNROLL for (int u = 0; u < static_cast<int>(Ops::kUnroll); ++u) {
+        step(base, a_stride, b + u * NV * Ops::kVectorBytes, 4 * u);
+      }
+      QSLIM_UNROLL for (int g = 0; g < kBases; ++g) base[g] += 4 * Ops::kUnroll;
+      b += Ops::kUnroll * NV * Ops::kVectorBytes;
+    }
+    if constexpr (Ops::kUnroll > 1) {
+      for (; k > 0; --k) {
+        step(base, a_stride, b, 0);
+        QSLIM_UNROLL for (int g = 0; g < kBases; ++g) base[g] += 4;
+        b += NV * Ops::kVectorBytes;
+      }
+    }
+  }
+
+ private:
+  QSLIM_INLINE void step(const unsigned char* const* base, std::size_t a_stride, const unsigned char* b,
+                         int offset) {
+    typename Ops::Operand vectors[NV];
+    QSLIM_UNROLL for (int j = 0; j < NV; ++j) vectors[j] = Ops::load(b + j * Ops::kVectorBytes);
+    QSLIM_UNROLL for (int i = 0; i < MR; ++i) {
+      const unsigned char* row = base[i / 3] + offset;
+      if (i % 3 == 1) row += a_stride;
+      if (i % 3 == 2) row += 2 * a_stride;
+      const typename Ops::Operand x = Ops::broadcast(row);
+      QSLIM_UNROLL for (int j = 0; j < NV; ++j) Ops::multiply_add(acc[i][j], x, vectors[j]);
+    }
+  }
+};
+
+template <class Ops, class Epilogue, int MR, int NV>
+void multiply_tile(const GemmBlock& block, const unsigned char* a, std::size_t columns,
+                   unsigned char* const* y, const Epilogue& epilogue) {
+  Tile<Ops, MR, NV> tile;
+  const auto* bias = static_cast<const unsigned char*>(block.bias);
+  QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
+    const typename Ops::Vector first = Ops::start(bias + j * Ops::kVectorBytes);
+    QSLIM_UNROLL for (int i = 0; i < MR; ++i) tile.acc[i][j] = first;
+  }
+  tile.multiply(a, block.a_stride, static_cast<const unsigned char*>(block.b), block.steps);
+  epilogue.template store<MR, NV>(tile.acc, columns, block.bias, block.multiplier, y);
+}
+
+template <class Ops, class Epilogue, int MR, int NV>
+void multiply_tile_of(std::size_t rows, const GemmBlock& block, const unsigned char* a, std::size_t columns,
+                      unsigned char* const* y, const Epilogue& epilogue) {
+  if constexpr (MR > 1) {
+    if (rows < static_cast<std::size_t>(MR)) {
+      multiply_tile_of<Ops, Epilogue, MR - 1, NV>(rows, block, a, columns, y, epilogue);
+      return;
+    }
+  }
+  multiply_tile<Ops, Epilogue, MR, NV>(block, a, columns, y, epilogue);
+}
+
+// One panel, the rows cut into tiles of nearly equal height: a tile of 1 row would cost as much time per
+// column as one of 4.
+template <class Ops, class Epilogue, int NV>
+void multiply_panel(const GemmBlock& block, std::size_t columns, std::size_t y_offset,
+                    const Epilogue& epilogue) {
+  constexpr int kRows = Ops::rows_for(NV);
+  const std::size_t tiles = (block.rows + kRows - 1) / kRows;
+  const std::size_t height = block.rows / tiles, taller = block.rows % tiles;
+  std::size_t row = 0;
+  for (std::size_t tile = 0; tile < tiles; ++tile) {
+    const std::size_t rows = height + (tile < taller ? 1 : 0);
+    unsigned char* y[kRows];
+    for (std::size_t i = 0; i < rows; ++i) y[i] = block.y[row + i] + y_offset;
+    multiply_tile_of<Ops, Epilogue, kRows, NV>(
+        rows, block, static_cast<const unsigned char*>(block.a) + row * block.a_stride, columns, y, epilogue);
+    row += rows;
+  }
+}
+
+template <class Ops, class Epilogue>
+void multiply_block(GemmBlock block, const Epilogue& epilogue) {
+  constexpr std::size_t kLanes = Ops::kVectorBytes / 4, kMaxVectors = Ops::kMaxVectors;
+  const std::size_t all = block.columns;
+  if (block.rows == 0) return;
+  for (std::size_t column = 0; column < all;) {
+    const std::size_t vectors = panel_vectors(all - column, kLanes, kMaxVectors);
+    const std::size_t width = vectors * kLanes;
+    const std::size_t columns = all - column < width ? all - column : width;
+    const std::size_t offset = column * Epilogue::kOutputBytes;
+    switch (vectors) {
+      case 1: multiply_panel<Ops, Epilogue, 1>(block, columns, offset, epilogue); break;
+      case 2: multiply_panel<Ops, Epilogue, 2>(block, columns, offset, epilogue); break;
+      default:
+        if constexpr (kMaxVectors > 2) {
+          vectors == 3 ? multiply_panel<Ops, Epilogue, 3>(block, columns, offset, epilogue)
+                       : multiply_panel<Ops, Epilogue, 4>(block, columns, offset, epilogue);
+        }
+    }
+    block.b = static_cast<const unsigned char*>(block.b) + width * 4 * block.steps;
+    block.bias = static_cast<const unsigned char*>(block.bias) + width * 4;
+    if (block.multiplier != nullptr) block.multiplier += width;
+    column += width;
+  }
+}
+
+}  // namespace
+}  // namespace qslim

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Float matrix products on AVX2 and FMA. Contract: kernels.h.
+#include <immintrin.h>
+
+#include "qslim/kernels/gemm/epilogue_avx2.h"
+#include "qslim/kernels/gemm/gather.h"
+#include "qslim/kernels/gemm/tile.h"
+#include "qslim/kernels/gemm_f32/kernels.h"
+
+namespace qslim {
+namespace {
+
+struct Avx2Ops {
+  using Vector = __m256;
+  using Operand = __m256;
+  static constexpr std::size_t kVectorBytes = 32, kMaxVectors = 2, kUnroll = 2;
+  // 6 x 2 accumulators, 2 of B, 1 of A: 15 of 16 registers, and enough sums to hide the latency of 4.
+  static constexpr int rows_for(int vectors) { return vectors == 2 ? 6 : 12; }
+
+  static Operand load(const unsigned char* b) { return _mm256_load_ps(reinterpret_cast<const float*>(b)); }
+  static Operand broadcast(const unsigned char* a) {
+    float x;
+    __builtin_memcpy(&x, a, 4);
+    return _mm256_set1_ps(x);
+  }
+  static void multiply_add(Vector& acc, Operand a, Operand b) { acc = _mm256_fmadd_ps(a, b, acc); }
+  static Vector start(const unsigned char*) { return _mm256_setzero_ps(); }
+};
+
+struct ClampRows {
+  static constexpr std::size_t kOutputBytes = 4;
+  __m256 lo, hi;
+
+  explicit ClampRows(const Clamp& clamp) : lo(_mm256_set1_ps(clamp.lo)), hi(_mm256_set1_ps(clamp.hi)) {}
+
+  template <int MR, int NV>
+  __attribute__((always_inline)) void store(const __m256 (&acc)[MR][NV], std::size_t columns,
+                                            const void* bias, const float*, unsigned char* const* y) const {
+    QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
+      const __m256 b = _mm256_load_ps(static_cast<const float*>(bias) + 8 * j);
+      QSLIM_UNROLL for (int i = 0; i < MR; ++i) {
+        // min and max return their second operand for NaN.
+        const __m256 v = _mm256_min_ps(hi, _mm256_max_ps(lo, _mm256_add_ps(acc[i][j], b)));
+        if (j == 0 || columns > 8)
+          store_first_floats(y[i] + 32 * j, v, columns - static_cast<std::size_t>(8 * j));
+      }
+    }
+  }
+};
+
+struct CopyF32 {
+  using X = float;
+  using A = float;
+  static void copy(const X* x, std::size_t n, int, A* a) {
+    for (std::size_t i = 0; i < n; i += 8) _mm256_storeu_ps(a + i, _mm256_loadu_ps(x + i));
+  }
+  static void fill(std::size_t n, int, A* a) {
+    for (std::size_t i = 0; i < n; i += 8) _mm256_storeu_ps(a + i, _mm256_setzero_ps());
+  }
+};
+
+}  // namespace
+
+void gather_f32_avx2(const PatchBlock& patches) noexcept { gather_patches<CopyF32>(patches); }
+
+void gemm_f32_avx2(const GemmBlock& block, const Clamp& clamp) noexcept {
+  multiply_block<Avx2Ops>(block, ClampRows(clamp));
+}
+
+}  // namespace qslim

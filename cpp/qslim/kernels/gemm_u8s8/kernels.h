@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Int8 matrix products: what each instruction set provides. reference/conv.h is the specification.
+//
+//   gather      image patches to rows of A: uint8, or int16 less x_zero_point (kernels.inc: depth)
+//   requantize  y[m, n] = clamp(round(float(acc[m, n]) * multiplier[n]) + zero_point, lo, hi), uint8
+//   real        y[m, n] = float(acc[m, n]) * multiplier[n], float
+//
+// Sums wrap modulo 2^32, so bias may carry the zero point's share and only the total has to fit. Included by
+// per-ISA files: plain declarations only.
+#pragma once
+
+#include "qslim/kernels/gemm/block.h"
+
+namespace qslim {
+
+using GatherFn = void (*)(const PatchBlock& patches) noexcept;
+using GemmRequantizeFn = void (*)(const GemmBlock& block, const Requantization& p) noexcept;
+using GemmRealFn = void (*)(const GemmBlock& block) noexcept;
+
+#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order)           \
+  void gather_u8_##suffix(const PatchBlock& patches) noexcept;                                  \
+  void gemm_u8s8_requantize_##suffix(const GemmBlock& block, const Requantization& p) noexcept; \
+  void gemm_u8s8_real_##suffix(const GemmBlock& block) noexcept;
+#include "qslim/kernels/gemm_u8s8/kernels.inc"
+#undef QSLIM_GEMM_U8S8_KERNELS
+
+}  // namespace qslim

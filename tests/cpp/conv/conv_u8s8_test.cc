@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ConvU8S8 on every instruction set against the reference, bit for bit, and its guarantees.
+#include "qslim/conv/conv_u8s8.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <mutex>
+
+#include "conv/random_conv.h"
+#include "qslim/reference/conv.h"
+#include "test_data.h"
+
+namespace qslim {
+namespace {
+
+using test::ConvCase;
+using test::TightArray;
+
+constexpr unsigned char kCanary = 0xa5;
+
+enum class Values { kRandom, kLargest, kAlternating };
+
+struct Problem {
+  ConvCase shape;
+  TightArray<std::uint8_t> x;
+  std::vector<std::int8_t> weights;
+  std::vector<std::int32_t> bias;  // maybe empty
+  std::vector<float> multiplier;
+  std::uint8_t x_zero_point = 0;
+  std::vector<std::int32_t> acc;  // expected
+
+  Problem(const ConvCase& shape_, Values values, std::mt19937& random)
+      : shape(shape_), x(shape_.x_size()), weights(shape_.weights()) {
+    const std::uint8_t zero_points[] = {0, 1, 127, 128, 255};
+    x_zero_point = zero_points[random() % 5];
+    const int largest[] = {-128, -127, 127};
+    const int constant = largest[random() % 3];
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      x.data()[i] = static_cast<std::uint8_t>(values == Values::kRandom         ? random()
+                                              : values == Values::kLargest      ? 255
+                                              : (i + random() % 8 / 7) % 2 != 0 ? 255
+                                                                                : 0);
+    }
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      weights[i] = static_cast<std::int8_t>(values == Values::kRandom ? static_cast<int>(random() % 256) - 128
+                                            : values == Values::kLargest ? constant
+                                            : i % 2 != 0                 ? 127
+                                                                         : -128);
+    }
+    const std::size_t channels = shape.geometry.output_channels;
+    if (random() % 4 != 0) {
+      for (std::size_t i = 0; i < channels; ++i) {
+        bias.push_back(static_cast<std::int32_t>(random()) >> (random() % 2 != 0 ? 2 : 16));
+      }
+    }
+    // Magnitudes that put most results inside of the range, ties (powers of two), and ones that leave it.
+    for (std::size_t i = 0; i < channels; ++i) {
+      const float scale = 1.0f / static_cast<float>(64 * (1 + weights.size() / channels));
+      switch (random() % 8) {
+        case 0: multiplier.push_back(std::ldexp(1.0f, -static_cast<int>(random() % 24))); break;
+        case 1: multiplier.push_back(1e4f); break;
+        case 2: multiplier.push_back(random() % 2 != 0 ? std::numeric_limits<float>::max() : 0.0f); break;
+        case 3: multiplier.push_back(-scale); break;
+        default: multiplier.push_back(scale * (0.5f + static_cast<float>(random() % 1000) / 500));
+      }
+    }
+    acc.resize(shape.pixels() * channels);
+    reference::conv_u8s8(shape.geometry, shape.extents, x.data(), x_zero_point, weights.data(),
+                         bias.empty() ? nullptr : bias.data(), acc.data());
+  }
+
+  ConvU8S8 pack(Isa isa) const { return {isa, shape.geometry, weights, bias, x_zero_point}; }
+
+  AlignedBuffer<std::byte> scratch(const ConvU8S8& conv, std::size_t threads) const {
+    return AlignedBuffer<std::byte>(conv.scratch_bytes(shape.extents, threads));
+  }
+
+  std::vector<std::uint8_t> expected(const RequantizedOutput& output) const {
+    std::vector<std::uint8_t> y(shape.y_size(), kCanary);
+    const std::size_t channels = shape.geometry.output_channels;
+    for (std::size_t i = 0; i < acc.size(); ++i) {
+      y[shape.y_index(i / channels) + i % channels] =
+          reference::requantize(acc[i], multiplier[i % channels], output.zero_point, output.lo, output.hi);
+    }
+    return y;
+  }
+
+  std::vector<float> expected_real(float canary) const {
+    std::vector<float> y(shape.y_size(), canary);
+    const std::size_t channels = shape.geometry.output_channels;
+    for (std::size_t i = 0; i < acc.size(); ++i) {
+      y[shape.y_index(i / channels) + i % channels] = static_cast<float>(acc[i]) * multiplier[i % channels];
+    }
+    return y;
+  }
+};
+
+const RequantizedOutput kGrids[] = {{nullptr, 0, 0, 255, nullptr},   {nullptr, 128, 1, 255, nullptr},
+                                    {nullptr, 255, 0, 200, nullptr}, {nullptr, 128, 128, 230, nullptr},
+                                    {nullptr, 3, 3, 3, nullptr},     {nullptr, 77, 100, 255, nullptr}};
+
+void check_requantized(Problem& problem, const ConvU8S8& conv, Context& context, RequantizedOutput output) {
+  const std::vector<std::uint8_t> expected = problem.expected(output);
+  std::vector<std::uint8_t> y(expected.size(), kCanary);
+  output.multiplier = problem.multiplier.data(), output.y = y.data();
+  const auto scratch = problem.scratch(conv, context.pool().num_threads());
+  conv.run(context, problem.shape.extents, problem.x.data(), output, scratch.data());
+  test::expect_same_bits(expected.data(), y.data(), y.size());
+}
+
+void check_real(Problem& problem, const ConvU8S8& conv, Context& context) {
+  constexpr float kUntouched = -12345.0f;
+  const std::vector<float> expected = problem.expected_real(kUntouched);
+  std::vector<float> y(expected.size(), kUntouched);
+  const auto scratch = problem.scratch(conv, context.pool().num_threads());
+  conv.run(context, problem.shape.extents, problem.x.data(),
+           RealOutput{problem.multiplier.data(), y.data(), {}}, scratch.data());
+  test::expect_same_bits(expected.data(), y.data(), y.size());
+}
+
+// Takes each pixel once into a dense array.
+struct Collector {
+  std::size_t channels;
+  std::vector<float> y;
+  std::vector<std::atomic<int>> taken;
+  Collector(std::size_t pixels, std::size_t channels_)
+      : channels(channels_), y(pixels * channels_), taken(pixels) {}
+  PixelSink sink() {
+    return {this, [](const void* self, std::size_t first, std::size_t pixels, const float* rows) {
+              auto* c = static_cast<Collector*>(const_cast<void*>(self));
+              for (std::size_t i = 0; i < pixels; ++i) ++c->taken[first + i];
+              std::memcpy(c->y.data() + first * c->channels, rows, pixels * c->channels * sizeof(float));
+            }};
+  }
+};
+
+void check_sink(Problem& problem, const ConvU8S8& conv, Context& context) {
+  const std::size_t channels = problem.shape.geometry.output_channels;
+  Collector collector(problem.shape.pixels(), channels);
+  const auto scratch = problem.scratch(conv, context.pool().num_threads());
+  conv.run(context, problem.shape.extents, problem.x.data(),
+           RealOutput{problem.multiplier.data(), nullptr, collector.sink()}, scratch.data());
+  for (const auto& times : collector.taken) ASSERT_EQ(times, 1);
+  std::vector<float> expected(problem.acc.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    expected[i] = static_cast<float>(problem.acc[i]) * problem.multiplier[i % channels];
+  }
+  test::expect_same_bits(expected.data(), collector.y.data(), expected.size());
+}
+
+void check_everything(Problem& problem, std::mt19937& random) {
+  for (const Isa isa : available_isas()) {
+    const ConvU8S8 conv = problem.pack(isa);
+    SCOPED_TRACE(conv.kernel_name());
+    Context context(1 + random() % 3, isa);
+    check_requantized(problem, conv, context, kGrids[random() % std::size(kGrids)]);
+    if (::testing::Test::HasFailure()) return;
+    random() % 2 != 0 ? check_real(problem, conv, context) : check_sink(problem, conv, context);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(ConvU8S8, MatrixProductsOfAllSmallSizes) {
+  std::mt19937 random(1);
+  std::vector<std::size_t> sizes = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11, 12, 13, 15, 16,  17,  18, 19,
+                                    23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 70, 127, 128, 129};
+  for (std::size_t i = 0; i < 900; ++i) {
+    const auto size = [&] { return sizes[random() % sizes.size()]; };
+    // Every size once per extent, in random company.
+    const std::size_t m = i < 129 ? i + 1 : size(), n = i >= 129 && i < 258 ? i - 128 : size();
+    const std::size_t k = i >= 258 && i < 387 ? i - 257 : size();
+    const ConvCase shape = test::matrix_case(m, n, k);
+    SCOPED_TRACE(::testing::Message() << "case " << i << ": M " << m << " N " << n << " K " << k);
+    Problem problem(shape, Values::kRandom, random);
+    check_everything(problem, random);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(ConvU8S8, RandomConvolutions) {
+  const unsigned seed = 20240607;
+  std::mt19937 random(seed);
+  for (int i = 0; i < 700; ++i) {
+    const ConvCase shape = test::random_case(random);
+    SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
+    Problem problem(shape, Values::kRandom, random);
+    check_everything(problem, random);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(ConvU8S8, ExtremeValues) {
+  const unsigned seed = 77;
+  std::mt19937 random(seed);
+  for (int i = 0; i < 200; ++i) {
+    const ConvCase shape = i % 2 == 0
+                               ? test::random_case(random)
+                               : test::matrix_case(1 + random() % 20, 1 + random() % 70, 1 + random() % 600);
+    SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
+    Problem problem(shape, i % 4 < 2 ? Values::kLargest : Values::kAlternating, random);
+    check_everything(problem, random);
+    if (HasFailure()) return;
+  }
+}
+
+// Large enough for several blocks of rows and panels, on several threads: the same bytes.
+TEST(ConvU8S8, ThreadsChangeNothing) {
+  std::mt19937 random(3);
+  ConvCase shapes[] = {test::matrix_case(500, 100, 64), test::matrix_case(49, 300, 200),
+                       test::matrix_case(1, 1000, 300)};
+  ConvCase spatial = test::matrix_case(1, 40, 24);
+  spatial.geometry.kernel_h = spatial.geometry.kernel_w = 3;
+  spatial.extents.batch = 2;
+  spatial.extents.in_h = spatial.extents.out_h = 19, spatial.extents.in_w = spatial.extents.out_w = 23;
+  spatial.extents.pad_top = spatial.extents.pad_left = 1;
+  spatial.extents.y_row_stride = 23 * 40, spatial.extents.y_image_stride = 19 * 23 * 40;
+  ConvCase depthwise = spatial;
+  depthwise.geometry.groups = depthwise.geometry.input_channels = depthwise.geometry.output_channels = 200;
+  depthwise.extents.x_pixel_stride = depthwise.extents.y_pixel_stride = 200;
+  depthwise.extents.y_row_stride = 23 * 200, depthwise.extents.y_image_stride = 19 * 23 * 200;
+  for (const ConvCase& shape : {shapes[0], shapes[1], shapes[2], spatial, depthwise}) {
+    SCOPED_TRACE(::testing::Message() << shape);
+    Problem problem(shape, Values::kRandom, random);
+    for (const Isa isa : available_isas()) {
+      const ConvU8S8 conv = problem.pack(isa);
+      SCOPED_TRACE(conv.kernel_name());
+      for (const std::size_t threads : {1u, 2u, 3u}) {
+        Context context(threads, isa);
+        check_requantized(problem, conv, context, kGrids[1]);
+        check_real(problem, conv, context);
+        check_sink(problem, conv, context);
+      }
+    }
+  }
+}
+
+// Every grid, with accumulators that run over all interesting numbers: y = one weight of 1 times x, plus
+// bias.
+TEST(ConvU8S8, RequantizationOfEveryKind) {
+  std::vector<std::int32_t> accs = {
+      0, 1, -1, 2, -2, 3, -3, 5, -5, 1 << 24, (1 << 24) + 1, -(1 << 24) - 1, 1 << 30, -(1 << 30)};
+  for (std::int32_t acc = -70000; acc <= 70000; acc += 61) accs.push_back(acc);
+  for (std::int32_t acc = -600; acc <= 600; ++acc) accs.push_back(acc);
+  ConvCase shape = test::matrix_case(7, accs.size(), 1);
+  std::mt19937 random(5);
+  Problem problem(shape, Values::kRandom, random);
+  problem.bias = accs;
+  std::fill(problem.weights.begin(), problem.weights.end(), std::int8_t{0});
+  for (std::size_t i = 0; i < problem.acc.size(); ++i) problem.acc[i] = accs[i % accs.size()];
+  const float multipliers[] = {1e-10f, 0x1p-24f, 1.0f / 3, 0x1p-1f, 0x1p-2f, 0x1p-9f, 0.0117f, 0.99f,
+                               1.0f,   2.5f,     1e4f,     1e20f,   3e38f,   0.0f,    -0.5f,   -3e38f};
+  for (const float multiplier : multipliers) {
+    std::fill(problem.multiplier.begin(), problem.multiplier.end(), multiplier);
+    SCOPED_TRACE(multiplier);
+    for (const Isa isa : available_isas()) {
+      const ConvU8S8 conv = problem.pack(isa);
+      SCOPED_TRACE(conv.kernel_name());
+      Context context(1, isa);
+      for (const RequantizedOutput& grid : kGrids) check_requantized(problem, conv, context, grid);
+      check_real(problem, conv, context);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(ConvU8S8, EmptyBatch) {
+  ConvCase shape = test::matrix_case(4, 5, 6);
+  const std::vector<std::int8_t> weights(30);
+  for (const Isa isa : available_isas()) {
+    const ConvU8S8 conv(isa, shape.geometry, weights, {}, 0);
+    Context context(2, isa);
+    shape.extents.batch = 0;
+    AlignedBuffer<std::byte> scratch(conv.scratch_bytes(shape.extents, 2));
+    const std::vector<float> multiplier(5);
+    conv.run(context, shape.extents, nullptr, RequantizedOutput{multiplier.data(), 0, 0, 255, nullptr},
+             scratch.data());
+  }
+}
+
+TEST(ConvU8S8, RefusesWhatItCannotCompute) {
+  const Isa isa = Isa::kScalar;
+  ConvGeometry g;
+  g.input_channels = 6, g.output_channels = 4;
+  const std::vector<std::int8_t> weights(24);
+  const std::vector<std::int32_t> bias(3);
+  EXPECT_THROW(ConvU8S8(isa, g, weights, bias, 0), InvalidArgument);
+  EXPECT_THROW(ConvU8S8(isa, g, Span<const std::int8_t>(weights.data(), 23), {}, 0), InvalidArgument);
+  g.groups = 4;
+  EXPECT_THROW(ConvU8S8(isa, g, weights, {}, 0), InvalidArgument);
+  // 66311 * 255 * 127 < 2^31 <= 66312 * 255 * 127
+  g = ConvGeometry{};
+  g.output_channels = 1;
+  const std::vector<std::int8_t> full(66312, 127);
+  g.input_channels = 66311;
+  EXPECT_NO_THROW(ConvU8S8(isa, g, Span<const std::int8_t>(full.data(), 66311), {}, 0));
+  g.input_channels = 66312;
+  EXPECT_THROW(ConvU8S8(isa, g, full, {}, 0), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace qslim
