@@ -9,6 +9,7 @@ namespace qslim::python {
 
 void bind_context(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
+void bind_session(pybind11::module_& m);
 void bind_statistics(pybind11::module_& m);
 
 }  // namespace qslim::python

@@ -13,5 +13,6 @@ PYBIND11_MODULE(_core, m) {
   py::register_exception<qslim::FormatError>(m, "FormatError", PyExc_ValueError);
   qslim::python::bind_context(m);
   qslim::python::bind_kernels(m);
+  qslim::python::bind_session(m);
   qslim::python::bind_statistics(m);
 }

@@ -122,24 +122,36 @@ struct Session::Impl {
     find(dims);
   }
 
-  const Recipe* find_known(const std::vector<Dims>& dims) {
+  // DimsOf(i) gives the extents of input i.
+  template <class DimsOf>
+  std::shared_ptr<const Recipe> find_known(const DimsOf& dims_of) {
     for (auto recipe = recipes.begin(); recipe != recipes.end(); ++recipe) {
-      if (recipe->input_dims == dims) {
-        recipes.splice(recipes.begin(), recipes, recipe);
-        return &recipes.front();
-      }
+      bool is_same = true;
+      for (std::size_t i = 0; is_same && i < inputs.size(); ++i) is_same = (*recipe)->input_dims[i] == dims_of(i);
+      if (!is_same) continue;
+      recipes.splice(recipes.begin(), recipes, recipe);
+      return recipes.front();
     }
     return nullptr;
   }
 
-  // A copy: another thread may evict the recipe meanwhile.
-  Recipe find(const std::vector<Dims>& dims) {
+  std::shared_ptr<const Recipe> find(const std::vector<Dims>& dims) {
+    check_count(dims.size());
     const std::lock_guard<std::mutex> lock(mutex);
     return find_locked(dims);
   }
 
-  Recipe find_locked(const std::vector<Dims>& dims) {
-    if (const Recipe* known = find_known(dims)) return *known;
+  std::shared_ptr<const Recipe> find(Span<const Input> in) {
+    check_count(in.size());
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (auto known = find_known([&](std::size_t i) -> const Dims& { return in[i].dims; })) return known;
+    std::vector<Dims> dims;
+    for (const Input& input : in) dims.push_back(input.dims);
+    return find_locked(dims);
+  }
+
+  std::shared_ptr<const Recipe> find_locked(const std::vector<Dims>& dims) {
+    if (auto known = find_known([&](std::size_t i) -> const Dims& { return dims[i]; })) return known;
     Recipe recipe;
     recipe.input_dims = dims;
     std::vector<TensorFacts> facts = infer(model, dims);
@@ -152,15 +164,19 @@ struct Session::Impl {
     if (images > 1 && images_stay_apart(facts, images)) {
       std::vector<Dims> single = dims;
       for (Dims& d : single) d[0] = 1;
-      recipe.prepared = find_locked(single).prepared;
+      recipe.prepared = find_locked(single)->prepared;
       recipe.images = static_cast<std::size_t>(images);
     } else {
       Compiler compiler(model, std::move(facts), context.isa(), context.pool().num_threads(), weights);
       recipe.prepared = std::make_shared<Prepared>(compiler.compile());
     }
-    recipes.push_front(recipe);
+    recipes.push_front(std::make_shared<const Recipe>(std::move(recipe)));
     if (recipes.size() > kMaxPlans) recipes.pop_back();
-    return recipe;
+    return recipes.front();
+  }
+
+  void check_count(std::size_t count) const {
+    QSLIM_REQUIRE(count == inputs.size(), "expected ", inputs.size(), " inputs, got ", count);
   }
 
   bool images_stay_apart(std::vector<TensorFacts>& facts, std::int64_t images) const {
@@ -200,13 +216,10 @@ struct Session::Impl {
   }
 
   void run(Span<const Input> in, Span<void* const> out) {
-    QSLIM_REQUIRE(in.size() == inputs.size(), "expected ", inputs.size(), " inputs, got ", in.size());
     QSLIM_REQUIRE(out.size() == outputs.size(), "expected ", outputs.size(), " output arrays, got ", out.size());
-    std::vector<Dims> dims;
-    for (const Input& input : in) dims.push_back(input.dims);
-    const Recipe recipe = find(dims);
-    Prepared& prepared = *recipe.prepared;
-    context.pool().run(recipe.images, [&](std::size_t image) {
+    const std::shared_ptr<const Recipe> recipe = find(in);
+    Prepared& prepared = *recipe->prepared;
+    context.pool().run(recipe->images, [&](std::size_t image) {
       std::unique_ptr<Workspace> workspace = prepared.borrow();
       bind(*workspace, prepared.plan(), in, out, image);
       run_steps(*workspace, prepared.plan());
@@ -219,7 +232,7 @@ struct Session::Impl {
   WeightCache weights;
   std::vector<Signature> inputs, outputs;
   std::mutex mutex;
-  std::list<Recipe> recipes;  // the last used first
+  std::list<std::shared_ptr<const Recipe>> recipes;  // the last used first
 };
 
 Session Session::open(const std::string& path, const Options& options) {
@@ -237,16 +250,14 @@ std::size_t Session::num_threads() const noexcept { return impl_->context.pool()
 Isa Session::isa() const noexcept { return impl_->context.isa(); }
 
 std::vector<Session::OutputSpec> Session::output_specs(const std::vector<Dims>& inputs) const {
-  return impl_->find(inputs).outputs;
+  return impl_->find(inputs)->outputs;
 }
 
 void Session::run(Span<const Input> inputs, Span<void* const> outputs) const { impl_->run(inputs, outputs); }
 
 std::vector<Session::LayerProfile> Session::profile(Span<const Input> inputs, std::size_t runs) const {
-  std::vector<Dims> dims;
-  for (const Input& input : inputs) dims.push_back(input.dims);
-  const Recipe recipe = impl_->find(dims);
-  const Plan& plan = recipe.prepared->plan();
+  const std::shared_ptr<const Recipe> recipe = impl_->find(inputs);
+  const Plan& plan = recipe->prepared->plan();
   std::vector<std::vector<std::byte>> outputs;
   std::vector<void*> targets;
   for (std::size_t i = 0; i < plan.output_dims.size(); ++i) {
@@ -274,9 +285,9 @@ std::vector<Session::LayerProfile> Session::profile(Span<const Input> inputs, st
 Session::Memory Session::memory() const {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   Memory memory{impl_->model.file_bytes, impl_->weights.bytes(), 0, 0};
-  for (const Recipe& recipe : impl_->recipes) {
-    memory.arena_bytes = std::max(memory.arena_bytes, recipe.prepared->plan().arena_bytes);
-    memory.scratch_bytes = std::max(memory.scratch_bytes, recipe.prepared->plan().scratch_bytes);
+  for (const auto& recipe : impl_->recipes) {
+    memory.arena_bytes = std::max(memory.arena_bytes, recipe->prepared->plan().arena_bytes);
+    memory.scratch_bytes = std::max(memory.scratch_bytes, recipe->prepared->plan().scratch_bytes);
   }
   return memory;
 }

@@ -182,6 +182,22 @@ void emit_output(Compiler& compiler, int id, const Value& value, int target) {
   compiler.emit(std::move(step));
 }
 
+Value define_or_round_later(Compiler& compiler, int id, Layout layout, const Storage& computed) {
+  const Storage& wanted = compiler.storage(id);
+  if (!wanted.is_quantized() || wanted == computed) return compiler.define(id, layout, computed);
+  if (compiler.dims(id).size() != 4) layout = Layout::kPlain;
+  const DType dtype = computed.is_quantized() ? DType::kUint8 : DType::kFloat32;
+  Value value{compiler.dims(id), layout, computed, dtype, -1};
+  value.buffer = compiler.new_buffer(value.bytes());
+  return value;
+}
+
+void round_if_needed(Compiler& compiler, int id, const Value& value) {
+  const Storage& wanted = compiler.storage(id);
+  if (!wanted.is_quantized() || wanted == value.storage) return;
+  emit_retype(compiler, id, value, compiler.define(id, value.layout, wanted));
+}
+
 void emit_view(Compiler& compiler, const Node& node, int id, Layout layout, const Value& value) {
   const Storage& wanted = compiler.storage(id);
   if (!wanted.is_quantized() || wanted == value.storage) {

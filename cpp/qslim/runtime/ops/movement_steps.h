@@ -33,6 +33,11 @@ void emit_round_to_grid(Compiler& compiler, int id, const Value& value);
 // To the caller's array.
 void emit_output(Compiler& compiler, int id, const Value& value, int target);
 
+// For operators that compute in `computed` storage, whatever tensor `id` shall be stored as: where it goes, and,
+// after the step that fills it, the rounding to its grid if that is another.
+Value define_or_round_later(Compiler& compiler, int id, Layout layout, const Storage& computed);
+void round_if_needed(Compiler& compiler, int id, const Value& value);
+
 // Tensor `id` is `value` with other extents; rounds it if the tensor shall lie on another grid.
 void emit_view(Compiler& compiler, const Node& node, int id, Layout layout, const Value& value);
 

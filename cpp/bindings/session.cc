@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Session: models run by the engine.
+#include "qslim/runtime/session.h"
+
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bindings.h"
+#include "numpy_view.h"
+#include "qslim/core/aligned_buffer.h"
+#include "qslim/runtime/model/model_file.h"
+
+namespace qslim::python {
+namespace {
+
+using runtime::Session;
+
+runtime::Model model_from_bytes(const py::bytes& bytes) {
+  const auto text = static_cast<std::string_view>(bytes);
+  auto copy = std::make_shared<AlignedBuffer<std::byte>>(text.size());
+  std::memcpy(copy->data(), text.data(), text.size());
+  return runtime::parse_model({copy->data(), copy->size()}, copy);
+}
+
+std::unique_ptr<Session> make_session(const py::object& source, std::size_t num_threads,
+                                      const std::optional<std::string>& isa) {
+  const Session::Options options{num_threads, isa ? isa_from_name(*isa) : default_isa()};
+  if (py::isinstance<py::bytes>(source)) {
+    runtime::Model model = model_from_bytes(py::cast<py::bytes>(source));
+    const py::gil_scoped_release release;
+    return std::make_unique<Session>(std::move(model), options);
+  }
+  const auto path = py::cast<std::string>(source);
+  const py::gil_scoped_release release;
+  return std::make_unique<Session>(Session::open(path, options));
+}
+
+py::dtype numpy_dtype(DType dtype) { return py::dtype(name_of(dtype)); }
+
+std::vector<py::array> checked_inputs(const Session& session, const std::vector<py::object>& objects) {
+  if (objects.size() != session.inputs().size()) {
+    throw InvalidArgument(concatenate("Session.run: expected ", session.inputs().size(), " inputs, got ",
+                                      objects.size()));
+  }
+  std::vector<py::array> arrays;
+  for (std::size_t i = 0; i < objects.size(); ++i) {
+    const Session::Signature& input = session.inputs()[i];
+    arrays.push_back(checked_array(objects[i], input.dtype, "Session.run", input.name.c_str()));
+  }
+  return arrays;
+}
+
+std::vector<Session::Input> views_of(const std::vector<py::array>& arrays) {
+  std::vector<Session::Input> views;
+  for (const py::array& array : arrays) {
+    views.push_back({array.data(), runtime::Dims(array.shape(), array.shape() + array.ndim())});
+  }
+  return views;
+}
+
+std::vector<py::array> run(const Session& session, const std::vector<py::object>& objects) {
+  const std::vector<py::array> arrays = checked_inputs(session, objects);
+  const std::vector<Session::Input> inputs = views_of(arrays);
+  std::vector<runtime::Dims> dims;
+  for (const Session::Input& input : inputs) dims.push_back(input.dims);
+  std::vector<Session::OutputSpec> specs;
+  {
+    const py::gil_scoped_release release;
+    specs = session.output_specs(dims);
+  }
+  std::vector<py::array> outputs;
+  std::vector<void*> targets;
+  for (const Session::OutputSpec& spec : specs) {
+    outputs.emplace_back(numpy_dtype(spec.dtype), spec.dims);
+    targets.push_back(outputs.back().mutable_data());
+  }
+  const py::gil_scoped_release release;
+  session.run(inputs, {targets.data(), targets.size()});
+  return outputs;
+}
+
+py::list profile(const Session& session, const std::vector<py::object>& objects, std::size_t runs) {
+  const std::vector<py::array> arrays = checked_inputs(session, objects);
+  std::vector<Session::LayerProfile> layers;
+  {
+    const std::vector<Session::Input> inputs = views_of(arrays);
+    const py::gil_scoped_release release;
+    layers = session.profile(inputs, runs);
+  }
+  py::list result;
+  for (const Session::LayerProfile& layer : layers) {
+    result.append(py::make_tuple(layer.label, layer.op, layer.kernel, layer.type, layer.macs, layer.seconds));
+  }
+  return result;
+}
+
+py::list signatures(const std::vector<Session::Signature>& signatures) {
+  py::list result;
+  for (const Session::Signature& s : signatures) {
+    py::object shape = py::none();
+    if (s.shape) {
+      py::list extents;
+      for (const std::int64_t extent : *s.shape) {
+        extents.append(extent == runtime::kUnknownExtent ? py::object(py::none()) : py::int_(extent));
+      }
+      shape = py::tuple(extents);
+    }
+    result.append(py::make_tuple(s.name, name_of(s.dtype), shape));
+  }
+  return result;
+}
+
+}  // namespace
+
+void bind_session(py::module_& m) {
+  using py::arg;
+  py::class_<Session>(m, "Session", "A model, ready to run.")
+      .def(py::init(&make_session), arg("source"), arg("num_threads") = 1, arg("isa") = py::none())
+      .def("run", &run, arg("inputs"))
+      .def("profile", &profile, arg("inputs"), arg("runs"))
+      .def_property_readonly("inputs", [](const Session& s) { return signatures(s.inputs()); })
+      .def_property_readonly("outputs", [](const Session& s) { return signatures(s.outputs()); })
+      .def_property_readonly("num_threads", &Session::num_threads)
+      .def_property_readonly("isa", [](const Session& s) { return std::string(name_of(s.isa())); })
+      .def_property_readonly("memory", [](const Session& s) {
+        const Session::Memory memory = s.memory();
+        py::dict result;
+        result["file_bytes"] = memory.file_bytes;
+        result["packed_bytes"] = memory.packed_bytes;
+        result["arena_bytes"] = memory.arena_bytes;
+        result["scratch_bytes"] = memory.scratch_bytes;
+        return result;
+      });
+}
+
+}  // namespace qslim::python
