@@ -20,30 +20,12 @@
 #include "qslim/core/context.h"
 #include "qslim/core/dtype.h"
 #include "qslim/core/span.h"
+#include "qslim/kernels/elementwise/operations.h"
 
 namespace qslim {
 
-enum class ElementwiseOp : std::uint8_t {
-  kIdentity,
-  // binary
-  kAdd, kSub, kMul, kDiv, kMax, kMin, kPow,
-  kPRelu,  // x < 0 ? x * slope : x, slope is the second operand
-  // unary; p and q are the step's parameters
-  kClip,         // min(max(x, p), q); Relu is (0, inf), Relu6 (0, 6)
-  kLeakyRelu,    // x < 0 ? x * p : x
-  kElu,          // x < 0 ? p * (exp(x) - 1) : x
-  kHardSigmoid,  // min(max(x * p + q, 0), 1)
-  kHardSwish,    // x * min(max(x + 3, 0), 6) / 6, the multiplication by x first
-  kSigmoid, kTanh, kExp, kLog, kSqrt, kErf, kReciprocal, kNeg, kAbs, kFloor, kCeil, kSquare,
-  kRound,     // half to even
-  kSilu,      // x * sigmoid(x)
-  kGelu,      // 0.5 x (1 + erf(x / sqrt 2))
-  kGeluTanh,  // the tanh form
-  kSoftplus, kMish,
-};
-
-// Registers: the operands come first (0, 1, ...), then each step writes the next one. The last step's register
-// is the result.
+// Registers: the operands come first (0, 1, ...), then each step writes the next one. The last step's
+// register is the result.
 struct ElementwiseStep {
   ElementwiseOp op;
   std::uint8_t a = 0, b = 0;
@@ -51,8 +33,8 @@ struct ElementwiseStep {
 };
 
 struct ElementwiseType {
-  DType dtype = DType::kFloat32;  // or kUint8
-  float scale = 1;                // uint8 only
+  DType dtype = DType::kFloat32;                      // or kUint8
+  float scale = 1;                                    // uint8 only
   std::int32_t zero_point = 0, qmin = 0, qmax = 255;  // stored values
 };
 
@@ -61,7 +43,7 @@ struct ElementwiseType {
 struct ElementwiseExtents {
   static constexpr std::size_t kAxes = 6;
   std::size_t extent[kAxes] = {1, 1, 1, 1, 1, 1};
-  std::vector<std::vector<std::ptrdiff_t>> operand_strides;  // [operands][kAxes]
+  std::vector<std::vector<std::ptrdiff_t>> operand_strides;   // [operands][kAxes]
   std::ptrdiff_t result_strides[kAxes] = {0, 0, 0, 0, 0, 0};  // innermost 1
 };
 

@@ -1,0 +1,584 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Elementwise programs: checks, planning, and the walk over blocks that stay in the first-level cache.
+//
+// The axes of a run are merged as far as all operands allow. What is left is a plane of rows (axes 4 and 5)
+// below outer axes. A block is several whole rows where they are short, else a piece of one. Float operands
+// that are contiguous over the block are used where they lie, others are brought into a slot; what repeats in
+// every row (a vector over channels, a scalar) is brought there once and stays for the blocks that follow.
+#include "qslim/kernels/elementwise/elementwise.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <iterator>
+#include <limits>
+#include <utility>
+
+#include "qslim/core/qparams.h"
+#include "qslim/kernels/elementwise/kernels.h"
+#include "qslim/kernels/quantize/kernels.h"
+
+namespace qslim {
+namespace {
+
+constexpr std::size_t kAxes = ElementwiseExtents::kAxes;
+constexpr std::size_t kMaxOperands = Elementwise::kMaxOperands, kMaxSteps = Elementwise::kMaxSteps;
+constexpr std::size_t kBlock = 512;      // elements: a few slots of 2 KB fit the first-level cache
+constexpr std::size_t kTask = 16 << 10;  // elements: some 5 us, well above the cost of handing a task over
+constexpr std::size_t kOneThread = 32 << 10;
+
+struct ElementwiseKernels {
+  Isa isa;
+  const char* name;
+  const char* table_name;
+  ElementwiseStepFn step;
+  ElementwiseTableFn table;
+  ElementwiseAddFn add;
+  ElementwiseMulFn mul;
+  QuantizeRowsFn quantize;
+  DequantizeRowsFn<std::uint8_t> dequantize;
+};
+
+constexpr ElementwiseKernels kKernels[] = {
+#define QSLIM_ELEMENTWISE_KERNELS(isa, suffix) \
+  {isa,                                        \
+   "elementwise_" #suffix,                     \
+   "lut_u8_" #suffix,                          \
+   elementwise_step_##suffix,                  \
+   table_u8_##suffix,                          \
+   add_u8_u8_u8_##suffix,                      \
+   mul_u8_f32_u8_##suffix,                     \
+   quantize_f32_x8_rows_##suffix,              \
+   dequantize_u8_f32_rows_##suffix},
+#include "qslim/kernels/elementwise/kernels.inc"
+#undef QSLIM_ELEMENTWISE_KERNELS
+};
+
+const ElementwiseKernels& find_kernels(Isa allowed) {
+  for (const ElementwiseKernels& kernels : kKernels) {
+    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
+  }
+  return kKernels[std::size(kKernels) - 1];
+}
+
+bool is_binary(ElementwiseOp op) { return op >= ElementwiseOp::kAdd && op <= ElementwiseOp::kPRelu; }
+
+// One stored type as the quantize and dequantize kernels want it.
+struct StoredGrid {
+  float scale = 1, inv_scale = 1, lo = 0, hi = 255, zero_point = 0;
+  StoredGrid() = default;
+  explicit StoredGrid(const ElementwiseType& type)
+      : scale(type.scale),
+        inv_scale(1.0f / type.scale),
+        lo(static_cast<float>(type.qmin - type.zero_point)),
+        hi(static_cast<float>(type.qmax - type.zero_point)),
+        zero_point(static_cast<float>(type.zero_point)) {}
+  ChannelParams params() const noexcept { return {&scale, &inv_scale, &lo, &hi, &zero_point}; }
+};
+
+// The extents of a run, axes merged and moved to the inner end.
+struct Walk {
+  std::size_t operands = 0;
+  std::size_t extent[kAxes];
+  std::ptrdiff_t strides[kMaxOperands + 1][kAxes];  // the last one is the result's
+};
+
+// Axes of extent 1 vanish; neighbours merge where every stride continues. With `keep_rows` the innermost axis
+// stays as it is. Returns the number of axes, which may exceed kAxes (then only that many were written).
+struct AxisMerger {
+  std::size_t tensors;
+  std::size_t axes = 0;
+  std::size_t extent[2 * kAxes + 20];
+  std::ptrdiff_t strides[2 * kAxes + 20][kMaxOperands + 1];
+
+  void append(std::size_t axis_extent, const std::ptrdiff_t* axis_strides, bool may_merge) {
+    if (may_merge && axes > 0) {
+      bool continues = true;
+      for (std::size_t t = 0; t < tensors; ++t) {
+        continues &= strides[axes - 1][t] == axis_strides[t] * static_cast<std::ptrdiff_t>(axis_extent);
+      }
+      if (continues) {
+        extent[axes - 1] *= axis_extent;
+        std::copy_n(axis_strides, tensors, strides[axes - 1]);
+        return;
+      }
+    }
+    extent[axes] = axis_extent;
+    std::copy_n(axis_strides, tensors, strides[axes]);
+    ++axes;
+  }
+};
+
+Walk walk_of(const ElementwiseExtents& extents, std::size_t operands, bool keep_rows) noexcept {
+  AxisMerger merger;
+  merger.tensors = operands + 1;
+  for (std::size_t axis = 0; axis < kAxes; ++axis) {
+    const bool is_row = keep_rows && axis + 1 == kAxes;
+    if (extents.extent[axis] == 1 && !is_row) continue;
+    std::ptrdiff_t strides[kMaxOperands + 1];
+    for (std::size_t t = 0; t < operands; ++t) strides[t] = extents.operand_strides[t][axis];
+    strides[operands] = extents.result_strides[axis];
+    merger.append(extents.extent[axis], strides, !is_row);
+  }
+  Walk walk;
+  walk.operands = operands;
+  const std::size_t skipped = kAxes - merger.axes;
+  for (std::size_t axis = 0; axis < kAxes; ++axis) {
+    walk.extent[axis] = axis < skipped ? 1 : merger.extent[axis - skipped];
+    for (std::size_t t = 0; t <= operands; ++t) {
+      walk.strides[t][axis] = axis < skipped ? 0 : merger.strides[axis - skipped][t];
+    }
+  }
+  if (merger.axes == 0) walk.strides[operands][kAxes - 1] = 1;
+  return walk;
+}
+
+std::size_t rows_of(const Walk& walk) noexcept {
+  std::size_t rows = 1;
+  for (std::size_t axis = 0; axis + 1 < kAxes; ++axis) rows *= walk.extent[axis];
+  return rows;
+}
+
+struct Program {
+  enum class Form { kProgram, kTable, kAdd, kMul };
+  struct Step {
+    ElementwiseOp op;
+    std::uint8_t a, b;  // registers, identities resolved
+    std::uint8_t slot;
+    float p, q;
+  };
+
+  const ElementwiseKernels* kernels;
+  std::size_t operands = 0, steps = 0;
+  ElementwiseType types[kMaxOperands], result_type;
+  StoredGrid grids[kMaxOperands], result_grid;
+  Step program[kMaxSteps];
+  std::uint8_t result_register = 0;
+  Form form = Form::kProgram;
+  std::uint8_t fused_a = 0, fused_b = 0;
+  FusedParams fused{};
+  std::uint8_t table[256];
+
+  void plan(const std::vector<ElementwiseStep>& source);
+  void find_fused_form();
+  void fill_table();
+  void run(const Walk& walk, const void* const* data, void* result, std::size_t first_row, std::size_t rows,
+           std::size_t first_column, std::size_t columns, const float* first_operand) const noexcept;
+};
+
+// Runs the blocks of one call; holds the slots.
+class BlockRunner {
+ public:
+  BlockRunner(const Program& program, const Walk& walk) : program_(program), walk_(walk) {}
+
+  struct Position {
+    const std::byte* operand[kMaxOperands];
+    std::byte* result;
+  };
+
+  bool is_float(std::size_t t) const {
+    return t < program_.operands ? program_.types[t].dtype == DType::kFloat32 || (t == 0 && first_is_float_)
+                                 : program_.result_type.dtype == DType::kFloat32;
+  }
+  void let_first_be_float() { first_is_float_ = true; }
+
+  // `rows` whole rows, or a piece of one.
+  void run(const Position& at, std::size_t rows, std::size_t columns) {
+    rows_ = rows;
+    columns_ = columns;
+    n_ = rows * columns;
+    if (program_.form == Program::Form::kTable && !first_is_float_) return run_table(at);
+    if (program_.form != Program::Form::kProgram && run_fused(at)) return;
+    const bool direct = is_float(program_.operands) && is_contiguous(program_.operands);
+    float* const in_result = reinterpret_cast<float*>(at.result);
+    const float* registers[kMaxOperands + kMaxSteps];
+    for (std::size_t t = 0; t < program_.operands; ++t) {
+      // A program without steps dequantizes or fills in place.
+      const bool into_result = direct && program_.steps == 0 && t == program_.result_register;
+      registers[t] = load(t, at.operand[t], into_result ? in_result : nullptr);
+    }
+    for (std::size_t s = 0; s < program_.steps; ++s) {
+      const Program::Step& step = program_.program[s];
+      const bool is_last = program_.operands + s == program_.result_register;
+      float* const y = is_last && direct ? in_result : step_slots_[step.slot];
+      program_.kernels->step(step.op, n_, registers[step.a], registers[step.b], step.p, step.q, y);
+      registers[program_.operands + s] = y;
+    }
+    store(registers[program_.result_register], at.result);
+  }
+
+ private:
+  std::ptrdiff_t column_stride(std::size_t t) const { return walk_.strides[t][kAxes - 1]; }
+  std::ptrdiff_t row_stride(std::size_t t) const { return walk_.strides[t][kAxes - 2]; }
+  // The block lies along one stride.
+  bool is_straight(std::size_t t) const {
+    return rows_ == 1 || row_stride(t) == column_stride(t) * static_cast<std::ptrdiff_t>(columns_);
+  }
+  bool is_contiguous(std::size_t t) const { return is_straight(t) && column_stride(t) == 1; }
+
+  void dequantize(std::size_t t, std::size_t n, const std::uint8_t* q, float* y) const {
+    program_.kernels->dequantize(1, n, q, program_.grids[t].params(), y);
+  }
+
+  // n elements `stride` apart.
+  void load_line(std::size_t t, const std::byte* from, std::ptrdiff_t stride, std::size_t n, float* y) const {
+    if (stride == 0) {
+      std::fill_n(y, n, value_at(t, from, 0));
+    } else if (stride != 1) {
+      for (std::size_t i = 0; i < n; ++i) y[i] = value_at(t, from, static_cast<std::ptrdiff_t>(i) * stride);
+    } else if (is_float(t)) {
+      std::memcpy(y, from, n * sizeof(float));
+    } else {
+      dequantize(t, n, reinterpret_cast<const std::uint8_t*>(from), y);
+    }
+  }
+
+  float value_at(std::size_t t, const std::byte* from, std::ptrdiff_t index) const {
+    if (is_float(t)) return reinterpret_cast<const float*>(from)[index];
+    const StoredGrid& grid = program_.grids[t];
+    return (static_cast<float>(reinterpret_cast<const std::uint8_t*>(from)[index]) - grid.zero_point) *
+           grid.scale;
+  }
+
+  const float* load(std::size_t t, const std::byte* from, float* into) {
+    const std::ptrdiff_t stride = column_stride(t);
+    if (is_contiguous(t) && is_float(t)) return reinterpret_cast<const float*>(from);
+    float* const slot = into != nullptr ? into : operand_slots_[t];
+    // The same values in every row: what the slot holds may do.
+    const bool repeats = rows_ == 1 ? stride == 0 : row_stride(t) == 0;
+    if (into == nullptr && repeats && kept_[t].from == from && kept_[t].n >= n_) return slot;
+    if (is_straight(t)) {
+      load_line(t, from, stride, n_, slot);
+    } else if (repeats && rows_ > 1) {
+      load_line(t, from, stride, columns_, slot);
+      // Doubling: short rows cost no call each.
+      for (std::size_t have = columns_; have < n_;) {
+        const std::size_t count = std::min(have, n_ - have);
+        std::memcpy(slot + have, slot, count * sizeof(float));
+        have += count;
+      }
+    } else {
+      const std::ptrdiff_t step =
+          row_stride(t) * static_cast<std::ptrdiff_t>(is_float(t) ? sizeof(float) : 1);
+      for (std::size_t r = 0; r < rows_; ++r) {
+        load_line(t, from + static_cast<std::ptrdiff_t>(r) * step, stride, columns_, slot + r * columns_);
+      }
+    }
+    if (into == nullptr) kept_[t] = repeats ? Kept{from, n_} : Kept{};
+    return slot;
+  }
+
+  void store(const float* values, std::byte* result) const {
+    const bool straight = is_contiguous(program_.operands);
+    const std::size_t lines = straight ? 1 : rows_, length = straight ? n_ : columns_;
+    const std::ptrdiff_t step = row_stride(program_.operands);
+    for (std::size_t r = 0; r < lines; ++r, values += length) {
+      const std::ptrdiff_t offset = static_cast<std::ptrdiff_t>(r) * step;
+      if (is_float(program_.operands)) {
+        float* const y = reinterpret_cast<float*>(result) + offset;
+        if (y != values) std::memcpy(y, values, length * sizeof(float));
+      } else {
+        program_.kernels->quantize(1, length, values, program_.result_grid.params(), Rounding::kTiesToEven,
+                                   reinterpret_cast<std::uint8_t*>(result) + offset);
+      }
+    }
+  }
+
+  void run_table(const Position& at) const {
+    const std::size_t result = program_.operands;
+    const std::uint8_t* x = reinterpret_cast<const std::uint8_t*>(at.operand[0]);
+    std::uint8_t* y = reinterpret_cast<std::uint8_t*>(at.result);
+    if (is_contiguous(0) && is_contiguous(result)) return program_.kernels->table(n_, x, program_.table, y);
+    const std::ptrdiff_t stride = column_stride(0);
+    for (std::size_t r = 0; r < rows_; ++r, x += row_stride(0), y += row_stride(result)) {
+      if (stride == 1) {
+        program_.kernels->table(columns_, x, program_.table, y);
+      } else {
+        for (std::size_t i = 0; i < columns_; ++i)
+          y[i] = program_.table[x[static_cast<std::ptrdiff_t>(i) * stride]];
+      }
+    }
+  }
+
+  bool run_fused(const Position& at) {
+    const std::size_t a = program_.fused_a, b = program_.fused_b;
+    if (first_is_float_ || !is_contiguous(a) || !is_contiguous(program_.operands)) return false;
+    const std::uint8_t* const x = reinterpret_cast<const std::uint8_t*>(at.operand[a]);
+    std::uint8_t* const q = reinterpret_cast<std::uint8_t*>(at.result);
+    if (program_.form == Program::Form::kAdd) {
+      if (!is_contiguous(b)) return false;
+      program_.kernels->add(n_, x, reinterpret_cast<const std::uint8_t*>(at.operand[b]), program_.fused, q);
+    } else {
+      program_.kernels->mul(n_, x, load(b, at.operand[b], nullptr), program_.fused, q);
+    }
+    return true;
+  }
+
+  struct Kept {
+    const std::byte* from = nullptr;
+    std::size_t n = 0;
+  };
+
+  const Program& program_;
+  const Walk& walk_;
+  bool first_is_float_ = false;
+  std::size_t rows_ = 0, columns_ = 0, n_ = 0;
+  Kept kept_[kMaxOperands];
+  alignas(64) float operand_slots_[kMaxOperands][kBlock];
+  alignas(64) float step_slots_[kMaxSteps][kBlock];
+};
+
+void Program::plan(const std::vector<ElementwiseStep>& source) {
+  // Identities vanish: their register is another name for their operand's.
+  std::uint8_t alias[kMaxOperands + kMaxSteps];
+  for (std::size_t t = 0; t < operands; ++t) alias[t] = static_cast<std::uint8_t>(t);
+  for (std::size_t s = 0; s < source.size(); ++s) {
+    const ElementwiseStep& step = source[s];
+    const std::size_t known = operands + s;
+    const bool binary = is_binary(step.op);
+    QSLIM_REQUIRE(step.a < known && (!binary || step.b < known), "elementwise: step ", s, " reads register ",
+                  int{step.a < known ? step.b : step.a}, " but only ", known, " are written before it");
+    if (step.op == ElementwiseOp::kIdentity) {
+      alias[known] = alias[step.a];
+      continue;
+    }
+    alias[known] = static_cast<std::uint8_t>(operands + steps);
+    const std::uint8_t a = alias[step.a];
+    program[steps++] = {step.op, a, binary ? alias[step.b] : a, 0, step.p, step.q};
+  }
+  result_register = alias[operands + source.size() - 1];
+
+  // A step may write over what nobody reads after it.
+  std::size_t last_use[kMaxOperands + kMaxSteps] = {};
+  for (std::size_t s = 0; s < steps; ++s) last_use[program[s].a] = last_use[program[s].b] = s;
+  last_use[result_register] = kMaxSteps;
+  std::array<std::size_t, kMaxSteps> busy_until{};  // the slot's value is last read by step busy_until - 1
+  for (std::size_t s = 0; s < steps; ++s) {
+    std::uint8_t slot = 0;
+    while (busy_until[slot] > s) ++slot;
+    program[s].slot = slot;
+    busy_until[slot] = std::max(last_use[operands + s], s);
+  }
+}
+
+void Program::find_fused_form() {
+  if (operands != 2 || steps < 1 || steps > 2 || result_type.dtype != DType::kUint8) return;
+  const Step& first = program[0];
+  if (result_register != operands + steps - 1 || first.a > 1 || first.b > 1 || first.a == first.b) return;
+  float clip_lo = -std::numeric_limits<float>::infinity(), clip_hi = -clip_lo;
+  if (steps == 2) {
+    if (program[1].op != ElementwiseOp::kClip || program[1].a != operands) return;
+    clip_lo = program[1].p;
+    clip_hi = program[1].q;
+  }
+  fused_a = first.a;
+  fused_b = first.b;
+  const bool a_is_u8 = types[fused_a].dtype == DType::kUint8, b_is_u8 = types[fused_b].dtype == DType::kUint8;
+  if (first.op == ElementwiseOp::kAdd && a_is_u8 && b_is_u8) {
+    form = Form::kAdd;
+  } else if (first.op == ElementwiseOp::kMul && (a_is_u8 || b_is_u8)) {
+    form = Form::kMul;
+    if (!a_is_u8) std::swap(fused_a, fused_b);
+  } else {
+    return;
+  }
+  const StoredGrid &a = grids[fused_a], &b = grids[fused_b], &r = result_grid;
+  fused = {a.scale, a.zero_point, b.scale, b.zero_point, clip_lo,
+           clip_hi, r.inv_scale,  r.lo,    r.hi,         r.zero_point};
+}
+
+void Program::fill_table() {
+  std::uint8_t all[256];
+  for (int i = 0; i < 256; ++i) all[i] = static_cast<std::uint8_t>(i);
+  Walk walk{};
+  walk.operands = 1;
+  std::fill(std::begin(walk.extent), std::end(walk.extent), 1);
+  walk.extent[kAxes - 1] = 256;
+  walk.strides[0][kAxes - 1] = walk.strides[1][kAxes - 1] = 1;
+  const void* data[] = {all};
+  run(walk, data, table, 0, 1, 0, 256, nullptr);
+  form = Form::kTable;
+}
+
+void Program::run(const Walk& walk, const void* const* data, void* result, std::size_t first_row,
+                  std::size_t rows, std::size_t first_column, std::size_t columns,
+                  const float* first_operand) const noexcept {
+  BlockRunner runner(*this, walk);
+  if (first_operand != nullptr) runner.let_first_be_float();
+  const std::size_t plane_rows = walk.extent[kAxes - 2];
+  std::ptrdiff_t size[kMaxOperands + 1];
+  for (std::size_t t = 0; t <= operands; ++t) size[t] = runner.is_float(t) ? sizeof(float) : 1;
+  const bool whole_rows = columns == walk.extent[kAxes - 1];
+  const std::size_t rows_per_block =
+      whole_rows && columns <= kBlock ? std::max<std::size_t>(kBlock / columns, 1) : 1;
+
+  for (std::size_t row = first_row, end = first_row + rows; row < end;) {
+    const std::size_t in_plane = row % plane_rows, count = std::min(plane_rows - in_plane, end - row);
+    std::ptrdiff_t offset[kMaxOperands + 1];
+    for (std::size_t t = 0; t <= operands; ++t) {
+      offset[t] = static_cast<std::ptrdiff_t>(in_plane) * walk.strides[t][kAxes - 2] +
+                  static_cast<std::ptrdiff_t>(first_column) * walk.strides[t][kAxes - 1];
+    }
+    for (std::size_t outer = row / plane_rows, axis = kAxes - 2; axis-- > 0; outer /= walk.extent[axis]) {
+      const std::ptrdiff_t index = static_cast<std::ptrdiff_t>(outer % walk.extent[axis]);
+      for (std::size_t t = 0; t <= operands; ++t) offset[t] += index * walk.strides[t][axis];
+    }
+    for (std::size_t r = 0; r < count; r += rows_per_block) {
+      const std::size_t block_rows = std::min(rows_per_block, count - r);
+      for (std::size_t c = 0; c < columns; c += kBlock) {
+        BlockRunner::Position at;
+        const auto moved = [&](std::size_t t) {
+          return (offset[t] + static_cast<std::ptrdiff_t>(r) * walk.strides[t][kAxes - 2] +
+                  static_cast<std::ptrdiff_t>(c) * walk.strides[t][kAxes - 1]) *
+                 size[t];
+        };
+        for (std::size_t t = 0; t < operands; ++t)
+          at.operand[t] = static_cast<const std::byte*>(data[t]) + moved(t);
+        if (first_operand != nullptr) {
+          at.operand[0] =
+              reinterpret_cast<const std::byte*>(first_operand + (row + r - first_row) * columns + c);
+        }
+        at.result = static_cast<std::byte*>(result) + moved(operands);
+        runner.run(at, block_rows, std::min(kBlock, columns - c));
+      }
+    }
+    row += count;
+  }
+}
+
+}  // namespace
+
+struct Elementwise::Impl : Program {};
+
+Elementwise::Elementwise(Isa isa, std::vector<ElementwiseType> operands, std::vector<ElementwiseStep> steps,
+                         ElementwiseType result) {
+  QSLIM_REQUIRE(!operands.empty() && operands.size() <= kMaxOperands, "elementwise: operands must be 1 to ",
+                kMaxOperands, ", got ", operands.size());
+  QSLIM_REQUIRE(steps.size() <= kMaxSteps, "elementwise: steps must be at most ", kMaxSteps, ", got ",
+                steps.size());
+  auto impl = std::make_shared<Impl>();
+  impl->kernels = &find_kernels(isa);
+  impl->operands = operands.size();
+  const auto grid_of_type = [](const ElementwiseType& type) {
+    QSLIM_REQUIRE(type.dtype == DType::kFloat32 || type.dtype == DType::kUint8,
+                  "elementwise: dtype must be float32 or uint8, got ", name_of(type.dtype));
+    if (type.dtype == DType::kFloat32) return StoredGrid();
+    QSLIM_REQUIRE(type.scale >= kMinScale && type.scale <= kMaxScale,
+                  "elementwise: scale must be finite and > 0, got ", type.scale);
+    QSLIM_REQUIRE(type.qmin >= 0 && type.qmin <= type.qmax && type.qmax <= 255,
+                  "elementwise: [qmin, qmax] must lie in [0, 255], got [", type.qmin, ", ", type.qmax, "]");
+    QSLIM_REQUIRE(type.zero_point >= -kMaxGrid && type.zero_point <= kMaxGrid,
+                  "elementwise: zero_point is out of range, got ", type.zero_point);
+    return StoredGrid(type);
+  };
+  for (std::size_t t = 0; t < operands.size(); ++t) {
+    impl->types[t] = operands[t];
+    impl->grids[t] = grid_of_type(operands[t]);
+  }
+  impl->result_type = result;
+  impl->result_grid = grid_of_type(result);
+  impl->plan(steps);
+  if (operands.size() == 1 && operands[0].dtype == DType::kUint8 && result.dtype == DType::kUint8) {
+    impl->fill_table();
+  } else {
+    impl->find_fused_form();
+  }
+  impl_ = std::move(impl);
+}
+
+void Elementwise::run(Context& context, const ElementwiseExtents& extents, Span<const void* const> operands,
+                      void* result) const {
+  QSLIM_REQUIRE(operands.size() == impl_->operands && extents.operand_strides.size() == impl_->operands,
+                "elementwise: the program has ", impl_->operands, " operands, got ", operands.size(),
+                " with strides of ", extents.operand_strides.size());
+  const Walk walk = walk_of(extents, impl_->operands, /*keep_rows=*/false);
+  const std::size_t rows = rows_of(walk), columns = walk.extent[kAxes - 1];
+  if (rows == 0 || columns == 0) return;
+  if (rows * columns <= kOneThread || context.pool().num_threads() == 1) {
+    impl_->run(walk, operands.data(), result, 0, rows, 0, columns, nullptr);
+  } else if (columns > kTask) {
+    const std::size_t pieces = (columns + kTask - 1) / kTask;
+    context.pool().run(rows * pieces, [&](std::size_t i) {
+      const std::size_t first = i % pieces * kTask;
+      impl_->run(walk, operands.data(), result, i / pieces, 1, first, std::min(kTask, columns - first),
+                 nullptr);
+    });
+  } else {
+    context.pool().for_each_block(rows, std::max<std::size_t>(kTask / columns, 1), [&](Block block) {
+      impl_->run(walk, operands.data(), result, block.begin, block.size, 0, columns, nullptr);
+    });
+  }
+}
+
+void Elementwise::run_rows(const ElementwiseExtents& extents, Span<const void* const> operands, void* result,
+                           std::size_t first_row, std::size_t rows,
+                           const float* first_operand) const noexcept {
+  QSLIM_DCHECK(operands.size() == impl_->operands && extents.operand_strides.size() == impl_->operands);
+  Walk walk = walk_of(extents, impl_->operands, /*keep_rows=*/true);
+  if (first_operand != nullptr) {
+    walk.strides[0][kAxes - 1] = 1;
+    walk.strides[0][kAxes - 2] = static_cast<std::ptrdiff_t>(walk.extent[kAxes - 1]);
+  }
+  if (rows == 0 || walk.extent[kAxes - 1] == 0) return;
+  impl_->run(walk, operands.data(), result, first_row, rows, 0, walk.extent[kAxes - 1], first_operand);
+}
+
+const char* Elementwise::kernel_name() const noexcept {
+  return impl_->form == Impl::Form::kTable ? impl_->kernels->table_name : impl_->kernels->name;
+}
+
+ElementwiseExtents broadcast_extents(const std::vector<std::vector<std::size_t>>& shapes) {
+  QSLIM_REQUIRE(!shapes.empty() && shapes.size() <= kMaxOperands, "broadcast_extents: operands must be 1 to ",
+                kMaxOperands, ", got ", shapes.size());
+  constexpr std::size_t kMaxRank = kAxes + 20;
+  std::size_t rank = 0;
+  for (const std::vector<std::size_t>& shape : shapes) rank = std::max(rank, shape.size());
+  QSLIM_REQUIRE(rank <= kMaxRank, "broadcast_extents: rank must be at most ", kMaxRank, ", got ", rank);
+  const auto extent_of = [rank](const std::vector<std::size_t>& shape, std::size_t axis) -> std::size_t {
+    const std::size_t missing = rank - shape.size();
+    return axis < missing ? 1 : shape[axis - missing];
+  };
+  std::size_t extent[kMaxRank];
+  for (std::size_t axis = 0; axis < rank; ++axis) {
+    extent[axis] = 1;
+    for (const std::vector<std::size_t>& shape : shapes) {
+      const std::size_t own = extent_of(shape, axis);
+      if (own == 1) continue;
+      QSLIM_REQUIRE(extent[axis] == 1 || extent[axis] == own, "broadcast_extents: axis ", axis,
+                    " has extents ", extent[axis], " and ", own);
+      extent[axis] = own;
+    }
+  }
+  // Strides from the inner end, then merging from the outer one.
+  std::ptrdiff_t strides[kMaxRank][kMaxOperands + 1] = {};
+  std::ptrdiff_t step[kMaxOperands + 1];
+  std::fill(std::begin(step), std::end(step), 1);
+  for (std::size_t axis = rank; axis-- > 0;) {
+    for (std::size_t t = 0; t <= shapes.size(); ++t) {
+      const std::size_t own = t < shapes.size() ? extent_of(shapes[t], axis) : extent[axis];
+      strides[axis][t] = t < shapes.size() && own == 1 ? 0 : step[t];
+      step[t] *= static_cast<std::ptrdiff_t>(own);
+    }
+  }
+  AxisMerger merger;
+  merger.tensors = shapes.size() + 1;
+  for (std::size_t axis = 0; axis < rank; ++axis) {
+    if (extent[axis] != 1) merger.append(extent[axis], strides[axis], true);
+  }
+  QSLIM_REQUIRE(merger.axes <= kAxes, "broadcast_extents: ", merger.axes,
+                " axes are left after merging, at most ", kAxes, " are possible");
+  ElementwiseExtents extents;
+  extents.operand_strides.assign(shapes.size(), std::vector<std::ptrdiff_t>(kAxes, 0));
+  const std::size_t skipped = kAxes - merger.axes;
+  for (std::size_t axis = 0; axis < merger.axes; ++axis) {
+    extents.extent[skipped + axis] = merger.extent[axis];
+    for (std::size_t t = 0; t < shapes.size(); ++t)
+      extents.operand_strides[t][skipped + axis] = merger.strides[axis][t];
+    extents.result_strides[skipped + axis] = merger.strides[axis][shapes.size()];
+  }
+  if (merger.axes == 0) extents.result_strides[kAxes - 1] = 1;
+  return extents;
+}
+
+}  // namespace qslim

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One elementwise operation on one element: the specification of kernels/elementwise. Elementary functions
+// are those of kernels/elementwise/elementary.h; everything else follows the formulas of operations.h word by
+// word.
+#pragma once
+
+#include "qslim/kernels/elementwise/operations.h"
+
+namespace qslim::reference {
+
+float elementwise(ElementwiseOp op, float a, float b, float p, float q) noexcept;
+
+// The elementary functions themselves, to be measured.
+float exp(float x) noexcept;
+float log(float x) noexcept;
+float tanh(float x) noexcept;
+float sigmoid(float x) noexcept;
+float erf(float x) noexcept;
+float log1p_01(float z) noexcept;
+float pow(float a, float b) noexcept;
+
+}  // namespace qslim::reference

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Elementary functions against those of the standard library in double; every operation and whole programs on
+// every instruction set against the reference, bit for bit.
+#include "qslim/kernels/elementwise/elementwise.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+#include "qslim/reference/elementwise.h"
+#include "qslim/reference/fake_quant.h"
+#include "test_data.h"
+
+namespace qslim {
+namespace {
+
+using Op = ElementwiseOp;
+using test::expect_same_bits;
+using test::GuardedArray;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+const float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// Equal bits, except that all NaNs are one: which operand's NaN survives is up to the instruction.
+void expect_same_numbers(const std::vector<float>& expected, const float* actual, const std::string& what) {
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (std::isnan(expected[i]) && std::isnan(actual[i])) continue;
+    if (std::memcmp(&expected[i], actual + i, sizeof(float)) != 0) {
+      FAIL() << what << ": element " << i << " of " << expected.size() << ": expected " << expected[i]
+             << ", got " << actual[i];
+    }
+  }
+}
+
+// The error of y in steps of float at the true value; subnormal results count steps of the smallest normal
+// number, which are their own.
+double ulps(float y, double truth) {
+  if (std::isnan(truth)) return std::isnan(y) ? 0 : 1e30;
+  const float rounded = static_cast<float>(truth);
+  if (std::isinf(rounded) || std::isinf(y)) return rounded == y || std::fabs(truth) > 3.40e38 ? 0 : 1e30;
+  const int exponent = std::max(std::ilogb(truth == 0 ? 1e-300 : truth), -126);
+  return std::fabs(static_cast<double>(y) - truth) / std::ldexp(1.0, exponent - 23);
+}
+
+// Every float of [lo, hi] whose bits are a multiple of `step` away from lo's.
+double largest_error(float lo, float hi, std::uint32_t step, float (*function)(float) noexcept,
+                     double (*truth)(double)) {
+  double worst = 0;
+  for (const float sign : {1.0f, -1.0f}) {
+    if (sign < 0 && lo >= 0 && hi >= 0 && function(-1.0f) != function(-1.0f)) continue;  // log
+    for (std::uint32_t bits = 0; bits <= 0x7f800000u; bits += step) {
+      float magnitude;
+      std::memcpy(&magnitude, &bits, 4);
+      const float x = sign * magnitude;
+      if (x < lo || x > hi) continue;
+      worst = std::max(worst, ulps(function(x), truth(x)));
+    }
+  }
+  return worst;
+}
+
+TEST(ElementaryFunctions, ErrorsAreWhatTheHeaderSays) {
+  constexpr std::uint32_t kStep = 4099;
+  EXPECT_LT(largest_error(-kInf, kInf, kStep, reference::exp, [](double x) { return std::exp(x); }), 1.0);
+  EXPECT_LT(largest_error(-104, 89, 1013, reference::exp, [](double x) { return std::exp(x); }), 1.0);
+  EXPECT_LT(largest_error(0, kInf, 1013, reference::log, [](double x) { return std::log(x); }), 0.8);
+  EXPECT_LT(largest_error(-kInf, kInf, kStep, reference::tanh, [](double x) { return std::tanh(x); }), 1.4);
+  EXPECT_LT(
+      largest_error(-kInf, kInf, kStep, reference::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }),
+      2.4);
+  EXPECT_LT(largest_error(-kInf, kInf, kStep, reference::erf, [](double x) { return std::erf(x); }), 1.2);
+  EXPECT_LT(largest_error(0, 1, kStep, reference::log1p_01, [](double x) { return std::log1p(x); }), 1.3);
+}
+
+TEST(ElementaryFunctions, Edges) {
+  EXPECT_EQ(reference::exp(-kInf), 0.0f);
+  EXPECT_EQ(reference::exp(kInf), kInf);
+  EXPECT_EQ(reference::exp(0.0f), 1.0f);
+  EXPECT_EQ(reference::exp(-103.97f), std::numeric_limits<float>::denorm_min());
+  EXPECT_EQ(reference::log(0.0f), -kInf);
+  EXPECT_EQ(reference::log(-0.0f), -kInf);
+  EXPECT_EQ(reference::log(kInf), kInf);
+  EXPECT_EQ(reference::log(1.0f), 0.0f);
+  EXPECT_TRUE(std::isnan(reference::log(-1.0f)));
+  EXPECT_TRUE(std::isnan(reference::log(-kInf)));
+  for (const auto function : {reference::tanh, reference::erf}) {
+    EXPECT_EQ(function(kInf), 1.0f);
+    EXPECT_EQ(function(-kInf), -1.0f);
+    EXPECT_TRUE(std::signbit(function(-0.0f)));
+  }
+  EXPECT_EQ(reference::sigmoid(-kInf), 0.0f);
+  EXPECT_EQ(reference::sigmoid(kInf), 1.0f);
+  EXPECT_EQ(reference::sigmoid(0.0f), 0.5f);
+  for (const auto function :
+       {reference::exp, reference::log, reference::tanh, reference::sigmoid, reference::erf}) {
+    EXPECT_TRUE(std::isnan(function(kNan)));
+  }
+}
+
+TEST(ElementaryFunctions, Pow) {
+  const std::vector<float> edges = {0.0f, -0.0f, 1.0f, -1.0f,  0.5f, 2.0f,  -2.0f,
+                                    3.0f, -3.0f, 2.5f, 1e-40f, kInf, -kInf, kNan};
+  for (const float a : edges) {
+    for (const float b : edges) {
+      const float expected = std::pow(a, b), actual = reference::pow(a, b);
+      if (std::isnan(expected)) {
+        EXPECT_TRUE(std::isnan(actual)) << a << " ^ " << b;
+      } else {
+        EXPECT_LT(ulps(actual, std::pow(double{a}, double{b})), 0.51) << a << " ^ " << b;
+        EXPECT_EQ(std::signbit(expected), std::signbit(actual)) << a << " ^ " << b;
+      }
+    }
+  }
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> log_base(-20, 20), exponent(-6, 6);
+  double worst = 0;
+  for (int i = 0; i < 200000; ++i) {
+    const float a = std::exp(log_base(random)), b = exponent(random);
+    worst = std::max(worst, ulps(reference::pow(a, b), std::pow(double{a}, double{b})));
+  }
+  EXPECT_LT(worst, 0.51);
+}
+
+ElementwiseExtents flat(std::size_t operands, std::size_t n) {
+  ElementwiseExtents extents;
+  extents.extent[5] = n;
+  extents.operand_strides.assign(operands, {0, 0, 0, 0, 0, 1});
+  extents.result_strides[5] = 1;
+  return extents;
+}
+
+TEST(Elementwise, EveryOperationEqualsTheReference) {
+  constexpr int kLast = static_cast<int>(Op::kMish);
+  for (const Isa isa : available_isas()) {
+    Context context(1, isa);
+    for (int op = 0; op <= kLast; ++op) {
+      const float p = op == static_cast<int>(Op::kClip) ? -1.0f : 0.2f, q = 0.5f;
+      const bool binary = op >= static_cast<int>(Op::kAdd) && op <= static_cast<int>(Op::kPRelu);
+      std::vector<ElementwiseType> types(binary ? 2 : 1);
+      const Elementwise program(isa, types, {{static_cast<Op>(op), 0, 1, p, q}}, {});
+      for (const std::size_t n : test::ugly_sizes()) {
+        if (n > 2000 && n != 5000) continue;
+        GuardedArray<float> a(test::ugly_floats(n, unsigned(n), 0.1f, true), n % 4);
+        GuardedArray<float> b(test::ugly_floats(n, unsigned(n) + 1, 0.1f, true), n % 3);
+        GuardedArray<float> y(n, n % 5);
+        std::vector<float> expected(n);
+        for (std::size_t i = 0; i < n; ++i) {
+          expected[i] = reference::elementwise(static_cast<Op>(op), a.data()[i], b.data()[i], p, q);
+        }
+        const std::vector<const void*> operands =
+            binary ? std::vector<const void*>{a.data(), b.data()} : std::vector<const void*>{a.data()};
+        program.run(context, flat(operands.size(), n), operands, y.data());
+        expect_same_numbers(expected, y.data(),
+                            std::string(program.kernel_name()) + " op " + std::to_string(op));
+        y.expect_canaries();
+      }
+    }
+  }
+}
+
+struct Operand {
+  ElementwiseType type;
+  std::vector<float> floats;
+  std::vector<std::uint8_t> bytes;
+  const void* data() const {
+    return type.dtype == DType::kFloat32 ? static_cast<const void*>(floats.data()) : bytes.data();
+  }
+  float at(std::ptrdiff_t i) const {
+    const std::size_t index = static_cast<std::size_t>(i);
+    if (type.dtype == DType::kFloat32) return floats[index];
+    return (static_cast<float>(bytes[index]) - static_cast<float>(type.zero_point)) * type.scale;
+  }
+};
+
+Operand make_operand(const ElementwiseType& type, std::size_t n, unsigned seed) {
+  Operand operand{type, {}, {}};
+  std::mt19937 random(seed);
+  if (type.dtype == DType::kFloat32) {
+    operand.floats = test::ugly_floats(n, seed, 0.1f, false);
+  } else {
+    for (std::size_t i = 0; i < n; ++i) operand.bytes.push_back(static_cast<std::uint8_t>(random()));
+  }
+  return operand;
+}
+
+// Runs a program element by element.
+struct Reference {
+  const ElementwiseExtents& extents;
+  const std::vector<Operand>& operands;
+  const std::vector<ElementwiseStep>& steps;
+  const ElementwiseType& result_type;
+
+  template <class Store>
+  void run(const Store& store) const {
+    std::size_t index[6] = {};
+    std::size_t total = 1;
+    for (const std::size_t extent : extents.extent) total *= extent;
+    for (std::size_t i = 0; i < total; ++i) {
+      std::vector<float> registers;
+      for (std::size_t t = 0; t < operands.size(); ++t) {
+        std::ptrdiff_t offset = 0;
+        for (int axis = 0; axis < 6; ++axis)
+          offset += static_cast<std::ptrdiff_t>(index[axis]) * extents.operand_strides[t][axis];
+        registers.push_back(operands[t].at(offset));
+      }
+      for (const ElementwiseStep& step : steps) {
+        registers.push_back(
+            reference::elementwise(step.op, registers[step.a], registers[step.b], step.p, step.q));
+      }
+      std::ptrdiff_t offset = 0;
+      for (int axis = 0; axis < 6; ++axis)
+        offset += static_cast<std::ptrdiff_t>(index[axis]) * extents.result_strides[axis];
+      store(offset, registers.back());
+      for (int axis = 5; axis >= 0 && ++index[axis] == extents.extent[axis]; --axis) index[axis] = 0;
+    }
+  }
+};
+
+std::size_t span_of(const ElementwiseExtents& extents, const std::ptrdiff_t* strides) {
+  std::size_t last = 0;
+  for (int axis = 0; axis < 6; ++axis) {
+    if (extents.extent[axis] == 0) return 0;
+    last += (extents.extent[axis] - 1) * static_cast<std::size_t>(strides[axis]);
+  }
+  return last + 1;
+}
+
+template <class T>
+void check_program(const ElementwiseExtents& extents, const std::vector<Operand>& operands,
+                   const std::vector<ElementwiseStep>& steps, const ElementwiseType& result_type) {
+  const std::size_t size = span_of(extents, extents.result_strides);
+  const T untouched = static_cast<T>(77);
+  std::vector<T> expected(size, untouched);
+  const QParams grid{result_type.scale, result_type.zero_point, result_type.qmin, result_type.qmax};
+  Reference{extents, operands, steps, result_type}.run([&](std::ptrdiff_t i, float r) {
+    if constexpr (std::is_same_v<T, float>) {
+      expected[static_cast<std::size_t>(i)] = r;
+    } else {
+      expected[static_cast<std::size_t>(i)] =
+          static_cast<T>(reference::quantize(r, grid, Rounding::kTiesToEven));
+    }
+  });
+  std::vector<const void*> data;
+  std::vector<ElementwiseType> types;
+  for (const Operand& operand : operands) {
+    data.push_back(operand.data());
+    types.push_back(operand.type);
+  }
+  for (const Isa isa : available_isas()) {
+    const Elementwise program(isa, types, steps, result_type);
+    SCOPED_TRACE(program.kernel_name());
+    for (const std::size_t threads : {1u, 2u, 3u}) {
+      Context context(threads, isa);
+      GuardedArray<T> y(std::vector<T>(size, untouched), 1);
+      program.run(context, extents, data, y.data());
+      expect_same_bits(expected.data(), y.data(), size);
+      y.expect_canaries();
+      if (testing::Test::HasFailure()) return;
+    }
+    // The same by rows, in three pieces.
+    std::size_t rows = 1;
+    for (int axis = 0; axis < 5; ++axis) rows *= extents.extent[axis];
+    GuardedArray<T> y(std::vector<T>(size, untouched), 1);
+    const std::size_t cuts[] = {0, rows / 3, rows / 3 + rows / 2, rows};
+    for (int i = 0; i < 3; ++i) program.run_rows(extents, data, y.data(), cuts[i], cuts[i + 1] - cuts[i]);
+    expect_same_bits(expected.data(), y.data(), size);
+    y.expect_canaries();
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+void check_all(const std::vector<std::vector<std::size_t>>& shapes,
+               const std::vector<ElementwiseStep>& steps) {
+  const ElementwiseExtents extents = broadcast_extents(shapes);
+  const ElementwiseType f32, a{DType::kUint8, 0.05f, 120, 0, 255}, b{DType::kUint8, 0.02f, 7, 0, 255};
+  const ElementwiseType results[] = {{DType::kUint8, 0.1f, 100, 3, 250}, f32};
+  for (const std::vector<ElementwiseType>& types :
+       {std::vector<ElementwiseType>{a, b, f32}, {f32, a, b}, {a, f32, f32}, {f32, f32, a}}) {
+    std::vector<Operand> operands;
+    for (std::size_t t = 0; t < shapes.size(); ++t) {
+      operands.push_back(
+          make_operand(types[t], span_of(extents, extents.operand_strides[t].data()), unsigned(t) + 5));
+    }
+    check_program<std::uint8_t>(extents, operands, steps, results[0]);
+    if (testing::Test::HasFailure()) return;
+    check_program<float>(extents, operands, steps, results[1]);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+using Shape = std::vector<std::size_t>;
+
+TEST(Elementwise, ProgramsWithBroadcastingEqualTheReference) {
+  const std::vector<std::vector<Shape>> cases = {{{2, 37, 24}, {1, 1, 24}},
+                                                 {{2, 37, 24}, {2, 1, 24}},
+                                                 {{3, 50, 3}, {3}},
+                                                 {{5, 7, 11}, {5, 7, 1}},
+                                                 {{1, 9, 600}, {9, 1}},
+                                                 {{1, 9, 600}, {600}},
+                                                 {{40, 1}, {1, 13}},
+                                                 {{2, 3, 1, 5, 1, 7}, {1, 1, 4, 1, 6, 1}},
+                                                 {{1}, {1}},
+                                                 {{0, 4}, {4}},
+                                                 {{130, 512}, {130, 512}},
+                                                 {{100000}, {1}},
+                                                 {{3, 1, 200, 96}, {3, 1, 96}},
+                                                 {{}, {17}}};
+  for (const std::vector<Shape>& shapes : cases) {
+    SCOPED_TRACE(testing::PrintToString(shapes));
+    check_all(shapes, {{Op::kAdd, 0, 1}});
+    check_all(shapes, {{Op::kMul, 1, 0}, {Op::kClip, 2, 0, 0.0f, 6.0f}});
+    check_all(shapes,
+              {{Op::kSub, 0, 1}, {Op::kSigmoid, 2}, {Op::kIdentity, 3}, {Op::kMul, 4, 0}, {Op::kMax, 5, 2}});
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Elementwise, ThreeOperandsAndLongPrograms) {
+  std::vector<ElementwiseStep> steps = {{Op::kMul, 0, 1}, {Op::kAdd, 3, 2}};
+  for (std::uint8_t i = 0; i < 11; ++i) {
+    steps.push_back({Op::kTanh, static_cast<std::uint8_t>(4 + 2 * i)});
+    steps.push_back({Op::kAdd, static_cast<std::uint8_t>(5 + 2 * i), static_cast<std::uint8_t>(i % 4)});
+  }
+  ASSERT_EQ(steps.size(), Elementwise::kMaxSteps);
+  check_all({{4, 100, 33}, {33}, {4, 1, 33}}, steps);
+  check_all({{4, 100, 33}, {1}, {4, 100, 1}}, steps);
+}
+
+TEST(Elementwise, StridesOfSlices) {
+  ElementwiseExtents extents;
+  const std::size_t extent[] = {1, 1, 2, 5, 30, 24};
+  std::copy(extent, extent + 6, extents.extent);
+  extents.operand_strides = {{0, 0, 5 * 30 * 40, 30 * 40, 40, 1}, {0, 0, 0, 1, 5, 150}};
+  const std::ptrdiff_t result[] = {0, 0, 5 * 30 * 64, 30 * 64, 64, 1};
+  std::copy(result, result + 6, extents.result_strides);
+  const ElementwiseType f32, u8{DType::kUint8, 0.05f, 120, 0, 255};
+  for (const ElementwiseType& type : {f32, u8}) {
+    std::vector<Operand> operands;
+    for (int t = 0; t < 2; ++t) {
+      operands.push_back(
+          make_operand(type, span_of(extents, extents.operand_strides[t].data()), unsigned(t)));
+    }
+    check_program<float>(extents, operands, {{Op::kAdd, 0, 1}}, f32);
+    check_program<std::uint8_t>(extents, operands, {{Op::kAdd, 0, 1}}, u8);
+    operands.pop_back();
+    extents.operand_strides.pop_back();
+    check_program<float>(extents, operands, {}, f32);
+    check_program<std::uint8_t>(extents, operands, {{Op::kHardSwish, 0}}, u8);
+    extents.operand_strides.push_back({0, 0, 0, 1, 5, 150});
+  }
+}
+
+TEST(Elementwise, AFloatRowMayStandInForTheFirstOperand) {
+  const ElementwiseType u8{DType::kUint8, 0.05f, 120, 0, 255};
+  for (const Isa isa : available_isas()) {
+    for (const std::size_t columns : {3u, 24u, 700u}) {
+      const std::size_t rows = 50, first = 13, count = 20;
+      const ElementwiseExtents extents = broadcast_extents({{rows, columns}, {rows, columns}});
+      const std::vector<float> x = test::ugly_floats(count * columns, 1, 0.1f, false);
+      const Operand residual = make_operand(u8, rows * columns, 4);
+      const std::vector<ElementwiseStep> steps = {{Op::kAdd, 0, 1}, {Op::kClip, 2, 0, 0.0f, 6.0f}};
+      const Elementwise program(isa, {u8, u8}, steps, u8);
+      // Rows counted over merged axes as well.
+      ElementwiseExtents apart = extents;
+      for (int axis = 0; axis < 6; ++axis) apart.extent[axis] = 1;
+      apart.extent[3] = 5, apart.extent[4] = 10, apart.extent[5] = columns;
+      const std::ptrdiff_t c = static_cast<std::ptrdiff_t>(columns);
+      for (auto& strides : apart.operand_strides) strides = {0, 0, 0, 10 * c, c, 1};
+      apart.result_strides[3] = 10 * c, apart.result_strides[4] = c, apart.result_strides[5] = 1;
+      std::vector<std::uint8_t> y(rows * columns, 1), expected(rows * columns, 1);
+      const QParams grid{u8.scale, u8.zero_point, u8.qmin, u8.qmax};
+      for (std::size_t i = 0; i < count * columns; ++i) {
+        const std::size_t at = first * columns + i;
+        const float r = std::min(std::max(x[i] + residual.at(static_cast<std::ptrdiff_t>(at)), 0.0f), 6.0f);
+        expected[at] = static_cast<std::uint8_t>(reference::quantize(r, grid, Rounding::kTiesToEven));
+      }
+      const std::vector<const void*> data = {nullptr, residual.data()};
+      program.run_rows(apart, data, y.data(), first, count, x.data());
+      EXPECT_EQ(y, expected) << columns;
+    }
+  }
+}
+
+TEST(Elementwise, AFloatResultMayLieOverItsOperand) {
+  for (const Isa isa : available_isas()) {
+    Context context(2, isa);
+    std::vector<float> x = test::ugly_floats(100001, 3, 0.1f, false), expected = x;
+    for (float& value : expected) value = reference::elementwise(Op::kSilu, value, 0, 0, 0);
+    const Elementwise program(isa, {{}}, {{Op::kSilu, 0}}, {});
+    const void* data[] = {x.data()};
+    program.run(context, flat(1, x.size()), {data, 1}, x.data());
+    expect_same_bits(expected.data(), x.data(), x.size());
+  }
+}
+
+TEST(Elementwise, TablesOfEveryByte) {
+  const ElementwiseType in{DType::kUint8, 0.05f, 120, 0, 255}, out{DType::kUint8, 0.03f, 10, 0, 255};
+  const Elementwise program(default_isa(), {in}, {{Op::kHardSwish, 0}}, out);
+  EXPECT_EQ(std::string(program.kernel_name()).substr(0, 7), "lut_u8_");
+  for (const std::size_t n : test::ugly_sizes()) {
+    const ElementwiseExtents extents = flat(1, n);
+    check_program<std::uint8_t>(extents, {make_operand(in, n, unsigned(n))}, {{Op::kHardSwish, 0}}, out);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Elementwise, RefusesWhatItCannotRun) {
+  const ElementwiseType f32, u8{DType::kUint8, 0, 0, 0, 255};
+  const Isa isa = Isa::kScalar;
+  EXPECT_THROW(Elementwise(isa, {}, {}, f32), InvalidArgument);
+  EXPECT_THROW(Elementwise(isa, {u8}, {}, f32), InvalidArgument);
+  EXPECT_THROW(Elementwise(isa, {f32}, {{Op::kAdd, 0, 1}}, f32), InvalidArgument);
+  EXPECT_THROW(Elementwise(isa, {f32}, {{Op::kNeg, 1}}, f32), InvalidArgument);
+  EXPECT_THROW(Elementwise(isa, std::vector<ElementwiseType>(9), {}, f32), InvalidArgument);
+  EXPECT_THROW(broadcast_extents({{2, 3}, {2}}), InvalidArgument);
+  EXPECT_THROW(broadcast_extents({{2, 1, 2, 1, 2, 1, 2, 1}, {1, 2, 1, 2, 1, 2, 1, 2}}), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace qslim
