@@ -111,6 +111,7 @@ ARITHMETIC: dict[str, OperatorFunction] = {
     "Ceil": _unary(np.ceil),
     "Clip": _clip,
     "Div": _binary(_divide),
+    "Dropout": lambda _, inputs: [inputs[0]],
     "Elu": _elu,
     "Equal": _binary(np.equal),
     "Erf": _unary(_exact_erf),
