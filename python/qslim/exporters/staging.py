@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a set of files whole or not at all."""
+"""Write a file, or a set of files, whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-__all__ = ["staged_directory"]
+__all__ = ["staged_directory", "staged_file"]
 
 
 @contextlib.contextmanager
@@ -42,6 +42,22 @@ def staged_directory(directory: str) -> Iterator[str]:
             shutil.rmtree(staging, ignore_errors=True)
         if missing is not None and os.path.isdir(missing):
             shutil.rmtree(missing, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def staged_file(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield a temporary path beside `path`; what the block wrote there becomes `path` at the end.
+
+    Raises
+    ------
+    ValueError : `path` is a directory, or its directory cannot be written to.
+    """
+    path = os.fspath(path)
+    directory, name = os.path.split(path)
+    if not name or os.path.isdir(path):
+        raise ValueError(f"expected the path of an output file, but {path!r} is a directory")
+    with staged_directory(directory or ".") as staging:
+        yield os.path.join(staging, name)
 
 
 def _first_missing(directory: str) -> str | None:

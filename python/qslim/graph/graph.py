@@ -9,7 +9,7 @@ annotation (``Tensor.quantization``); Q/DQ nodes exist only in files, never here
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 import numpy as np
@@ -86,6 +86,10 @@ class Graph:
 
     def add_node(self, node: Node) -> None:
         """Append `node`; its tensors must exist and its outputs must have no producer yet (SSA)."""
+        self._register(node)
+        self.nodes.append(node)
+
+    def _register(self, node: Node) -> None:
         for name in (*node.inputs, *node.outputs):
             if name and name not in self.tensors:
                 raise ValueError(f"Graph: node {node.label} names tensor {name!r}, which does not exist")
@@ -95,7 +99,6 @@ class Graph:
             self._producer[name] = node
         for name in dict.fromkeys(filter(None, node.inputs)):
             self._consumers.setdefault(name, []).append(node)
-        self.nodes.append(node)
 
     def producer(self, name: str) -> Optional[Node]:
         """The node that writes `name`; None for graph inputs and constants."""
@@ -117,6 +120,43 @@ class Graph:
             self._producer.pop(name, None)
         for name in dict.fromkeys(filter(None, node.inputs)):
             self._consumers[name] = [other for other in self._consumers[name] if other is not node]
+
+    def replace_node(self, node: Node, replacements: list[Node]) -> None:
+        """Put `replacements`, in order, where `node` was; they may write what it wrote."""
+        position = next(index for index, other in enumerate(self.nodes) if other is node)
+        self.remove_node(node)
+        for replacement in replacements:
+            self._register(replacement)
+        self.nodes[position:position] = replacements
+
+    def replace_uses(self, old: str, new: str) -> None:
+        """Let every node that reads `old` read `new`."""
+        for node in self.consumers(old):
+            self.set_inputs(node, [new if name == old else name for name in node.inputs])
+
+    def new_name(self, stem: str) -> str:
+        """`stem`, or `stem` with the first number that makes it no tensor's name yet."""
+        name, count = stem, 0
+        while name in self.tensors:
+            count += 1
+            name = f"{stem}_{count}"
+        return name
+
+    def copy(self) -> Graph:
+        """A graph of its own over the same arrays: passes replace values, they never write into them."""
+        other = Graph(list(self.inputs), list(self.outputs))
+        for tensor in self.tensors.values():
+            other.add_tensor(replace(tensor))
+        for node in self.nodes:
+            other.add_node(
+                replace(
+                    node,
+                    inputs=list(node.inputs),
+                    outputs=list(node.outputs),
+                    attributes=dict(node.attributes),
+                )
+            )
+        return other
 
     def set_outputs(self, node: Node, outputs: list[str]) -> None:
         """Let `node` write `outputs` in place of what it wrote."""

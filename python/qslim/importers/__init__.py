@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers: a framework's model in, a Graph out. One sub-package a framework; each imports it when used."""
+"""Readers: a Graph in, from qslim's own model file or from a framework's model (one sub-package each)."""
+
+from qslim.importers.qslim_file import FormatError, load_qslim
+
+__all__ = ["FormatError", "load_qslim"]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Graph says what it means in ONNX's terms: ONNX's reference evaluator must compute what Paddle does."""
+"""The Graph says what it means in ONNX's terms: ONNX's reference evaluator must compute what Paddle does.
+
+So must ``qslim.graph.evaluate``, which knows the same operators.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from paddle import nn
 from paddle.nn import functional as F
 from small_networks import IRS, dygraph, images, save_network, small_network
 
-from qslim.graph import Graph
+from qslim.graph import Graph, evaluate
 from qslim.importers.paddle import find_model_files, load_program
 
 
@@ -95,6 +98,9 @@ def _check(net: Any, directory: Path, ir: str) -> None:
     assert got.shape == expected.shape
     # The longest sum has 75 products of magnitude 10; float32 keeps 1e-7 of each.
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        evaluate(program.graph, {"image": x})[program.graph.outputs[0]], expected, rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("ir", IRS)

@@ -2,6 +2,7 @@
 """What a network means, settled on the Graph: foldings and facts about tensors."""
 
 from qslim.graph.passes.fold_batch_norm import FoldedBatchNorm, fold_batch_norm
+from qslim.graph.passes.prepare import prepare_for_runtime
 from qslim.graph.passes.sign import non_negative_tensors
 
-__all__ = ["FoldedBatchNorm", "fold_batch_norm", "non_negative_tensors"]
+__all__ = ["FoldedBatchNorm", "fold_batch_norm", "non_negative_tensors", "prepare_for_runtime"]

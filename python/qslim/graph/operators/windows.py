@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions and pooling over [N, C, H, W].
+
+``convolve`` and ``convolve_transposed`` sum in float64. On integers of 8 bits they are exact: no sum comes
+near 2^53, so these two serve float and int8 operators alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from qslim.graph.operators.types import Array, Attributes, OperatorFunction, input_or_none
+
+__all__ = ["WINDOWS", "convolve", "convolve_transposed"]
+
+
+def _pads(attributes: Attributes, extents: tuple[int, ...], kernel: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(begin, end) of H and W. `kernel` counts the dilation in."""
+    auto_pad = attributes.get("auto_pad", "NOTSET")
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        result = []
+        for extent, size, stride in zip(extents, kernel, attributes.get("strides", [1, 1])):
+            total = max((-(-extent // stride) - 1) * stride + size - extent, 0)
+            begin = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+            result.append((begin, total - begin))
+        return result
+    pads = attributes.get("pads", [0, 0, 0, 0]) if auto_pad == "NOTSET" else [0, 0, 0, 0]
+    return [(pads[0], pads[2]), (pads[1], pads[3])]
+
+
+def _windows(x: Array, kernel: tuple[int, ...], strides: Any, dilations: Any) -> Array:
+    """View of `x` as [N, C, OH, OW, KH, KW]."""
+    spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
+    view = sliding_window_view(x, spans, axis=(2, 3))
+    return np.asarray(view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]])
+
+
+def convolve(x: Array, weight: Array, attributes: Attributes) -> Array:
+    """`x` [N, IC, H, W] with `weight` [OC, IC / group, KH, KW], as float64 [N, OC, OH, OW]."""
+    group = attributes.get("group", 1)
+    dilations = attributes.get("dilations", [1, 1])
+    kernel = weight.shape[2:]
+    spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
+    pads = _pads(attributes, x.shape[2:], spans)
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *pads])
+    windows = _windows(padded, kernel, attributes.get("strides", [1, 1]), dilations)
+    n, channels, height, width = windows.shape[:4]
+    columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, group, -1, height * width)
+    rows = weight.astype(np.float64).reshape(group, weight.shape[0] // group, -1)
+    assert columns.shape[2] == rows.shape[2], (channels, weight.shape, group)
+    return np.asarray(np.matmul(rows, columns).reshape(n, weight.shape[0], height, width))
+
+
+def convolve_transposed(x: Array, weight: Array, attributes: Attributes) -> Array:
+    """`x` [N, IC, H, W] with `weight` [IC, OC / group, KH, KW], as float64 [N, OC, OH, OW]."""
+    group = attributes.get("group", 1)
+    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    extra = attributes.get("output_padding", [0, 0])
+    n, channels, height, width = x.shape
+    spans = [(size - 1) * dilation + 1 for size, dilation in zip(weight.shape[2:], dilations)]
+    if attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise NotImplementedError("ConvTranspose: auto_pad SAME")
+    (top, bottom), (left, right) = _pads(attributes, (height, width), (spans[0], spans[1]))
+    full = [(extent - 1) * s + span + e for extent, s, span, e in zip((height, width), strides, spans, extra)]
+    result = np.zeros((n, group, weight.shape[1], *full))
+    pixels = x.astype(np.float64).reshape(n, group, channels // group, -1)
+    rows = weight.astype(np.float64).reshape(group, channels // group, weight.shape[1], *weight.shape[2:])
+    for kh in range(weight.shape[2]):
+        for kw in range(weight.shape[3]):
+            product = np.matmul(rows[:, :, :, kh, kw].transpose(0, 2, 1), pixels)
+            y0, x0 = kh * dilations[0], kw * dilations[1]
+            y1, x1 = y0 + (height - 1) * strides[0] + 1, x0 + (width - 1) * strides[1] + 1
+            result[..., y0 : y1 : strides[0], x0 : x1 : strides[1]] += product.reshape(
+                *product.shape[:3], height, width
+            )
+    result = result.reshape(n, -1, *full)
+    return result[:, :, top : full[0] - bottom, left : full[1] - right]
+
+
+def _conv(function: Callable[[Array, Array, Attributes], Array]) -> OperatorFunction:
+    def operator(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+        x, weight, bias = inputs[0], inputs[1], input_or_none(inputs, 2)
+        result = function(x, weight, attributes)
+        if bias is not None:
+            result = result + bias.reshape(-1, 1, 1)
+        return [result.astype(x.dtype)]
+
+    return operator
+
+
+def _pooled_windows(attributes: Attributes, x: Array, fill: float) -> tuple[Array, list[tuple[int, int]]]:
+    """Windows of `x` padded with `fill` as float64, with ceil_mode's last ones; and the pads of H and W."""
+    kernel = tuple(attributes["kernel_shape"])
+    strides = attributes.get("strides", [1, 1])
+    dilations = attributes.get("dilations", [1, 1])
+    spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
+    pads = _pads(attributes, x.shape[2:], spans)
+    widths = [(0, 0), (0, 0)]
+    for (begin, end), extent, span, stride in zip(pads, x.shape[2:], spans, strides):
+        rest = (extent + begin + end - span) % stride
+        widths.append((begin, end + (stride - rest if attributes.get("ceil_mode", 0) and rest else 0)))
+    padded = np.pad(x.astype(np.float64), widths, constant_values=fill)
+    return _windows(padded, kernel, strides, dilations), pads
+
+
+def _max_pool(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+    windows, _ = _pooled_windows(attributes, inputs[0], -np.inf)
+    return [windows.max(axis=(4, 5)).astype(inputs[0].dtype)]
+
+
+def _average_pool(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+    """Divides by the window's elements inside the image, or inside image and pads (count_include_pad)."""
+    x = inputs[0]
+    windows, pads = _pooled_windows(attributes, x, 0.0)
+    inside = np.ones((1, 1, *x.shape[2:]))
+    if attributes.get("count_include_pad", 0):
+        inside = np.pad(inside, [(0, 0), (0, 0), *pads], constant_values=1.0)
+        attributes = {**attributes, "pads": [0, 0, 0, 0], "auto_pad": "NOTSET"}
+    counted, _ = _pooled_windows(attributes, inside, 0.0)
+    return [(windows.sum(axis=(4, 5)) / counted.sum(axis=(4, 5))).astype(x.dtype)]
+
+
+def _global_pool(function: Callable[..., Any]) -> OperatorFunction:
+    def operator(_: Attributes, inputs: list[Array]) -> list[Array]:
+        x = inputs[0]
+        axes = tuple(range(2, x.ndim))
+        return [np.asarray(function(x.astype(np.float64), axis=axes, keepdims=True), x.dtype)]
+
+    return operator
+
+
+WINDOWS: dict[str, OperatorFunction] = {
+    "AveragePool": _average_pool,
+    "Conv": _conv(convolve),
+    "ConvTranspose": _conv(convolve_transposed),
+    "GlobalAveragePool": _global_pool(np.mean),
+    "GlobalMaxPool": _global_pool(np.max),
+    "MaxPool": _max_pool,
+}

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compute once what no input can change: nodes over constants, and shapes that are known.
+
+The shape operand of a Reshape is often put together from the extents of another tensor. What is known of
+it is folded; a single extent that stays open becomes -1, which Reshape infers itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.graph.evaluate import can_evaluate, evaluate
+from qslim.graph.graph import Graph, Node, Tensor
+from qslim.graph.quantization import QuantParams
+
+__all__ = ["fold_constants"]
+
+# Operators that copy elements one by one, so that a chain of them can be followed on known extents.
+_KEEP_ELEMENTS = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+
+
+def fold_constants(graph: Graph) -> None:
+    """Replace the outputs of every node that depends on constants only by constants."""
+    for node in list(graph.nodes):
+        if not can_evaluate(node):
+            continue
+        if node.op_type == "Reshape" and not graph.tensors[node.inputs[1]].is_constant:
+            _fold_shape_operand(graph, node)
+        if node.op_type == "Shape":
+            extents = _known_extents(graph, node.outputs[0])
+            if extents is not None and None not in extents:
+                _make_constant(graph, node, [np.asarray(extents, np.int64)])
+        elif node.inputs and all(not name or graph.tensors[name].is_constant for name in node.inputs):
+            _fold_node(graph, node)
+
+
+def _fold_node(graph: Graph, node: Node) -> None:
+    source = graph.tensors[node.inputs[0]]
+    if source.quantization is not None and graph.tensors[node.outputs[0]].quantization is None:
+        moved = _moved_params(node, source.quantization)
+        if moved is not None:  # the integers move, they are not rounded again
+            value = _evaluated(graph, node, keeps_integers=True)
+            graph.tensors[node.outputs[0]].quantization = moved
+            _make_constant(graph, node, value)
+            return
+    _make_constant(graph, node, _evaluated(graph, node))
+
+
+def _evaluated(graph: Graph, node: Node, keeps_integers: bool = False) -> list[NDArray[Any]]:
+    """The outputs of `node`, before they are quantized themselves."""
+    alone = Graph(outputs=list(filter(None, node.outputs)))
+    for name in dict.fromkeys(filter(None, node.inputs)):
+        tensor = graph.tensors[name]
+        alone.add_tensor(replace(tensor, quantization=None if keeps_integers else tensor.quantization))
+    for name in alone.outputs:
+        alone.add_tensor(replace(graph.tensors[name], quantization=None))
+    alone.add_node(node)
+    return list(evaluate(alone, {}).values())
+
+
+def _moved_params(node: Node, params: QuantParams) -> Optional[QuantParams]:
+    """The grid of a constant that only changes its shape; None if that cannot be said."""
+    if node.op_type not in ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
+        return None
+    if params.quant_axis is None or node.op_type == "Identity":
+        return params
+    perm = node.attributes.get("perm")
+    if node.op_type == "Transpose" and perm is not None:
+        return replace(params, quant_axis=list(perm).index(params.quant_axis))
+    return None
+
+
+def _make_constant(graph: Graph, node: Node, values: list[NDArray[Any]]) -> None:
+    graph.remove_node(node)
+    for name, value in zip(filter(None, node.outputs), values):
+        tensor = graph.tensors[name]
+        tensor.value = np.asarray(value, order="C")
+        tensor.shape, tensor.dtype = value.shape, str(value.dtype)
+
+
+def _fold_shape_operand(graph: Graph, node: Node) -> None:
+    extents = _known_extents(graph, node.inputs[1])
+    if extents is None or node.attributes.get("allowzero", 0):
+        return
+    unknown = [index for index, extent in enumerate(extents) if extent is None]
+    if len(unknown) > 1 or (unknown and -1 in extents):
+        return
+    for index in unknown:
+        extents[index] = -1
+    name = graph.new_name(node.outputs[0] + ".shape")
+    graph.add_tensor(Tensor(name, "int64", (len(extents),), np.asarray(extents, np.int64)))
+    graph.set_inputs(node, [node.inputs[0], name])
+
+
+def _known_extents(graph: Graph, name: str) -> Optional[list[Optional[int]]]:
+    """The elements of a tensor of shape arithmetic, None where one is open; None if it is none such."""
+    tensor = graph.tensors[name]
+    if tensor.value is not None:
+        if tensor.value.dtype.kind not in "iu" or tensor.value.ndim > 1:
+            return None
+        return [int(value) for value in tensor.value.reshape(-1)]
+    node = graph.producer(name)
+    if node is None or node.domain:
+        return None
+    if node.op_type == "Shape":
+        shape = graph.tensors[node.inputs[0]].shape
+        if shape is None:
+            return None
+        return list(shape)[node.attributes.get("start", 0) : node.attributes.get("end")]
+    if node.op_type == "Concat":
+        parts = [_known_extents(graph, part) for part in node.inputs]
+        if any(part is None for part in parts):
+            return None
+        return [extent for part in parts for extent in part or ()]
+    data = _known_extents(graph, node.inputs[0])
+    if data is None:
+        return None
+    if node.op_type in _KEEP_ELEMENTS:
+        return data
+    operands = [graph.constant(operand) for operand in node.inputs[1:]]
+    if any(operand is None for operand in operands):
+        return None
+    if node.op_type == "Slice":
+        start, end = (int(operand.reshape(-1)[0]) for operand in operands[:2] if operand is not None)
+        step = int(operands[3].reshape(-1)[0]) if len(operands) > 3 and operands[3] is not None else 1
+        return data[start:end:step]
+    if node.op_type == "Gather" and operands[0] is not None:
+        return [data[int(index)] for index in operands[0].reshape(-1)]
+    return None

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model files of qslim's own in: safetensors layout, the Graph as JSON among its metadata.
+
+    8 bytes      length of the header, little-endian
+    header       JSON object, entry name -> {dtype, shape, data_offsets}, with "__metadata__"; then spaces
+    data         the entries, end to end, each at a multiple of its item size
+
+``docs/engine.md`` specifies the format. A file may come from anywhere, so nothing in it is believed: every
+number is checked before it is used, and whatever does not fit raises FormatError.
+Source: the safetensors format, https://github.com/huggingface/safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import Any, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim._core import FormatError
+from qslim.graph import Graph, Node, QuantParams, Tensor
+
+__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "load_qslim"]
+
+FORMAT_VERSION = 1
+
+# safetensors' name of each dtype that a tensor may have.
+DTYPES = {
+    "bool": "BOOL", "float16": "F16", "float32": "F32", "float64": "F64", "int16": "I16", "int32": "I32",
+    "int64": "I64", "int8": "I8", "uint16": "U16", "uint32": "U32", "uint8": "U8",
+}  # fmt: skip
+
+# The public package refuses larger headers too.
+_MAX_HEADER_BYTES = 100_000_000
+_INT64 = range(-(2**63), 2**63)
+
+
+def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
+    """Read a Graph from a .qslim file, or from the bytes of one.
+
+    Parameters
+    ----------
+    source : path, or bytes
+
+    Returns
+    -------
+    Graph
+        Quantized constants hold the real values of their stored integers; quantizing them gives these back.
+
+    Raises
+    ------
+    FormatError (a ValueError)
+        The bytes are no whole and sound model file; says what was expected where, and what is there.
+    OSError : the file cannot be read.
+
+    Examples
+    --------
+    >>> from qslim.exporters import dumps_qslim
+    >>> graph = Graph(inputs=["x"], outputs=["y"])
+    >>> for name in "xy":
+    ...     _ = graph.add_tensor(Tensor(name, "float32", (None, 3)))
+    >>> graph.add_node(Node("Relu", ["x"], ["y"]))
+    >>> load_qslim(dumps_qslim(graph))
+    Graph(1 nodes, 2 tensors, inputs=['x'], outputs=['y'])
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _load(bytes(source))
+    with open(source, "rb") as file:
+        data = file.read()
+    try:
+        return _load(data)
+    except FormatError as error:
+        raise FormatError(f"{os.fspath(source)!r}: {error}") from None
+
+
+def _load(data: bytes) -> Graph:
+    header, start = _read_header(data)
+    metadata = header.pop("__metadata__", None)
+    _require(
+        isinstance(metadata, dict) and metadata.get("format") == "qslim",
+        'this is no qslim model: "__metadata__" with "format": "qslim" is missing',
+    )
+    entries = _read_entries(header, memoryview(data)[start:])
+    description = _parse_json(metadata.get("graph"), 'the graph in "__metadata__"')
+    return _GraphReader(description, entries).read()
+
+
+def _require(condition: Any, message: str) -> None:
+    if not condition:
+        raise FormatError(message)
+
+
+def _parse_json(text: Any, what: str) -> dict[str, Any]:
+    """`text` as a JSON object whose keys are unique at every level."""
+    _require(isinstance(text, (str, bytes)), f"{what} is missing")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        _require(len(result) == len(pairs), f"{what} names a key twice: {sorted(key for key, _ in pairs)}")
+        return result
+
+    def no_constant(name: str) -> Any:
+        raise FormatError(f"{what} holds {name}, which is no JSON number")
+
+    try:
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{what} is no JSON: {str(error) or type(error).__name__}") from None
+    _require(isinstance(value, dict), f"{what}: expected a JSON object, got {type(value).__name__}")
+    result: dict[str, Any] = value
+    return result
+
+
+def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
+    """The header and where the data starts."""
+    _require(len(data) >= 8, f"the file is too short for a header: {len(data)} bytes")
+    size = int.from_bytes(data[:8], "little")
+    _require(
+        size <= _MAX_HEADER_BYTES and 8 + size <= len(data),
+        f"the header should be {size} bytes long, but the file has {len(data)}: it is damaged, cut short, "
+        "or no qslim model",
+    )
+    return _parse_json(data[8 : 8 + size], "the header"), 8 + size
+
+
+def _read_entries(header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]]:
+    """The arrays that `header` describes; together they must cover `data` exactly, in any order."""
+    names = {short: dtype for dtype, short in DTYPES.items()}
+    spans, arrays = [], {}
+    for name, entry in header.items():
+        what = f"entry {name!r}"
+        _require(
+            isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"},
+            f"{what}: expected dtype, shape and data_offsets",
+        )
+        dtype_name = entry["dtype"]
+        _require(isinstance(dtype_name, str) and dtype_name in names, f"{what}: unknown dtype {dtype_name!r}")
+        dtype = np.dtype(names[dtype_name]).newbyteorder("<")
+        shape = _naturals(entry["shape"], f"{what}, shape")
+        offsets = _naturals(entry["data_offsets"], f"{what}, data_offsets")
+        _require(len(offsets) == 2, f"{what}: data_offsets should be two numbers, got {offsets}")
+        begin, end = offsets
+        _require(
+            begin <= end <= len(data),
+            f"{what} lies at [{begin}, {end}), but the file has {len(data)} bytes of data: it was cut short",
+        )
+        nbytes = math.prod(shape) * dtype.itemsize
+        _require(
+            end - begin == nbytes,
+            f"{what}: shape {shape} of {dtype_name} takes {nbytes} bytes, got {end - begin}",
+        )
+        if begin < end:
+            spans.append((begin, end, name))
+        array = np.frombuffer(data[begin:end], dtype).reshape(shape)
+        if dtype_name == "BOOL":
+            _require((array.view(np.uint8) <= 1).all(), f"{what}: a bool must be 0 or 1")
+        arrays[name] = array.astype(dtype.newbyteorder("="))
+    position = 0
+    for begin, end, name in sorted(spans):
+        _require(
+            begin == position, f"entry {name!r} starts at {begin}, but the one before ends at {position}"
+        )
+        position = end
+    _require(position == len(data), f"the entries end at {position}, but there are {len(data)} bytes of data")
+    return arrays
+
+
+def _naturals(value: Any, what: str) -> list[int]:
+    _require(
+        isinstance(value, list) and all(type(item) is int and 0 <= item < 2**63 for item in value),
+        f"{what}: expected a list of integers >= 0, got {value!r}",
+    )
+    result: list[int] = value
+    return result
+
+
+class _GraphReader:
+    """The JSON description and the entries, put together."""
+
+    def __init__(self, description: dict[str, Any], entries: dict[str, NDArray[Any]]) -> None:
+        self._description = description
+        self._entries = entries
+        self._used: set[str] = set()
+
+    def read(self) -> Graph:
+        version = self._description.get("format_version")
+        if type(version) is int and version > FORMAT_VERSION:
+            raise FormatError(
+                f"the file has format version {version}, this qslim reads up to {FORMAT_VERSION}: "
+                "install a newer qslim, or export the model again"
+            )
+        _require(version == FORMAT_VERSION, f"format_version: expected {FORMAT_VERSION}, got {version!r}")
+        graph = Graph(
+            _strings(self._description.get("inputs"), "inputs"),
+            _strings(self._description.get("outputs"), "outputs"),
+        )
+        for item in _objects(self._description.get("tensors"), "tensors"):
+            tensor = self._tensor(item)
+            _require(tensor.name not in graph.tensors, f"tensor {tensor.name!r} is described twice")
+            graph.add_tensor(tensor)
+        unused = sorted(set(self._entries) - self._used)
+        _require(not unused, f"no tensor of the graph has the stored entries {unused[:5]}")
+        known = self._check_inputs(graph)
+        for item in _objects(self._description.get("nodes"), "nodes"):
+            self._add_node(graph, item, known)
+        for name in graph.outputs:
+            _require(name in known, f"output {name!r} is written by no node")
+        return graph
+
+    @staticmethod
+    def _check_inputs(graph: Graph) -> set[str]:
+        """Names that are known before any node runs."""
+        _require(graph.outputs, "the graph has no outputs")
+        _require(len(set(graph.inputs)) == len(graph.inputs), f"an input is named twice: {graph.inputs}")
+        for name in graph.inputs:
+            _require(name in graph.tensors, f"input {name!r} is no tensor of the graph")
+            _require(not graph.tensors[name].is_constant, f"input {name!r} is a constant")
+        return {*graph.inputs, *(name for name, tensor in graph.tensors.items() if tensor.is_constant)}
+
+    def _tensor(self, item: dict[str, Any]) -> Tensor:
+        name = item.get("name")
+        if not isinstance(name, str) or not name:
+            raise FormatError(f"a tensor's name should be a string that is not empty, got {name!r}")
+        what = f"tensor {name!r}"
+        _require(
+            set(item) <= {"name", "dtype", "shape", "quantization"}, f"{what}: unknown keys {sorted(item)}"
+        )
+        dtype, extents = item.get("dtype"), item.get("shape")
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            raise FormatError(f"{what}: unknown dtype {dtype!r}; expected one of {', '.join(sorted(DTYPES))}")
+        shape: Optional[tuple[Optional[int], ...]] = None
+        if extents is not None:
+            _require(isinstance(extents, list), f"{what}: expected a list as shape, got {extents!r}")
+            _naturals([extent for extent in extents if extent is not None], f"{what}, shape")
+            shape = tuple(extents)
+        params = self._quantization(item["quantization"], what) if "quantization" in item else None
+        if params is not None:
+            _require(dtype == "float32", f"{what} is quantized, so its dtype must be float32, got {dtype!r}")
+        value = self._entries.get(name)
+        if value is not None:
+            self._used.add(name)
+            _require(shape == value.shape, f"{what} has shape {extents}, its entry {list(value.shape)}")
+            value = self._constant(value, dtype, params, what)
+        if params is not None and params.quant_axis is not None:
+            channels = params.scale.size
+            _require(
+                shape is not None
+                and params.quant_axis < len(shape)
+                and shape[params.quant_axis] in (None, channels),
+                f"{what}: {channels} scales along axis {params.quant_axis} do not fit shape {extents}",
+            )
+        return Tensor(name, dtype, shape, value, params)
+
+    @staticmethod
+    def _constant(stored: NDArray[Any], dtype: str, params: Optional[QuantParams], what: str) -> NDArray[Any]:
+        if params is not None and params.dtype.itemsize == 1:
+            _require(
+                stored.dtype == params.dtype,
+                f"{what}: integers of dtype {params.dtype} expected, got {stored.dtype}",
+            )
+            _require(
+                not stored.size or (stored.min() >= params.qmin and stored.max() <= params.qmax),
+                f"{what}: an integer lies outside [{params.qmin}, {params.qmax}]",
+            )
+            axis = params.quant_axis
+            _require(
+                axis is None or (axis < stored.ndim and stored.shape[axis] == params.scale.size),
+                f"{what}: {params.scale.size} scales along axis {axis} do not fit shape {stored.shape}",
+            )
+            return params.dequantize(stored).reshape(stored.shape)
+        _require(stored.dtype == dtype, f"{what}: dtype {dtype} expected, its entry has {stored.dtype}")
+        return stored
+
+    def _quantization(self, item: Any, what: str) -> QuantParams:
+        _require(
+            isinstance(item, dict)
+            and set(item) == {"dtype", "scale", "zero_point", "qmin", "qmax", "quant_axis"},
+            f"{what}: quantization needs dtype, scale, zero_point, qmin, qmax and quant_axis",
+        )
+        integers = [item["zero_point"], item["qmin"], item["qmax"]]
+        _require(
+            all(type(value) is int and -(2**31) <= value < 2**31 for value in integers),
+            f"{what}: zero_point, qmin and qmax should be 32-bit integers, got {integers}",
+        )
+        scale, axis = item["scale"], item["quant_axis"]
+        if isinstance(scale, str):
+            _require(type(axis) is int and 0 <= axis < 64, f"{what}: bad quant_axis {axis!r}")
+            array = self._entries.get(scale)
+            if array is None or array.dtype != np.float32 or array.ndim != 1:
+                raise FormatError(
+                    f"{what}: its scales {scale!r} should be a stored float32 entry of one axis"
+                )
+            self._used.add(scale)
+            scale = array
+        else:
+            _require(axis is None, f"{what}: one scale, so quant_axis should be null, got {axis!r}")
+            _require(type(scale) in (int, float), f"{what}: scale should be a number, got {scale!r}")
+        zero_point, qmin, qmax = integers
+        try:
+            with np.errstate(over="ignore", under="ignore"):
+                params = QuantParams(np.float32(scale), zero_point, qmin, qmax, axis)
+            dtype = params.dtype
+        except (ValueError, OverflowError) as error:
+            raise FormatError(f"{what}: {error}") from None
+        _require(item["dtype"] == str(dtype), f"{what}: its grid is one of {dtype}, not {item['dtype']!r}")
+        return params
+
+    @staticmethod
+    def _add_node(graph: Graph, item: dict[str, Any], known: set[str]) -> None:
+        op_type, domain, label = item.get("op_type"), item.get("domain"), item.get("label")
+        if not (isinstance(op_type, str) and isinstance(domain, str) and isinstance(label, str)):
+            raise FormatError(f"a node needs op_type, domain and label as strings, got {item!r:.200}")
+        inputs, outputs = _strings(item.get("inputs"), f"{label}, inputs"), item.get("outputs")
+        outputs = _strings(outputs, f"{label}, outputs")
+        for name in filter(None, inputs):
+            _require(name in known, f"{label} reads {name!r}, which no node before it writes")
+        for name in filter(None, outputs):
+            _require(name not in known, f"{label} writes {name!r}, which is written already")
+            _require(name in graph.tensors, f"{label} writes {name!r}, which is no tensor of the graph")
+            known.add(name)
+        attributes = item.get("attributes")
+        if not isinstance(attributes, dict):
+            raise FormatError(f"{label}: expected an object as attributes, got {attributes!r:.100}")
+        for key, value in attributes.items():
+            _require(_is_attribute(value), f"{label}: attribute {key!r} has no valid value: {value!r:.100}")
+        source_op = label.removesuffix(f"({outputs[0]})") if outputs else ""
+        graph.add_node(
+            Node(op_type, inputs, outputs, attributes, domain, "" if source_op == op_type else source_op)
+        )
+
+
+def _is_attribute(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_attribute(item) and not isinstance(item, list) for item in value)
+    if type(value) is int:
+        return value in _INT64
+    return isinstance(value, str) or (type(value) is float and math.isfinite(value))
+
+
+def _strings(value: Any, what: str) -> list[str]:
+    _require(
+        isinstance(value, list) and all(isinstance(item, str) for item in value),
+        f"{what}: expected a list of names, got {value!r:.100}",
+    )
+    return list(value)
+
+
+def _objects(value: Any, what: str) -> list[dict[str, Any]]:
+    _require(
+        isinstance(value, list) and all(isinstance(item, dict) for item in value),
+        f"{what}: expected a list of objects, got {value!r:.100}",
+    )
+    return list(value)
