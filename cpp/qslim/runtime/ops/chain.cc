@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qslim/runtime/ops/chain.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <unordered_map>
@@ -88,6 +89,34 @@ bool broadcasts_into(const Dims& dims, const Dims& wanted) {
     if (extent != 1 && extent != wanted[wanted.size() - 1 - i]) return false;
   }
   return true;
+}
+
+// Extents whose innermost axis is the shapes' own, so that rows are pixels.
+ElementwiseExtents extents_by_row(const std::vector<std::vector<std::size_t>>& shapes) {
+  constexpr std::size_t kAxes = ElementwiseExtents::kAxes;
+  ElementwiseExtents e;
+  for (const auto& shape : shapes) {
+    QSLIM_REQUIRE(shape.size() <= kAxes, "a fused result of ", shape.size(), " axes is not supported");
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      std::size_t& extent = e.extent[kAxes - shape.size() + i];
+      extent = std::max(extent, shape[i]);
+    }
+  }
+  for (const auto& shape : shapes) {
+    std::vector<std::ptrdiff_t> strides(kAxes, 0);
+    std::ptrdiff_t stride = 1;
+    for (std::size_t i = shape.size(); i-- > 0;) {
+      if (shape[i] != 1) strides[kAxes - shape.size() + i] = stride;
+      stride *= static_cast<std::ptrdiff_t>(shape[i]);
+    }
+    e.operand_strides.push_back(std::move(strides));
+  }
+  std::ptrdiff_t stride = 1;
+  for (std::size_t i = kAxes; i-- > 0;) {
+    e.result_strides[i] = stride;
+    stride *= static_cast<std::ptrdiff_t>(e.extent[i]);
+  }
+  return e;
 }
 
 std::vector<std::size_t> as_shape(const Dims& dims) { return {dims.begin(), dims.end()}; }
@@ -241,8 +270,8 @@ Chain::Compiled Chain::compile() {
   }
   const Storage& storage = compiler_.storage(result_);
   const Value result = compiler_.define(result_, layout_, storage);
-  return Compiled{Elementwise(compiler_.isa(), types, steps_, storage.type), broadcast_extents(shapes), buffers,
-                  result};
+  return Compiled{Elementwise(compiler_.isa(), types, steps_, storage.type),
+                  has_start_ ? extents_by_row(shapes) : broadcast_extents(shapes), buffers, result};
 }
 
 }  // namespace qslim::runtime
