@@ -43,11 +43,12 @@ function(qslim_add_kernels target family)
 endfunction()
 
 # Kernels that are plain loops (kernels/loop_kernels.h). The flags let the compiler vectorize square roots,
-# rounding and selections; none of them changes a result.
+# rounding and selections; none of them changes a result. -Wno-psabi: vectors wider than the baseline's are only
+# passed between inlined functions (kernels/lanes.h).
 function(qslim_add_loop_kernels target family)
   qslim_add_kernels(${target} ${family})
   foreach(isa scalar x86_avx2 x86_avx512)
     set_property(SOURCE ${CMAKE_CURRENT_SOURCE_DIR}/cpp/qslim/kernels/${family}/${isa}.cc
-      APPEND PROPERTY COMPILE_OPTIONS -O3 -fno-math-errno -fno-trapping-math)
+      APPEND PROPERTY COMPILE_OPTIONS -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
   endforeach()
 endfunction()

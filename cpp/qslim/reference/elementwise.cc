@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "qslim/kernels/elementwise/elementary.h"
+#include "qslim/kernels/elementary.h"
 
 namespace qslim::reference {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One elementwise operation on one element: the specification of kernels/elementwise. Elementary functions
-// are those of kernels/elementwise/elementary.h; everything else follows the formulas of operations.h word by
+// are those of kernels/elementary.h; everything else follows the formulas of operations.h word by
 // word.
 #pragma once
 

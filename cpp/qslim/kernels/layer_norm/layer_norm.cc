@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "qslim/kernels/layer_norm/layer_norm.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "qslim/kernels/layer_norm/kernels.h"
+
+namespace qslim {
+namespace {
+
+constexpr std::size_t kTask = 16 << 10;  // elements
+
+struct LayerNormKernel {
+  Isa isa;
+  LayerNormFn row;
+};
+
+constexpr LayerNormKernel kKernels[] = {
+#define QSLIM_LAYER_NORM_KERNELS(isa, suffix) {isa, layer_norm_row_##suffix},
+#include "qslim/kernels/layer_norm/kernels.inc"
+#undef QSLIM_LAYER_NORM_KERNELS
+};
+
+LayerNormFn find_kernel(Isa allowed) {
+  for (const LayerNormKernel& kernel : kKernels) {
+    if (kernel.isa <= allowed && is_supported(kernel.isa)) return kernel.row;
+  }
+  return kKernels[std::size(kKernels) - 1].row;
+}
+
+}  // namespace
+
+void layer_norm(Context& context, std::size_t rows, std::size_t n, const float* x,
+                const LayerNormParams& params, float* y) {
+  QSLIM_REQUIRE(params.epsilon >= 0, "layer_norm: epsilon must be >= 0, got ", params.epsilon);
+  if (rows == 0 || n == 0) return;
+  const LayerNormFn kernel = find_kernel(context.isa());
+  context.pool().for_each_block(rows, std::max<std::size_t>(kTask / n, 1), [&](Block block) {
+    for (std::size_t r = block.begin; r < block.begin + block.size; ++r) {
+      kernel(n, x + r * n, params.gamma, params.beta, params.epsilon, y + r * n);
+    }
+  });
+}
+
+}  // namespace qslim
