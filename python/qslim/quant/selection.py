@@ -59,6 +59,8 @@ def select(
     selection = Selection()
     activations: dict[str, None] = {}
     for node in graph.nodes:
+        if not node.source_op:
+            continue  # a part of the operator that comes after it
         decision = _decide(graph, node, op_types, skip_patterns, weights_only)
         selection.decisions.append(decision)
         if not decision.is_quantized:
@@ -82,7 +84,7 @@ def _decide(
     if node.source_op not in op_types:
         return Decision(node, False, "operator type is not among quantizable_op_type")
     for pattern in skip_patterns:
-        if _matches(node, pattern):
+        if _matches(graph, node, pattern):
             return Decision(node, False, f"skip_tensor_list names it ({pattern!r})")
     weight = _weight_input(graph, node)
     if weight is None and (weights_only or node.source_op in CONVOLUTIONS):
@@ -103,12 +105,15 @@ def _weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
         return (name, axis) if graph.tensors[name].is_constant else None
     if node.source_op in MATRIX_PRODUCTS:
         name = node.inputs[1]
+        is_transposed = bool(node.attributes.get("transpose_y", False))
+        turned = graph.producer(name)
+        if turned is not None and turned.op_type == "Transpose" and not turned.source_op:
+            name, is_transposed = turned.inputs[0], True
         tensor = graph.tensors[name]
         if not tensor.is_constant or not _is_float(graph, name) or tensor.shape is None:
             return None
         if len(tensor.shape) < 2:
             return None
-        is_transposed = bool(node.attributes.get("transpose_y", False))
         return name, len(tensor.shape) - (2 if is_transposed else 1)
     return None
 
@@ -123,23 +128,38 @@ def _data_inputs(graph: Graph, node: Node) -> list[str]:
         names = node.inputs[:1]
     else:
         names = node.inputs
+    names = [source for name in names for source in _source_names(graph, name)]
     return [name for name in dict.fromkeys(names) if name and _is_float(graph, name)]
+
+
+def _source_names(graph: Graph, name: str) -> list[str]:
+    """The tensors of the source program that `name` is: itself, or what its part of an operator reads."""
+    producer = graph.producer(name)
+    if producer is None or producer.source_op:
+        return [name]
+    return [source for operand in producer.inputs for source in _source_names(graph, operand)]
 
 
 def _is_float(graph: Graph, name: str) -> bool:
     return graph.tensors[name].dtype == "float32"
 
 
-def _matches(node: Node, pattern: str) -> bool:
-    names = [*filter(None, node.inputs), node.path, node.path.strip("/")]
+def _names_to_skip_by(graph: Graph, node: Node) -> list[str]:
+    """Names of the operator's inputs, and its path."""
+    inputs = [source for name in filter(None, node.inputs) for source in _source_names(graph, name)]
+    return [*inputs, *filter(None, (node.path,))]
+
+
+def _matches(graph: Graph, node: Node, pattern: str) -> bool:
+    names = [*_names_to_skip_by(graph, node), node.path.strip("/")]
     return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in names if name)
 
 
 def _check_patterns(graph: Graph, patterns: Sequence[str]) -> None:
     for pattern in patterns:
-        if any(_matches(node, pattern) for node in graph.nodes):
+        if any(_matches(graph, node, pattern) for node in graph.nodes):
             continue
-        known = [name for node in graph.nodes for name in (*filter(None, node.inputs), node.path) if name]
+        known = [name for node in graph.nodes for name in _names_to_skip_by(graph, node)]
         near = difflib.get_close_matches(pattern, list(dict.fromkeys(known)), 3)
         hint = f"; the nearest names are {', '.join(map(repr, near))}" if near else ""
         raise ValueError(

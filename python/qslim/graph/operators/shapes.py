@@ -12,13 +12,19 @@ from qslim.graph.operators.types import Array, Attributes, OperatorFunction, inp
 __all__ = ["SHAPES"]
 
 
+# By ONNX's TensorProto.DataType.
+_DTYPES = {
+    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
+    10: "float16", 11: "float64", 12: "uint32",
+}  # fmt: skip
+
+
 def _ints(array: Array) -> list[int]:
     return [int(value) for value in array.reshape(-1)]
 
 
 def _cast(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    """``to`` is the name of a dtype here; only the ONNX exporter writes ONNX's number of it."""
-    return [inputs[0].astype(attributes["to"])]
+    return [inputs[0].astype(_DTYPES[attributes["to"]])]
 
 
 def _concat(attributes: Attributes, inputs: list[Array]) -> list[Array]:
@@ -125,13 +131,14 @@ def _resize(attributes: Attributes, inputs: list[Array]) -> list[Array]:
     """One axis after the other; both modes are separable."""
     x, scales, sizes = inputs[0], input_or_none(inputs, 2), input_or_none(inputs, 3)
     result = x
-    for axis, extent in enumerate(x.shape):
+    for index, axis in enumerate(attributes.get("axes", range(x.ndim))):
+        extent = x.shape[axis]
         if sizes is not None and sizes.size:
-            out = int(sizes.reshape(-1)[axis])
+            out = int(sizes.reshape(-1)[index])
             scale = out / extent
         else:
             assert scales is not None
-            scale = float(scales.reshape(-1)[axis])
+            scale = float(scales.reshape(-1)[index])
             out = math.floor(extent * scale)
         if out != extent or scale != 1:
             result = _resize_axis(result, axis, out, scale, attributes)

@@ -119,6 +119,8 @@ def _known_extents(graph: Graph, name: str) -> Optional[list[Optional[int]]]:
     data = _known_extents(graph, node.inputs[0])
     if data is None:
         return None
+    if node.op_type in ("Add", "Mul", "Sub"):
+        return _combined(node.op_type, data, _known_extents(graph, node.inputs[1]))
     if node.op_type in _KEEP_ELEMENTS:
         return data
     operands = [graph.constant(operand) for operand in node.inputs[1:]]
@@ -131,3 +133,14 @@ def _known_extents(graph: Graph, name: str) -> Optional[list[Optional[int]]]:
     if node.op_type == "Gather" and operands[0] is not None:
         return [data[int(index)] for index in operands[0].reshape(-1)]
     return None
+
+
+def _combined(
+    op_type: str, a: list[Optional[int]], b: Optional[list[Optional[int]]]
+) -> Optional[list[Optional[int]]]:
+    """Arithmetic on single extents."""
+    if b is None or len(a) != 1 or len(b) != 1:
+        return None
+    if a[0] is None or b[0] is None:
+        return [None]
+    return [{"Add": a[0] + b[0], "Mul": a[0] * b[0], "Sub": a[0] - b[0]}[op_type]]

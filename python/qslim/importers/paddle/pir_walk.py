@@ -2,8 +2,9 @@
 """Walk a PIR program once and make the Graph of it.
 
 PIR facts used (Paddle 3.3.1): ``builtin.parameter`` carries ``parameter_name``; constants are results of
-``pd_op.full`` and ``pd_op.full_int_array``; lists of tensors go through ``builtin.combine`` and
-``builtin.split``; an operator with regions is control flow; an in-place operator's name ends in "_".
+``pd_op.full``, ``pd_op.full_int_array`` and ``pd_op.assign_value_``; lists of tensors go through
+``builtin.combine`` and ``builtin.split``; an operator with regions is control flow; an in-place operator's
+name ends in "_".
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from qslim.graph import Graph, Node, Tensor
 from qslim.importers.paddle.errors import UnsupportedModelError
 from qslim.importers.paddle.operators import SourceOp, convert
+from qslim.importers.paddle.operators.source_op import dtype_name
 
 __all__ = ["WalkedProgram", "walk_program"]
 
@@ -125,22 +127,25 @@ class _Walk:
 
     def _add_node(self, op: Any) -> None:
         inputs: list[str] = []
+        operands: list[_Names] = []
         for index in range(op.num_operands()):
             value = op.operand_source(index)
-            if not value.initialized():
-                inputs.append("")
-                continue
-            name = self.names[value.id]
+            name = self.names[value.id] if value.initialized() else ""
+            operands.append(name)
             inputs.extend(name if isinstance(name, list) else [name])
         attributes = {k: v for k, v in op.attrs().items() if k not in ("stop_gradient", "persistable")}
         path = attributes.pop("struct_name", "")
         stem = op.name().split(".", 1)[1].rstrip("_")
-        source = SourceOp(stem, inputs, attributes, self.graph)
-        converted = convert(source)
+        results = [op.result(index) for index in range(op.num_results())]
+        shapes = [_type_of(value)[1] if value.initialized() else None for value in results]
+        *preceding, converted = convert(SourceOp(stem, inputs, attributes, self.graph, operands, shapes))
+        for inner in preceding:
+            self.graph.add_node(
+                Node(inner.op_type, inner.inputs, inner.outputs, inner.attributes, inner.domain, path=path)
+            )
         outputs: list[str] = []
         vector_slots: list[tuple[Any, int]] = []
-        for index in range(op.num_results()):
-            value = op.result(index)
+        for index, value in enumerate(results):
             if not value.initialized():
                 outputs.append("")
             elif value.is_combine():
@@ -154,7 +159,7 @@ class _Walk:
         )
         for value, position in vector_slots:
             self._vectors[value.id] = (node, position)
-        if not vector_slots:
+        if not vector_slots and not preceding:
             folded = _fold_constant(self.graph, node)
             if folded is not None:
                 self.graph.tensors[outputs[0]].value = folded
@@ -193,15 +198,18 @@ def _type_of(value: Any) -> tuple[str, Optional[tuple[Optional[int], ...]]]:
 
 
 def _constant_value(op: Any) -> Optional[NDArray[Any]]:
-    if op.name() not in ("pd_op.full", "pd_op.full_int_array"):
+    name = op.name().rstrip("_")
+    if name not in ("pd_op.full", "pd_op.full_int_array", "pd_op.assign_value"):
         return None
     attributes = op.attrs()
-    dtype = str(attributes["dtype"]).rsplit(".", 1)[-1].split(":")[0].strip("<> ").lower()
-    dtype = {"undefined": "float32", "float64": "float64", "bool": "bool"}.get(dtype, dtype)
+    dtype = dtype_name(attributes["dtype"])
+    dtype = "float32" if dtype == "undefined" else dtype
     if dtype == "bfloat16":
         return None
-    if op.name() == "pd_op.full_int_array":
+    if name == "pd_op.full_int_array":
         return np.asarray(attributes["value"], dtype)
+    if name == "pd_op.assign_value":
+        return np.array(attributes["values"], dtype).reshape(list(attributes["shape"]))
     return np.full(attributes["shape"], attributes["value"], dtype)
 
 

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paddle's operators (PIR names) as ONNX operators: one row each.
+
+An operator without a row, or one whose attributes ONNX cannot express, keeps its name and raw attributes in
+the domain "paddle".
+Sources: paddle/phi/ops/yaml/ops.yaml (operands and attributes), onnx/docs/Operators.md (opset 21).
+"""
+
+from __future__ import annotations
+
+from qslim.importers.paddle.operators.arithmetic import ARITHMETIC
+from qslim.importers.paddle.operators.reductions import REDUCTIONS
+from qslim.importers.paddle.operators.shapes import SHAPES
+from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, SourceOp
+from qslim.importers.paddle.operators.windows import WINDOWS
+
+__all__ = ["ConvertedOp", "SourceOp", "convert"]
+
+_CONVERTERS: dict[str, Converter] = {**ARITHMETIC, **REDUCTIONS, **SHAPES, **WINDOWS}
+
+
+def convert(op: SourceOp) -> list[ConvertedOp]:
+    """The operators for `op`, its own last; or `op` itself in the domain "paddle"."""
+    converter = _CONVERTERS.get(op.name)
+    converted = converter(op) if converter is not None else None
+    if converted is not None:
+        return [*op.preceding, converted]
+    for preceding in op.preceding:  # a row that gave up half-way
+        for name in preceding.outputs:
+            del op.graph.tensors[name]
+    return [ConvertedOp(op.name, op.inputs, op.attributes, "paddle")]

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a row of the conversion tables is given and what it returns.
+
+A row returns one ConvertedOp. It stands for the Paddle operator and writes its outputs; operators that it
+needs before it (the Sigmoid of a Swish) are asked for with ``SourceOp.before``. Rows that find attributes
+which ONNX cannot express return None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.graph import Graph, Tensor
+
+__all__ = ["ConvertedOp", "Converter", "SourceOp", "dtype_name", "renamed"]
+
+_Shape = Optional[tuple[Optional[int], ...]]
+
+
+@dataclass
+class ConvertedOp:
+    """One ONNX operator. ``outputs`` is empty for the one that stands for the Paddle operator."""
+
+    op_type: str
+    inputs: list[str]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    domain: str = ""
+    keeps_first_output: bool = False
+    outputs: list[str] = field(default_factory=list)
+
+
+@dataclass
+class SourceOp:
+    """An operator as PIR has it.
+
+    Attributes
+    ----------
+    inputs : tensor names, lists of tensors flattened, "" where absent
+    operands : the same, one item for each operand
+    output_shapes : declared shapes of the results (None: a list of tensors, or absent)
+    """
+
+    name: str
+    inputs: list[str]
+    attributes: dict[str, Any]
+    graph: Graph
+    operands: list[Union[str, list[str]]] = field(default_factory=list)
+    output_shapes: list[_Shape] = field(default_factory=list)
+    preceding: list[ConvertedOp] = field(default_factory=list)
+
+    def constant(self, index: int) -> Optional[NDArray[Any]]:
+        name = self.inputs[index] if index < len(self.inputs) else ""
+        return self.graph.constant(name) if name else None
+
+    def shape(self, index: int) -> _Shape:
+        return self.graph.tensors[self.inputs[index]].shape
+
+    def rank(self, index: int) -> Optional[int]:
+        shape = self.shape(index)
+        return None if shape is None else len(shape)
+
+    def dtype(self, index: int) -> str:
+        return self.graph.tensors[self.inputs[index]].dtype
+
+    def new_constant(self, value: NDArray[Any]) -> str:
+        """Add a constant that ONNX wants as an input and Paddle as an attribute."""
+        name = f"{self.name}.constant_{len(self.graph.tensors)}"
+        self.graph.add_tensor(Tensor(name, str(value.dtype), value.shape, value))
+        return name
+
+    def new_ints(self, values: Sequence[int]) -> str:
+        """A constant vector of int64."""
+        return self.new_constant(np.asarray(values, np.int64).reshape(-1))
+
+    def before(
+        self, op_type: str, inputs: list[str], dtype: str = "float32", shape: _Shape = None, **attributes: Any
+    ) -> str:
+        """Ask for an operator in front of the converted one; returns the name of its output."""
+        name = f"{self.name}.inner_{len(self.graph.tensors)}"
+        self.graph.add_tensor(Tensor(name, dtype, shape))
+        self.preceding.append(ConvertedOp(op_type, inputs, attributes, outputs=[name]))
+        return name
+
+    def int_vector(self, index: int) -> Optional[str]:
+        """Operand `index` as the name of a vector of int64: a constant, a tensor or a list of scalars."""
+        operand = self.operands[index] if index < len(self.operands) else ""
+        names = operand if isinstance(operand, list) else [operand]
+        if not names or not all(names):
+            return None
+        values = [self.graph.constant(name) for name in names]
+        if all(value is not None for value in values):
+            return self.new_constant(np.concatenate([np.asarray(v, np.int64).reshape(-1) for v in values]))
+        vectors = []
+        for name in names:
+            tensor = self.graph.tensors[name]
+            if tensor.dtype != "int64":
+                name = self.before("Cast", [name], "int64", tensor.shape, to=7)
+            if tensor.shape is None or len(tensor.shape) != 1:
+                name = self.before("Reshape", [name, self.new_ints([-1])], "int64", (None,))
+            vectors.append(name)
+        if len(vectors) == 1:
+            return vectors[0]
+        return self.before("Concat", vectors, "int64", (len(vectors),), axis=0)
+
+    def known_ints(self, index: int) -> Optional[list[int]]:
+        """Operand `index` as integers if it is constant."""
+        operand = self.operands[index] if index < len(self.operands) else ""
+        names = operand if isinstance(operand, list) else [operand]
+        values = [self.graph.constant(name) for name in names]
+        if any(value is None for value in values):
+            return None
+        return [int(item) for value in values if value is not None for item in value.reshape(-1)]
+
+
+Converter = Callable[[SourceOp], Optional[ConvertedOp]]
+
+
+def renamed(op_type: str, **attributes: str) -> Converter:
+    """Same operands; each keyword gives ONNX's attribute the value of Paddle's."""
+
+    def converter(op: SourceOp) -> Optional[ConvertedOp]:
+        return ConvertedOp(op_type, op.inputs, {new: op.attributes[old] for new, old in attributes.items()})
+
+    return converter
+
+
+def dtype_name(dtype: Any) -> str:
+    """NumPy's name of a dtype attribute, whichever of Paddle's enumerations it is of ("DataType.INT64")."""
+    return str(dtype).rsplit(".", 1)[-1].split(":")[0].strip("<> ").lower()

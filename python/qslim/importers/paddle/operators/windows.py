@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of convolutions, pooling and resizing over [N, C, H, W]."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import numpy as np
+
+from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, SourceOp
+
+__all__ = ["WINDOWS"]
+
+
+def _window(op: SourceOp, dilations: bool = True) -> Optional[dict[str, Any]]:
+    """strides, pads and dilations of a convolution or pooling in ONNX's form."""
+    if op.attributes.get("data_format", "NCHW") not in ("NCHW", "AnyLayout"):
+        return None
+    window: dict[str, Any] = {"strides": list(op.attributes["strides"])}
+    if dilations:
+        window["dilations"] = list(op.attributes["dilations"])
+    algorithm = op.attributes.get("padding_algorithm", "EXPLICIT")
+    if algorithm == "EXPLICIT":
+        pads = list(op.attributes["paddings"])
+        if len(pads) == 2:
+            window["pads"] = [pads[0], pads[1], pads[0], pads[1]]
+        else:  # Paddle: top, bottom, left, right; ONNX: top, left, bottom, right
+            window["pads"] = [pads[0], pads[2], pads[1], pads[3]]
+    else:
+        window["auto_pad"] = "SAME_UPPER" if algorithm == "SAME" else "VALID"
+        if dilations and algorithm == "SAME":
+            window["dilations"] = [1, 1]  # Paddle ignores the dilation then
+    return window
+
+
+def _conv(op: SourceOp) -> Optional[ConvertedOp]:
+    window = _window(op)
+    if window is None:
+        return None
+    return ConvertedOp("Conv", op.inputs[:2], {**window, "group": int(op.attributes["groups"])})
+
+
+def _conv_transpose(op: SourceOp) -> Optional[ConvertedOp]:
+    window = _window(op)
+    # Paddle and ONNX share the padding of SAME_UPPER between the sides in different ways.
+    if window is None or window.get("auto_pad") == "SAME_UPPER":
+        return None
+    window["group"] = int(op.attributes["groups"])
+    output_padding = list(op.attributes.get("output_padding") or [])
+    output_size = op.known_ints(2) if len(op.operands) > 2 and op.operands[2] else []
+    if output_size is None:
+        return None
+    if output_size:
+        found = _output_padding(op, window, output_size)
+        if found is None:
+            return None
+        output_padding = found
+    if output_padding:
+        window["output_padding"] = output_padding
+    return ConvertedOp("ConvTranspose", op.inputs[:2], window)
+
+
+def _output_padding(op: SourceOp, window: dict[str, Any], output_size: list[int]) -> Optional[list[int]]:
+    """The output padding that makes `output_size`, if the extents of the image are known."""
+    image, weight = op.shape(0), op.shape(1)
+    if image is None or weight is None:
+        return None
+    pads = window.get("pads", [0, 0, 0, 0])
+    result = []
+    for axis in range(2):
+        extent, kernel = image[2 + axis], weight[2 + axis]
+        if extent is None or kernel is None:
+            return None
+        size = (extent - 1) * window["strides"][axis] + (kernel - 1) * window["dilations"][axis] + 1
+        result.append(output_size[axis] - (size - pads[axis] - pads[2 + axis]))
+    return result if all(extra >= 0 for extra in result) else None
+
+
+def _pool2d(op: SourceOp) -> Optional[ConvertedOp]:
+    kernel = op.known_ints(1)
+    is_max = op.attributes["pooling_type"] == "max"
+    if op.attributes.get("data_format", "NCHW") not in ("NCHW", "AnyLayout"):
+        return None
+    if op.attributes["global_pooling"]:
+        return ConvertedOp("GlobalMaxPool" if is_max else "GlobalAveragePool", op.inputs[:1])
+    if kernel is None:
+        return None
+    if op.attributes["adaptive"]:
+        return _adaptive(op, kernel, is_max)
+    window = _window(op, dilations=False)
+    if window is None:
+        return None
+    window["kernel_shape"] = kernel
+    window["ceil_mode"] = int(op.attributes["ceil_mode"])
+    if not is_max:
+        window["count_include_pad"] = int(not op.attributes["exclusive"])
+    return ConvertedOp("MaxPool" if is_max else "AveragePool", op.inputs[:1], window)
+
+
+def _adaptive(op: SourceOp, output: list[int], is_max: bool) -> Optional[ConvertedOp]:
+    """Pooling to a given size. Windows of one size exist only if it divides the image's."""
+    if output == [1, 1]:
+        return ConvertedOp(
+            "GlobalMaxPool" if is_max else "GlobalAveragePool", op.inputs[:1], keeps_first_output=True
+        )
+    shape = op.shape(0)
+    image = [None, None] if shape is None else list(shape[2:4])
+    kernel = [
+        extent // size for extent, size in zip(image, output) if extent is not None and not extent % size
+    ]
+    if len(kernel) != 2:
+        return None
+    if kernel == [1, 1]:
+        return ConvertedOp("Identity", op.inputs[:1], keeps_first_output=True)
+    window: dict[str, Any] = {
+        "strides": kernel,
+        "pads": [0, 0, 0, 0],
+        "kernel_shape": list(kernel),
+        "ceil_mode": 0,
+    }
+    if not is_max:
+        window["count_include_pad"] = 0
+    return ConvertedOp("MaxPool" if is_max else "AveragePool", op.inputs[:1], window, keeps_first_output=True)
+
+
+def _max_pool_with_index(op: SourceOp) -> Optional[ConvertedOp]:
+    """What adaptive_max_pool2d is saved as; the indices are dropped."""
+    kernel = list(op.attributes["kernel_size"])
+    if op.attributes["global_pooling"]:
+        return ConvertedOp("GlobalMaxPool", op.inputs[:1], keeps_first_output=True)
+    if op.attributes["adaptive"]:
+        return _adaptive(op, kernel, is_max=True)
+    window = _window(op, dilations=False)
+    if window is None:
+        return None
+    window["kernel_shape"] = kernel
+    window["ceil_mode"] = int(op.attributes.get("ceil_mode", False))
+    return ConvertedOp("MaxPool", op.inputs[:1], window, keeps_first_output=True)
+
+
+def _resize(op: SourceOp) -> Optional[ConvertedOp]:
+    """nearest_interp and bilinear_interp: image, out_size, size_tensor (list), scale_tensor."""
+    if op.attributes.get("data_format", "NCHW") != "NCHW":
+        return None
+    attributes: dict[str, Any] = {"axes": [2, 3]}
+    is_cornered = op.attributes["align_corners"]
+    if op.name == "nearest_interp":
+        attributes["mode"] = "nearest"
+        attributes["nearest_mode"] = "round_prefer_ceil" if is_cornered else "floor"
+        where = "asymmetric"
+    else:
+        attributes["mode"] = "linear"
+        where = "asymmetric" if op.attributes["align_mode"] == 1 else "half_pixel"
+    attributes["coordinate_transformation_mode"] = "align_corners" if is_cornered else where
+    operands = [*op.operands, "", "", ""]
+    if operands[3]:
+        return None  # a scale that is computed
+    sizes = op.int_vector(2) if operands[2] else op.int_vector(1) if operands[1] else None
+    if sizes is None:
+        scale = [float(value) for value in op.attributes.get("scale") or []]
+        height, width = op.attributes["out_h"], op.attributes["out_w"]
+        if scale and all(value > 0 for value in scale):
+            pair = scale * 2 if len(scale) == 1 else scale
+            scales = op.new_constant(np.asarray(pair, np.float32))
+            return ConvertedOp("Resize", [op.inputs[0], "", scales], attributes)
+        if height <= 0 or width <= 0:
+            return None
+        sizes = op.new_ints([height, width])
+    return ConvertedOp("Resize", [op.inputs[0], "", "", sizes], attributes)
+
+
+def _pixel_shuffle(op: SourceOp) -> Optional[ConvertedOp]:
+    if op.attributes.get("data_format", "NCHW") != "NCHW":
+        return None
+    attributes = {"blocksize": int(op.attributes["upscale_factor"]), "mode": "CRD"}
+    return ConvertedOp("DepthToSpace", op.inputs, attributes)
+
+
+WINDOWS: dict[str, Converter] = {
+    "bilinear_interp": _resize,
+    "conv2d": _conv,
+    "conv2d_transpose": _conv_transpose,
+    "depthwise_conv2d": _conv,
+    "depthwise_conv2d_transpose": _conv_transpose,
+    "max_pool2d_with_index": _max_pool_with_index,
+    "nearest_interp": _resize,
+    "pixel_shuffle": _pixel_shuffle,
+    "pool2d": _pool2d,
+}
