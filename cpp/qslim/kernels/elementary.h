@@ -8,7 +8,7 @@
 //   exp 1.0   log 0.8   tanh 1.4   sigmoid 2.4   erf 1.2   log1p_01 1.3   pow 0.51
 // NaN gives NaN. exp(-inf) = 0, exp(x > 88.73) = inf, subnormal results within one of their steps;
 // log(0) = -inf, log(x < 0) = NaN, log(inf) = inf; tanh and erf of +-inf = +-1; sigmoid(-inf) = 0.
-// pow follows C99.
+// pow follows C99; squares and cubes are products (a cube within 1 ulp).
 //
 // Internal linkage on purpose: per-ISA files include this.
 // Sources: Moshier, Cephes (exp, log, tanh: expf.c, logf.c, tanhf.c); Juffa's erff (two minimax polynomials,
@@ -205,6 +205,8 @@ QSLIM_INLINE float pow_f32(float a, float b) noexcept {
   y = a < 0.0f ? of_negative_or_infinity : y;
   y = a != a ? a : y;
   y = b != b ? b : y;
+  y = b == 2.0f ? a * a : y;  // so that a loop may look for them and multiply
+  y = b == 3.0f ? a * a * a : y;
   y = b == 0.0f ? 1.0f : y;
   return a == 1.0f ? 1.0f : y;
 }
