@@ -45,10 +45,16 @@ endfunction()
 # Kernels that are plain loops (kernels/loop_kernels.h). The flags let the compiler vectorize square roots,
 # rounding and selections; none of them changes a result. -Wno-psabi: vectors wider than the baseline's are only
 # passed between inlined functions (kernels/lanes.h).
+set(QSLIM_FLAGS_loops -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Threading jumps through selections on the same value leaves branches, which end vectorization (pow).
+  list(APPEND QSLIM_FLAGS_loops -fno-thread-jumps)
+endif()
+
 function(qslim_add_loop_kernels target family)
   qslim_add_kernels(${target} ${family})
   foreach(isa scalar x86_avx2 x86_avx512)
     set_property(SOURCE ${CMAKE_CURRENT_SOURCE_DIR}/cpp/qslim/kernels/${family}/${isa}.cc
-      APPEND PROPERTY COMPILE_OPTIONS -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
+      APPEND PROPERTY COMPILE_OPTIONS ${QSLIM_FLAGS_loops})
   endforeach()
 endfunction()

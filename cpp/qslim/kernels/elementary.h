@@ -8,7 +8,7 @@
 //   exp 1.0   log 0.8   tanh 1.4   sigmoid 2.4   erf 1.2   log1p_01 1.3   pow 0.51
 // NaN gives NaN. exp(-inf) = 0, exp(x > 88.73) = inf, subnormal results within one of their steps;
 // log(0) = -inf, log(x < 0) = NaN, log(inf) = inf; tanh and erf of +-inf = +-1; sigmoid(-inf) = 0.
-// pow follows C99.
+// pow follows C99; squares and cubes are products (a cube within 1 ulp).
 //
 // Internal linkage on purpose: per-ISA files include this.
 // Sources: Moshier, Cephes (exp, log, tanh: expf.c, logf.c, tanhf.c); Juffa's erff (two minimax polynomials,
@@ -185,24 +185,28 @@ QSLIM_INLINE float pow_f32(float a, float b) noexcept {
   double power;
   __builtin_memcpy(&power, &power_bits, sizeof power);
   float y = static_cast<float>(p * power);
-  // The edges: base 0, 1 and inf, exponent +-inf.
-  const bool rises = b > 0.0f;
-  y = base == 0.0f ? (rises ? 0.0f : inf) : y;
-  y = base == inf ? (rises ? inf : 0.0f) : y;
+  // The edges: base 0 and inf, exponent +-inf. Plain bit operations: && would keep the loop from vectorizing.
+  const float up = b > 0.0f ? inf : 0.0f, down = b > 0.0f ? 0.0f : inf;
+  y = base == 0.0f ? down : y;
+  y = base == inf ? up : y;
   const float exponent_magnitude = magnitude(b);
-  const float at_infinity = base == 1.0f ? 1.0f : ((base > 1.0f) == rises ? inf : 0.0f);
+  float at_infinity = base > 1.0f ? up : down;
+  at_infinity = base == 1.0f ? 1.0f : at_infinity;
   y = exponent_magnitude == inf ? at_infinity : y;
-  // Negative bases: odd integers keep the sign, fractions have no value.
-  const bool is_big = exponent_magnitude >= 0x1p24f;
-  const float safe = is_big ? 0.0f : b;
-  const float whole = static_cast<float>(static_cast<std::int32_t>(safe == safe ? safe : 0.0f));
-  const bool is_integer = whole == safe;
-  const bool is_odd = is_integer && (static_cast<std::int32_t>(whole) & 1) != 0;
-  const bool negative = (bits_of(a) >> 31) != 0;
-  y = negative && is_odd ? -y : y;
-  y = a < 0.0f && base < inf && !is_integer ? __builtin_nanf("") : y;
+  // Negative bases: odd integers keep the sign, fractions have no value. From 2^24 on every float is even.
+  float safe = exponent_magnitude < 0x1p24f ? b : 0.0f;
+  const std::int32_t whole = static_cast<std::int32_t>(safe);
+  const float fraction = safe - static_cast<float>(whole);
+  const std::uint32_t odd = static_cast<std::uint32_t>(whole) << 31;
+  y = float_of(bits_of(y) ^ (bits_of(a) & odd));
+  const float of_fraction = fraction == 0.0f ? y : __builtin_nanf("");
+  const float of_negative = base == inf ? magnitude(y) : of_fraction;
+  const float of_negative_or_infinity = fraction == 0.0f ? y : of_negative;
+  y = a < 0.0f ? of_negative_or_infinity : y;
   y = a != a ? a : y;
   y = b != b ? b : y;
+  y = b == 2.0f ? a * a : y;  // so that a loop may look for them and multiply
+  y = b == 3.0f ? a * a * a : y;
   y = b == 0.0f ? 1.0f : y;
   return a == 1.0f ? 1.0f : y;
 }

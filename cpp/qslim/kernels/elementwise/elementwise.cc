@@ -366,11 +366,22 @@ void Program::find_fused_form() {
   if (operands != 2 || steps < 1 || steps > 2 || result_type.dtype != DType::kUint8) return;
   const Step& first = program[0];
   if (result_register != operands + steps - 1 || first.a > 1 || first.b > 1 || first.a == first.b) return;
-  float clip_lo = -std::numeric_limits<float>::infinity(), clip_hi = -clip_lo;
+  const StoredGrid& r = result_grid;
+  constexpr float kFits16Bits = 32000;
+  if (r.lo < -kFits16Bits || r.hi > kFits16Bits || r.zero_point < -kFits16Bits || r.zero_point > kFits16Bits)
+    return;
+  float lo = r.lo, hi = r.hi;
   if (steps == 2) {
-    if (program[1].op != ElementwiseOp::kClip || program[1].a != operands) return;
-    clip_lo = program[1].p;
-    clip_hi = program[1].q;
+    // Rounding is monotonic: clip(x) * inv_scale is x * inv_scale between the scaled bounds. A NaN must pass
+    // the clip to become qmin afterwards, so the lower bound may only move where none can arise.
+    const Step& second = program[1];
+    if (second.op != ElementwiseOp::kClip || second.a != operands || !(second.p <= second.q)) return;
+    lo = std::min(std::max(second.p * r.inv_scale, r.lo), r.hi);
+    hi = std::min(std::max(second.q * r.inv_scale, r.lo), r.hi);
+    constexpr float kNoOverflow = 0x1p100f;
+    const bool is_finite =
+        first.op == ElementwiseOp::kAdd && grids[0].scale < kNoOverflow && grids[1].scale < kNoOverflow;
+    if (lo != r.lo && !is_finite) return;
   }
   fused_a = first.a;
   fused_b = first.b;
@@ -383,9 +394,8 @@ void Program::find_fused_form() {
   } else {
     return;
   }
-  const StoredGrid &a = grids[fused_a], &b = grids[fused_b], &r = result_grid;
-  fused = {a.scale, a.zero_point, b.scale, b.zero_point, clip_lo,
-           clip_hi, r.inv_scale,  r.lo,    r.hi,         r.zero_point};
+  const StoredGrid &a = grids[fused_a], &b = grids[fused_b];
+  fused = {a.scale, a.zero_point, b.scale, b.zero_point, r.inv_scale, lo, hi, r.zero_point};
 }
 
 void Program::fill_table() {

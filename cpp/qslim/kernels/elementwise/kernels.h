@@ -5,8 +5,8 @@
 //
 //   step     y[i] = op(a[i], b[i]); unary operations do not read b. y may be a or b, never a shifted part.
 //   table    y[i] = table[x[i]], 256 entries; y may be x
-//   add      q[i] = Q(clip(A(a[i]) + B(b[i])))       the fused forms: what load, step and store would give,
-//   mul      q[i] = Q(clip(A(a[i]) * b[i]))          bit for bit, without blocks in between
+//   add      q[i] = Q(A(a[i]) + B(b[i]))    the fused forms: what load, step and store would give, bit for
+//   bit, mul      q[i] = Q(A(a[i]) * b[i])       without blocks in between
 //
 // Nothing is aligned. Included by per-ISA files: plain declarations only.
 #pragma once
@@ -20,8 +20,9 @@ namespace qslim {
 
 struct FusedParams {
   float a_scale, a_zero_point, b_scale, b_zero_point;
-  float clip_lo, clip_hi;
-  float inv_scale, lo, hi, zero_point;  // lo = qmin - zero_point, hi = qmax - zero_point
+  // lo = qmin - zero_point and hi = qmax - zero_point, or a clip's bounds times inv_scale between them. All
+  // of lo, hi and zero_point fit 16 bits.
+  float inv_scale, lo, hi, zero_point;
 };
 
 using ElementwiseStepFn = void (*)(ElementwiseOp op, std::size_t n, const float* a, const float* b, float p,

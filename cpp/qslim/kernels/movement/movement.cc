@@ -137,6 +137,31 @@ void transpose(const MovementKernels&, std::size_t rows, std::size_t columns, co
   }
 }
 
+// A line of any length. Short ones in two overlapping pieces: memcpy of an unknown size is a call.
+inline void copy_line(const std::byte* from, std::byte* to, std::size_t bytes) {
+  const auto in_pieces_of = [&](auto piece) {
+    decltype(piece) first, last;
+    std::memcpy(&first, from, sizeof piece);
+    std::memcpy(&last, from + bytes - sizeof piece, sizeof piece);
+    std::memcpy(to, &first, sizeof piece);
+    std::memcpy(to + bytes - sizeof piece, &last, sizeof piece);
+  };
+  struct Piece16 {
+    std::uint64_t halves[2];
+  };
+  if (bytes > 32) {
+    std::memcpy(to, from, bytes);
+  } else if (bytes >= 16) {
+    in_pieces_of(Piece16{});
+  } else if (bytes >= 8) {
+    in_pieces_of(std::uint64_t{});
+  } else if (bytes >= 4) {
+    in_pieces_of(std::uint32_t{});
+  } else {
+    for (std::size_t i = 0; i < bytes; ++i) to[i] = from[i];
+  }
+}
+
 // Tiles that keep the rows of both sides in the first-level cache.
 constexpr std::size_t kTile = 64;
 
@@ -162,12 +187,8 @@ void copy_as(Context& context, const CopyExtents& extents, const T* source, T* d
     const std::size_t lines = total / inner.extent;
     split(context, lines, total * sizeof(T), [&](std::size_t first, std::size_t n) {
       for_each_index(axes, count - 1, first, n, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
-        if (inner.extent * sizeof(T) <= 32) {  // shorter than a call
-          for (std::size_t i = 0; i < inner.extent; ++i)
-            destination[to + static_cast<std::ptrdiff_t>(i)] = source[from + static_cast<std::ptrdiff_t>(i)];
-        } else {
-          std::memcpy(destination + to, source + from, inner.extent * sizeof(T));
-        }
+        copy_line(reinterpret_cast<const std::byte*>(source + from),
+                  reinterpret_cast<std::byte*>(destination + to), inner.extent * sizeof(T));
       });
     });
     return;
