@@ -141,9 +141,11 @@ std::vector<float> Compiler::constant_floats(int id) const {
 }
 
 Value Compiler::constant_value(int id, Layout layout, bool as_real) {
-  if (layouts_agree(dims(id))) layout = Layout::kPlain;
+  if (dims(id).size() != 4) layout = Layout::kPlain;
+  const bool same_memory = layouts_agree(dims(id));
   for (const Value& form : forms(id)) {
     if (form.layout == layout) return form;
+    if (same_memory) return Value{form.dims, layout, form.storage, form.dtype, form.buffer};
   }
   Value value{dims(id), layout, real_storage(), facts(id).dtype, -1};
   if (!as_real && facts(id).integers) {
@@ -157,7 +159,7 @@ Value Compiler::constant_value(int id, Layout layout, bool as_real) {
     const std::string key = concatenate("constant ", id, layout == Layout::kPlain ? " plain" : " channels-last");
     auto data = weights_.get<std::shared_ptr<const void>>(key, [&] {
       std::vector<float> floats = constant_floats(id);
-      if (layout == Layout::kChannelsLast) {
+      if (layout == Layout::kChannelsLast && !same_memory) {
         const auto c = static_cast<std::size_t>(dims(id)[1]);
         const auto pixels = static_cast<std::size_t>(dims(id)[2] * dims(id)[3]);
         std::vector<float> moved(floats.size());

@@ -96,6 +96,15 @@ std::vector<std::int64_t> InferContext::integers_or(std::size_t i, const char* n
   return has_input(i) ? integers(i) : attributes.integers(name);
 }
 
+std::vector<float> InferContext::floats(std::size_t i) const {
+  const Tensor& tensor = model_.tensors[static_cast<std::size_t>(has_input(i) ? node_.inputs[i] : 0)];
+  QSLIM_REQUIRE(has_input(i) && tensor.is_constant() && tensor.dtype == DType::kFloat32 && !tensor.quantization,
+                node_.op_type, " '", node_.label, "': input ", i, " must be a float32 constant");
+  std::vector<float> values(static_cast<std::size_t>(element_count(*tensor.shape)));
+  if (!values.empty()) std::memcpy(values.data(), tensor.data, values.size() * sizeof(float));
+  return values;
+}
+
 void InferContext::set_output(std::size_t i, Dims dims, DType dtype) {
   set_output(i, TensorFacts{std::move(dims), dtype, std::nullopt});
 }

@@ -47,6 +47,8 @@ class InferContext {
   const std::vector<std::int64_t>& integers(std::size_t i) const;
   // The same from input i, or else from attribute `name` (older ONNX), or else empty.
   std::vector<std::int64_t> integers_or(std::size_t i, const char* name) const;
+  // A float constant.
+  std::vector<float> floats(std::size_t i) const;
   std::size_t axis(std::int64_t axis, std::int64_t rank) const { return checked_axis(node_, axis, rank); }
 
   void set_output(std::size_t i, Dims dims, DType dtype);

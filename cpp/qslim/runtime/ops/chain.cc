@@ -268,10 +268,13 @@ Chain::Compiled Chain::compile() {
     step.a = renumber(step.a);
     step.b = renumber(step.b);
   }
+  const ElementwiseExtents extents = has_start_ ? extents_by_row(shapes) : broadcast_extents(shapes);
+  std::size_t elements = 1;
+  for (const std::size_t extent : extents.extent) elements *= extent;
+  QSLIM_DCHECK(elements == static_cast<std::size_t>(element_count(compiler_.dims(result_))));
   const Storage& storage = compiler_.storage(result_);
   const Value result = compiler_.define(result_, layout_, storage);
-  return Compiled{Elementwise(compiler_.isa(), types, steps_, storage.type),
-                  has_start_ ? extents_by_row(shapes) : broadcast_extents(shapes), buffers, result};
+  return Compiled{Elementwise(compiler_.isa(), types, steps_, storage.type), extents, buffers, result};
 }
 
 }  // namespace qslim::runtime

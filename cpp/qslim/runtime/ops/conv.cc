@@ -98,7 +98,7 @@ void compile_Conv(Compiler& compiler, const Node& node) {
   part.geometry.dilation_w = as_size(window.dilation[1]);
   part.extents = extents_of(x, window, part.geometry.output_channels);
   part.weights = Weights{node.inputs[1], {}, 0};
-  Tail tail = absorb_tail(compiler, node, part.geometry.output_channels, bias_of(compiler, node));
+  Tail tail = absorb_tail(compiler, node, part.geometry.output_channels, 2, bias_of(compiler, node));
   emit_linear(compiler, node, node.inputs[0], Layout::kChannelsLast, {part}, std::move(tail));
 }
 
@@ -166,7 +166,7 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
       parts.push_back(std::move(part));
     }
   }
-  Tail tail = absorb_tail(compiler, node, as_size(oc), bias_of(compiler, node));
+  Tail tail = absorb_tail(compiler, node, as_size(oc), 2, bias_of(compiler, node));
   emit_linear(compiler, node, node.inputs[0], Layout::kChannelsLast, std::move(parts), std::move(tail));
 }
 

@@ -16,36 +16,33 @@ namespace {
 
 using Multipliers = std::shared_ptr<const std::vector<float>>;
 
-// Longer sums could leave int32: 255 * 127 * K + bias.
-constexpr std::size_t kMaxProducts = 60000;
-constexpr double kMaxBias = 1 << 27;
+// Longer sums could leave int32, biases apart: 255 * 128 * K.
+constexpr std::size_t kMaxProducts = 65000;
 
 // The constant operand of an Add, one value per channel, if it is that.
-std::vector<float> channel_constant(const Compiler& compiler, int id, std::size_t rank, std::size_t channels) {
+std::vector<float> channel_constant(const Compiler& compiler, int id, std::size_t rank, std::size_t channels,
+                                    std::size_t axes_behind) {
   const Tensor& tensor = compiler.tensor(id);
   if (!tensor.is_constant() || tensor.dtype != DType::kFloat32) return {};
   const Dims& dims = compiler.dims(id);
-  const std::size_t axis_from_end = rank == 4 ? 2 : 0;
   if (dims.size() > rank) return {};
   for (std::size_t i = 0; i < dims.size(); ++i) {
     const std::size_t from_end = dims.size() - 1 - i;
-    if (dims[i] != 1 && (from_end != axis_from_end || dims[i] != static_cast<std::int64_t>(channels))) return {};
+    if (dims[i] != 1 && (from_end != axes_behind || dims[i] != static_cast<std::int64_t>(channels))) return {};
   }
   std::vector<float> values = compiler.constant_floats(id);
   if (values.size() == 1) values.assign(channels, values[0]);
   return values.size() == channels ? values : std::vector<float>{};
 }
 
-bool absorb_add(Compiler& compiler, const Node& node, std::size_t channels, Tail& tail) {
-  if (node.op_type != "Add" || tail.clamps()) return false;
+bool absorb_add(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind, Tail& tail) {
+  if (node.op_type != "Add" || tail.clamps() || !tail.bias.empty()) return false;
   const int other = node.inputs[0] == tail.result ? node.inputs[1] : node.inputs[0];
   if (other == tail.result) return false;
   const std::vector<float> values =
-      channel_constant(compiler, other, compiler.dims(tail.result).size(), channels);
-  if (values.empty()) return false;
-  tail.bias.resize(channels, 0.0f);
-  for (std::size_t i = 0; i < channels; ++i) tail.bias[i] += values[i];
-  return true;
+      channel_constant(compiler, other, compiler.dims(tail.result).size(), channels, axes_behind);
+  tail.bias = values;
+  return !values.empty();
 }
 
 bool absorb_clamp(Compiler& compiler, const Node& node, Tail& tail) {
@@ -63,9 +60,9 @@ bool absorb_clamp(Compiler& compiler, const Node& node, Tail& tail) {
   } else {
     return false;
   }
-  if (!(lo <= hi)) return false;
-  tail.lo = std::min(std::max(tail.lo, lo), hi);
-  tail.hi = std::min(std::max(tail.hi, lo), hi);
+  if (!(lo <= hi) || tail.clamps()) return false;
+  tail.lo = lo;
+  tail.hi = hi;
   return true;
 }
 
@@ -88,12 +85,16 @@ std::vector<float> product_scales(const Compiler& compiler, int x, const Weights
   return products;
 }
 
-// Biases in units of the accumulator; empty if they do not fit.
-std::vector<std::int32_t> integer_bias(const std::vector<float>& bias, const std::vector<float>& scales) {
+std::size_t products_of(const ConvGeometry& g) { return g.input_channels / g.groups * g.kernel_h * g.kernel_w; }
+
+// Biases in units of the accumulator; empty if a sum of `products` and a bias could leave int32.
+std::vector<std::int32_t> integer_bias(const std::vector<float>& bias, const std::vector<float>& scales,
+                                       std::size_t products) {
+  const double most = 2147483647.0 - 255.0 * 128.0 * static_cast<double>(products);
   std::vector<std::int32_t> integers(bias.size());
   for (std::size_t i = 0; i < bias.size(); ++i) {
     const double value = std::nearbyint(static_cast<double>(bias[i] / scales[i]));
-    if (!(std::abs(value) < kMaxBias)) return {};
+    if (!(std::abs(value) <= most)) return {};
     integers[i] = static_cast<std::int32_t>(value);
   }
   return integers;
@@ -137,8 +138,7 @@ bool runs_in_int8(const Compiler& compiler, int x, const LinearPart& part) {
   const ConvGeometry& g = part.geometry;
   const bool per_output = q.scale.size() == 1 || (part.weights.channel_axis && q.quant_axis == part.weights.channel_axis &&
                                                   q.scale.size() == g.output_channels);
-  const std::size_t products = g.input_channels / g.groups * g.kernel_h * g.kernel_w;
-  return per_output && !q.is_unsigned() && q.zero_point == 0 && products <= kMaxProducts;
+  return per_output && !q.is_unsigned() && q.zero_point == 0 && products_of(g) <= kMaxProducts;
 }
 
 class Emitter {
@@ -153,7 +153,7 @@ class Emitter {
         is_int8_(runs_in_int8(compiler, x, parts_[0])) {
     if (!is_int8_) return;
     scales_ = product_scales(compiler_, x_, parts_[0].weights, parts_[0].geometry.output_channels);
-    bias_ = integer_bias(tail_.bias, scales_);
+    bias_ = integer_bias(tail_.bias, scales_, products_of(parts_[0].geometry));
     if (bias_.size() != tail_.bias.size()) is_int8_ = false;
   }
 
@@ -327,7 +327,7 @@ class Emitter {
 
 }  // namespace
 
-Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, int bias) {
+Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind, int bias) {
   Tail tail;
   tail.result = node.outputs[0];
   if (bias != kAbsent) {
@@ -338,7 +338,7 @@ Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, int
   while (compiler.is_private(tail.result)) {
     const Node& next = *compiler.consumers(tail.result)[0];
     if (!next.domain.empty() || compiler.dims(next.outputs[0]) != compiler.dims(tail.result)) break;
-    if (!absorb_add(compiler, next, channels, tail) && !absorb_clamp(compiler, next, tail)) break;
+    if (!absorb_add(compiler, next, channels, axes_behind, tail) && !absorb_clamp(compiler, next, tail)) break;
     compiler.mark_done(next);
     tail.result = next.outputs[0];
     tail.names += "+" + next.op_type;

@@ -31,8 +31,8 @@ struct Tail {
   }
 };
 
-// `bias` is the constant that the node itself adds, or kAbsent. Channels lie on axis 1 of four, or on the last.
-Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, int bias);
+// `bias` is the constant that the node itself adds, or kAbsent. Channels lie `axes_behind` axes before the last.
+Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind, int bias);
 
 // A constant as weights [OC, IC / groups, KH, KW].
 struct Weights {

@@ -34,10 +34,7 @@ void compile_with_weights(Compiler& compiler, const Node& node, bool is_transpos
       for (std::size_t row = 0; row < k; ++row) part.weights.order.push_back(row * n + column);
     }
   }
-  // A result of four axes lies plainly here; a bias per channel would be on another axis than a convolution's.
-  Tail tail;
-  tail.result = node.outputs[0];
-  if (compiler.dims(node.outputs[0]).size() != 4) tail = absorb_tail(compiler, node, n, bias);
+  Tail tail = absorb_tail(compiler, node, n, 0, bias);
   emit_linear(compiler, node, node.inputs[0], Layout::kPlain, {part}, std::move(tail));
 }
 

@@ -3,6 +3,7 @@
 // Reductions over axes, and ArgMax. The mean over H and W of an image is a pooling.
 #include <algorithm>
 
+#include "qslim/kernels/reduce_axes/reduce_axes.h"
 #include "qslim/runtime/ops/movement_steps.h"
 #include "qslim/runtime/ops/pool_steps.h"
 #include "qslim/runtime/ops/registry.h"
@@ -48,7 +49,110 @@ void infer_reduction(InferContext& context) {
   context.set_output(0, std::move(facts));
 }
 
-bool splits_reduction(const InferContext& context) { return axes_of(context).front() != 0; }
+bool splits_reduction(const InferContext& context) {
+  const std::vector<std::size_t> axes = axes_of(context);
+  return !axes.empty() && axes.front() != 0;
+}
+
+// x brought into the order [kept axes, reduced axes], if its reduced axes are not neighbours at the end already.
+struct Grouped {
+  Value value;
+  std::size_t outer = 1, axis = 1, inner = 1;
+};
+
+Grouped grouped(Compiler& compiler, const Node& node, const std::vector<std::size_t>& axes) {
+  const Value from = compiler.get_real(node.inputs[0], Layout::kPlain);
+  Grouped g{from, 1, 1, 1};
+  const bool are_neighbours = axes.back() - axes.front() + 1 == axes.size();
+  if (are_neighbours) {
+    for (std::size_t i = 0; i < from.dims.size(); ++i) {
+      const auto extent = static_cast<std::size_t>(from.dims[i]);
+      (i < axes.front() ? g.outer : i <= axes.back() ? g.axis : g.inner) *= extent;
+    }
+    return g;
+  }
+  Copy copy;
+  const Dims source = strides_of(from.dims);
+  for (const bool reduced : {false, true}) {
+    for (std::size_t i = 0; i < from.dims.size(); ++i) {
+      if ((std::find(axes.begin(), axes.end(), i) != axes.end()) != reduced) continue;
+      copy.extents.push_back(from.dims[i]);
+      copy.source_strides.push_back(source[i]);
+      (reduced ? g.axis : g.outer) *= static_cast<std::size_t>(from.dims[i]);
+    }
+  }
+  copy.target_strides = strides_of(copy.extents);
+  g.value.buffer = compiler.new_buffer(from.bytes());
+  Step step = compiler.step_for(node, "strided_copy", "float32");
+  step.reads = {from.buffer};
+  step.writes = {g.value.buffer};
+  emit_copy(compiler, std::move(step), from, g.value, copy);
+  return g;
+}
+
+void compile_reduction(Compiler& compiler, const Node& node, ReduceOp op) {
+  const int x = node.inputs[0], y = node.outputs[0];
+  const std::vector<std::size_t> axes = compiler.with_context(node, axes_of);
+  const bool is_image_mean = op == ReduceOp::kMean && compiler.dims(x).size() == 4 &&
+                             axes == std::vector<std::size_t>{2, 3} &&
+                             compiler.layout_of(x) == Layout::kChannelsLast;
+  if (is_image_mean) {
+    emit_global_average(compiler, node);
+    return;
+  }
+  if (axes.empty()) {  // a scalar
+    emit_view(compiler, node, y, Layout::kPlain, compiler.get(x, Layout::kPlain));
+    return;
+  }
+  const Grouped g = grouped(compiler, node, axes);
+  const Value to = define_or_round_later(compiler, y, Layout::kPlain, real_storage());
+  Step step = compiler.step_for(node, "reduce_axes", "float32");
+  step.reads = {g.value.buffer};
+  step.writes = {to.buffer};
+  step.run = [op, g, r = to.buffer](const Execution& e) {
+    reduce_axes(e.context, op, g.outer, g.axis, g.inner, e.at<float>(g.value.buffer), e.at<float>(r));
+  };
+  compiler.emit(std::move(step));
+  round_if_needed(compiler, y, to);
+}
 
 }  // namespace
+
+#define QSLIM_REDUCTION(Name, op)                                                                         \
+  void infer_##Name(InferContext& context) { infer_reduction(context); }                                  \
+  bool splits_##Name(const InferContext& context) { return splits_reduction(context); }                   \
+  void compile_##Name(Compiler& compiler, const Node& node) { compile_reduction(compiler, node, op); }
+
+QSLIM_REDUCTION(ReduceMax, ReduceOp::kMax)
+QSLIM_REDUCTION(ReduceMean, ReduceOp::kMean)
+QSLIM_REDUCTION(ReduceMin, ReduceOp::kMin)
+QSLIM_REDUCTION(ReduceProd, ReduceOp::kProd)
+QSLIM_REDUCTION(ReduceSum, ReduceOp::kSum)
+
+void infer_ArgMax(InferContext& context) {
+  const std::size_t axis = context.axis(context.attributes.integer("axis", 0), context.rank(0));
+  const bool keeps = context.attributes.integer("keepdims", 1) != 0;
+  context.set_output(0, reduced_dims(context.dims(0), {axis}, keeps), DType::kInt64);
+}
+
+bool splits_ArgMax(const InferContext& context) {
+  return context.axis(context.attributes.integer("axis", 0), context.rank(0)) != 0;
+}
+
+void compile_ArgMax(Compiler& compiler, const Node& node) {
+  const int y = node.outputs[0];
+  const std::size_t axis =
+      checked_axis(node, Attributes(node).integer("axis", 0), compiler.facts(node.inputs[0]).rank());
+  const Grouped g = grouped(compiler, node, {axis});
+  const Value to = compiler.define(y, Layout::kPlain, real_storage());
+  const bool last = Attributes(node).integer("select_last_index", 0) != 0;
+  Step step = compiler.step_for(node, "argmax", "float32");
+  step.reads = {g.value.buffer};
+  step.writes = {to.buffer};
+  step.run = [g, last, r = to.buffer](const Execution& e) {
+    argmax(e.context, g.outer, g.axis, g.inner, e.at<float>(g.value.buffer), e.at<std::int64_t>(r), last);
+  };
+  compiler.emit(std::move(step));
+}
+
 }  // namespace qslim::runtime

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Softmax and LayerNormalization, in float32.
+#include <cstring>
+
+#include "qslim/kernels/layer_norm/layer_norm.h"
+#include "qslim/kernels/softmax/softmax.h"
+#include "qslim/runtime/ops/movement_steps.h"
+#include "qslim/runtime/ops/registry.h"
+
+namespace qslim::runtime {
+namespace {
+
+// A tensor as [outer, axis, inner].
+struct Around {
+  std::size_t outer = 1, axis = 1, inner = 1;
+};
+
+Around around(const Dims& dims, std::size_t axis) {
+  Around a;
+  for (std::size_t i = 0; i < dims.size(); ++i) {
+    const auto extent = static_cast<std::size_t>(dims[i]);
+    (i < axis ? a.outer : i == axis ? a.axis : a.inner) *= extent;
+  }
+  return a;
+}
+
+Step step_of(const Compiler& compiler, const Node& node, const char* kernel, const Value& from, const Value& to) {
+  Step step = compiler.step_for(node, kernel, "float32");
+  step.reads = {from.buffer};
+  step.writes = {to.buffer};
+  return step;
+}
+
+}  // namespace
+
+void infer_Softmax(InferContext& context) {
+  context.require(context.rank(0) >= 1, "expected an array of at least one axis");
+  context.axis(context.attributes.integer("axis", -1), context.rank(0));
+  context.set_output(0, context.dims(0), DType::kFloat32);
+}
+
+bool splits_Softmax(const InferContext& context) {
+  return context.axis(context.attributes.integer("axis", -1), context.rank(0)) != 0;
+}
+
+void compile_Softmax(Compiler& compiler, const Node& node) {
+  const int x = node.inputs[0], y = node.outputs[0];
+  const auto rank = compiler.facts(x).rank();
+  std::size_t axis = checked_axis(node, Attributes(node).integer("axis", -1), rank);
+  const Value from = compiler.get_real(x, compiler.layout_of(x));
+  if (from.layout == Layout::kChannelsLast && rank == 4) {
+    constexpr std::size_t kPlace[] = {0, 3, 1, 2};  // of a logical axis in memory
+    axis = kPlace[axis];
+  }
+  const Around a = around(from.memory_dims(), axis);
+  const Value to = define_or_round_later(compiler, y, from.layout, real_storage());
+  Step step = step_of(compiler, node, "softmax", from, to);
+  step.run = [a, p = from.buffer, q = to.buffer](const Execution& e) {
+    softmax(e.context, a.outer, a.axis, a.inner, e.at<float>(p), e.at<float>(q));
+  };
+  compiler.emit(std::move(step));
+  round_if_needed(compiler, y, to);
+}
+
+void infer_LayerNormalization(InferContext& context) {
+  const std::size_t axis = context.axis(context.attributes.integer("axis", -1), context.rank(0));
+  const Dims& x = context.dims(0);
+  const std::int64_t normalized = element_count(Dims(x.begin() + static_cast<std::ptrdiff_t>(axis), x.end()));
+  context.require(element_count(context.dims(1)) == normalized, "the scale does not have the normalized extents");
+  context.require(!context.has_input(2) || element_count(context.dims(2)) == normalized,
+                  "the bias does not have the normalized extents");
+  context.set_output(0, x, DType::kFloat32);
+}
+
+bool splits_LayerNormalization(const InferContext& context) {
+  return context.axis(context.attributes.integer("axis", -1), context.rank(0)) != 0;
+}
+
+void compile_LayerNormalization(Compiler& compiler, const Node& node) {
+  const int x = node.inputs[0], y = node.outputs[0];
+  const std::size_t axis = checked_axis(node, Attributes(node).integer("axis", -1), compiler.facts(x).rank());
+  const Value from = compiler.get_real(x, Layout::kPlain);
+  const Value gamma = compiler.get_real(node.inputs[1], Layout::kPlain);
+  const bool has_beta = node.inputs.size() > 2 && node.inputs[2] != kAbsent;
+  const Value beta = has_beta ? compiler.get_real(node.inputs[2], Layout::kPlain) : Value{};
+  const Value to = define_or_round_later(compiler, y, Layout::kPlain, real_storage());
+  std::size_t rows = 1, n = 1;
+  for (std::size_t i = 0; i < from.dims.size(); ++i) (i < axis ? rows : n) *= static_cast<std::size_t>(from.dims[i]);
+  const float epsilon = Attributes(node).real("epsilon", 1e-5);
+  Step step = step_of(compiler, node, "layer_norm", from, to);
+  step.reads.push_back(gamma.buffer);
+  if (has_beta) step.reads.push_back(beta.buffer);
+  step.run = [=, p = from.buffer, q = to.buffer, g = gamma.buffer, b = beta.buffer](const Execution& e) {
+    layer_norm(e.context, rows, n, e.at<float>(p), {e.at<float>(g), has_beta ? e.at<float>(b) : nullptr, epsilon},
+               e.at<float>(q));
+  };
+  compiler.emit(std::move(step));
+  round_if_needed(compiler, y, to);
+}
+
+}  // namespace qslim::runtime
