@@ -283,6 +283,25 @@ def test_a_shape_from_another_tensor_becomes_a_constant() -> None:
     _same(graph, prepared, (2, 4, 3, 6))
 
 
+def test_arithmetic_on_extents_is_followed() -> None:
+    build = _Builder((None, 4, None, 6))
+    shape = build.node("Shape")
+    at = [build.constant(np.int64(index)) for index in (1, 3)]
+    extents = [build.node("Gather", inputs=[shape, index], axis=0) for index in at]
+    product = build.node("Mul", inputs=extents)
+    more = build.node("Sub", inputs=[build.node("Add", inputs=[product, at[0]]), at[0]])
+    vector = build.node("Unsqueeze", inputs=[more, build.constant(np.int64([0]))])
+    open_one = build.node("Gather", inputs=[shape, build.constant(np.int64([0]))], axis=0)
+    half = build.node("Mul", inputs=[open_one, build.constant(np.int64([1]))])
+    target = build.node("Concat", inputs=[half, vector, build.constant(np.int64([3]))], axis=0)
+    build.node("Reshape", inputs=["x", target])
+    graph = build.done()
+    prepared = prepare_for_runtime(graph)
+    assert _kinds(prepared) == ["Reshape"]
+    np.testing.assert_array_equal(prepared.constant(prepared.nodes[0].inputs[1]), [-1, 24, 3])
+    _same(graph, prepared, (2, 4, 3, 6))
+
+
 def test_a_shape_with_two_open_extents_stays_computed() -> None:
     build = _Builder((None, 4, None, 6))
     shape = build.node("Shape")

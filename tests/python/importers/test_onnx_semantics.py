@@ -19,6 +19,7 @@ from paddle.nn import functional as F
 from small_networks import IRS, dygraph, images, save_network, small_network
 
 from qslim.graph import Graph, evaluate
+from qslim.graph.passes import prepare_for_runtime
 from qslim.importers.paddle import find_model_files, load_program
 
 
@@ -28,7 +29,7 @@ def _as_onnx(graph: Graph) -> Any:
         helper.make_node(node.op_type, node.inputs, node.outputs, **node.attributes) for node in graph.nodes
     ]
     constants = [
-        numpy_helper.from_array(np.ascontiguousarray(tensor.value), name)
+        numpy_helper.from_array(np.asarray(tensor.value, order="C"), name)
         for name, tensor in graph.tensors.items()
         if tensor.value is not None
     ]
@@ -72,6 +73,73 @@ _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "squeeze, unsqueeze": lambda x: paddle.unsqueeze(paddle.squeeze(x[:, 0:1], 1), [0]),
     "flatten": lambda x: paddle.flatten(x, 1),
     "exp and sqrt": lambda x: paddle.sqrt(paddle.exp(x)),
+    "swish, silu, mish": lambda x: F.swish(x) + F.silu(x) * F.mish(x),
+    "elu, softplus, hardtanh": lambda x: F.elu(x, 0.5) + F.softplus(x) * F.hardtanh(x, -0.5, 1.5),
+    "scale and bias, both ways": lambda x: (
+        paddle.scale(x, 2.0, 1.0) * paddle.scale(x, 3.0, 0.5, bias_after_scale=False) - (3 - x)
+    ),
+    "powers": lambda x: (
+        paddle.square(x) + paddle.rsqrt(x * x + 1) - paddle.pow(x, 3) * paddle.reciprocal(x * x + 1)
+    ),
+    "rounding": lambda x: paddle.floor(x) + paddle.ceil(x * 3) - paddle.round(x * 2) + paddle.abs(x),
+    "log and erf": lambda x: paddle.log(x * x + 1) * paddle.erf(x),
+    "prelu": lambda x: F.prelu(x, paddle.full([3], 0.2)) + F.prelu(x, paddle.full([1], 0.3)),
+    "adaptive average pool": lambda x: (
+        F.adaptive_avg_pool2d(x, [4, 2]) + F.adaptive_avg_pool2d(x[:, :, :4, :2], [4, 2])
+    ),
+    "adaptive max pool": lambda x: F.adaptive_max_pool2d(x, 4),
+    "products of turned matrices": lambda x: (
+        paddle.matmul(x, x, transpose_x=True) @ paddle.matmul(x, x, transpose_y=True)
+    ),
+    "batched product": lambda x: paddle.bmm(x[0], x[1]),
+    "layer norm": lambda x: F.layer_norm(x, [16]) + F.layer_norm(x, [16, 16], paddle.full([256], 1.5)),
+    "instance norm": F.instance_norm,
+    "group norm": lambda x: F.group_norm(x, 3),
+    "log softmax": lambda x: F.log_softmax(x, axis=1),
+    "flatten elsewhere": lambda x: (
+        paddle.flatten(x, 2) * paddle.flatten(paddle.flatten(x, 2, 3), 1, 2)[:, :1].unsqueeze(1)
+    ),
+    "reshape by the shape": lambda x: paddle.reshape(x, [paddle.shape(x)[0], paddle.shape(x)[2], -1]),
+    "slices that drop an axis": lambda x: x[:, 0] + x[:, -1, :] * x[:, 1, 2:3],
+    "strided slices": lambda x: x[:, :, ::2, 1::3] + x[:, :, 15:0:-2, ::3][:, :, :, :5],
+    "stack": lambda x: paddle.stack([x, x * 2], axis=1) + paddle.stack([x, x], axis=-4),
+    "split into equals": lambda x: paddle.split(x, 4, axis=2)[0] + paddle.chunk(x, 4, axis=2)[3],
+    "cast": lambda x: paddle.cast(paddle.cast(x * 3, "int32"), "float32") + paddle.cast(x > 0.5, "float32"),
+    "where and ones": lambda x: paddle.where(x > 0.5, x, paddle.ones_like(x)),
+    "gather": lambda x: (
+        paddle.gather(x, paddle.to_tensor([0, 2]), axis=1)
+        + paddle.index_select(x, paddle.to_tensor([1, 0]), axis=1)
+    ),
+    "expand and tile": lambda x: (
+        paddle.expand(x[:, :1], [-1, 3, 16, 16]) + paddle.tile(x[:, :, :, :8], [1, 1, 1, 2])
+    ),
+    "arange": lambda x: x * paddle.arange(0, 16, 1, dtype="float32"),
+    "pad": lambda x: F.pad(x, [1, 2, 3, 4], value=0.5) + F.pad(x, [1, 2, 3, 4], mode="reflect"),
+    "pad by all axes": lambda x: F.pad(x, [0, 0, 0, 0, 1, 2, 3, 4], value=0.5),
+    "pad with the edge": lambda x: F.pad(x, [1, 2, 3, 4], mode="replicate"),
+    "largest": lambda x: paddle.topk(x, 3, axis=-1)[0],
+    "where the largest is": lambda x: (
+        paddle.cast(paddle.argmax(x, axis=1), "float32")
+        + paddle.cast(paddle.argmax(x, axis=1, keepdim=True), "float32")
+    ),
+    "nearest by a factor": lambda x: F.interpolate(x, scale_factor=2, mode="nearest"),
+    "nearest to a size": lambda x: F.interpolate(x, size=[9, 21], mode="nearest"),
+    "bilinear": lambda x: (
+        F.interpolate(x, size=[20, 40], mode="bilinear")
+        + F.interpolate(x, size=[20, 40], mode="bilinear", align_mode=1)
+        + F.interpolate(x, size=[20, 40], mode="bilinear", align_corners=True)
+    ),
+    "bilinear to the size of another": lambda x: F.interpolate(
+        F.max_pool2d(x, 2), size=paddle.shape(x)[2:], mode="bilinear"
+    ),
+    "pixel shuffle": lambda x: F.pixel_shuffle(paddle.concat([x, x * 2, x - 1, -x], 1), 2),
+    "channel shuffle": lambda x: F.channel_shuffle(paddle.concat([x, x * 2], 1), 2),
+    "deconvolution to a size": lambda x: F.conv2d_transpose(
+        x, paddle.ones([3, 4, 3, 3]), stride=2, output_size=[34, 33]
+    ),
+    "one-dimensional convolution": lambda x: F.conv1d(x[:, :, 0], paddle.ones([4, 3, 3])),
+    "least and product": lambda x: paddle.min(x, axis=1) + paddle.prod(x, axis=1),
+    "sum of many": lambda x: paddle.add_n([x, x * 2, x * x]),
 }
 
 _LAYERS: dict[str, Callable[[], Any]] = {
@@ -89,7 +157,12 @@ _LAYERS: dict[str, Callable[[], Any]] = {
 
 def _check(net: Any, directory: Path, ir: str) -> None:
     net.eval()
-    program = load_program(find_model_files(save_network(net, str(directory), ir)))
+    try:
+        files = find_model_files(save_network(net, str(directory), ir))
+    except TypeError as error:  # of Paddle's functions some know only PIR by now
+        assert ir == "legacy"
+        pytest.skip(f"Paddle cannot write this in the legacy IR: {str(error)[-80:]}")
+    program = load_program(files)
     assert {node.domain for node in program.graph.nodes} == {""}, [n.op_type for n in program.graph.nodes]
     x = images(2)
     with dygraph():
@@ -98,9 +171,10 @@ def _check(net: Any, directory: Path, ir: str) -> None:
     assert got.shape == expected.shape
     # The longest sum has 75 products of magnitude 10; float32 keeps 1e-7 of each.
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(
-        evaluate(program.graph, {"image": x})[program.graph.outputs[0]], expected, rtol=1e-4, atol=1e-4
-    )
+    for graph in (program.graph, prepare_for_runtime(program.graph)):
+        (got,) = evaluate(graph, {"image": x}).values()
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+        assert got.dtype == expected.dtype
 
 
 @pytest.mark.parametrize("ir", IRS)
@@ -109,6 +183,7 @@ def test_layers(name: str, ir: str, tmp_path: Path) -> None:
     _check(_LAYERS[name](), tmp_path, ir)
 
 
+@pytest.mark.parametrize("ir", IRS)
 @pytest.mark.parametrize("name", _FUNCTIONS)
-def test_functions(name: str, tmp_path: Path) -> None:
-    _check(_Function(_FUNCTIONS[name]), tmp_path, "pir")
+def test_functions(name: str, ir: str, tmp_path: Path) -> None:
+    _check(_Function(_FUNCTIONS[name]), tmp_path, ir)
