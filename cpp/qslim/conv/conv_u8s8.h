@@ -8,10 +8,9 @@
 //                multiplication; the addition of zero_point comes after the rounding
 //   Real         r = float(acc) * multiplier[oc]                          one fp32 multiplication
 //
-// x holds stored values: unsigned bytes, a signed grid shifted by 128. Pixels outside x count as x_zero_point.
-// Every kernel equals reference/conv.h bit for bit.
-// |acc| < 2^31 is the caller's duty: the constructor throws where the weights alone (K * 255 * 127 + |bias|)
-// can break it.
+// x holds stored values: unsigned bytes, a signed grid shifted by 128. Pixels outside x count as
+// x_zero_point. Every kernel equals reference/conv.h bit for bit. |acc| < 2^31 is the caller's duty: the
+// constructor throws where the weights alone (K * 255 * 127 + |bias|) can break it.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +25,7 @@
 namespace qslim {
 
 struct RequantizedOutput {
-  const float* multiplier = nullptr;  // [OC], finite
+  const float* multiplier = nullptr;              // [OC], finite
   std::uint8_t zero_point = 0, lo = 0, hi = 255;  // stored values
   std::uint8_t* y = nullptr;
 };

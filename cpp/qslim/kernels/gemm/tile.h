@@ -6,7 +6,6 @@
 // Ops has
 //   Vector, Broadcast      an accumulator; one group of A in every lane
 //   kVectorBytes           of B
-//   kUnroll                steps per turn of the loop
 //   load(b), broadcast(a), multiply_add(acc, a, b)
 //   start(bias)            the accumulator's first value
 //   rows_for(vectors)      rows of a tile so that accumulators and operands fit the registers
@@ -26,36 +25,26 @@ template <class Ops, int MR, int NV>
 struct Tile {
   typename Ops::Vector acc[MR][NV];
 
+  // Not unrolled over k: that costs registers, and sums then live on the stack.
   QSLIM_INLINE void multiply(const unsigned char* a, std::size_t a_stride, const unsigned char* b,
                              std::size_t steps) {
     // Rows in threes: base, base + stride, base + 2 * stride need one register per three rows.
     constexpr int kBases = (MR + 2) / 3;
     const unsigned char* base[kBases];
     QSLIM_UNROLL for (int g = 0; g < kBases; ++g) base[g] = a + static_cast<std::size_t>(3 * g) * a_stride;
-    std::size_t k = steps;
-    for (; k >= Ops::kUnroll; k -= Ops::kUnroll) {
-      QSLIM_UNROLL for (int u = 0; u < static_cast<int>(Ops::kUnroll); ++u) {
-        step(base, a_stride, b + u * NV * Ops::kVectorBytes, 4 * u);
-      }
-      QSLIM_UNROLL for (int g = 0; g < kBases; ++g) base[g] += 4 * Ops::kUnroll;
-      b += Ops::kUnroll * NV * Ops::kVectorBytes;
-    }
-    if constexpr (Ops::kUnroll > 1) {
-      for (; k > 0; --k) {
-        step(base, a_stride, b, 0);
-        QSLIM_UNROLL for (int g = 0; g < kBases; ++g) base[g] += 4;
-        b += NV * Ops::kVectorBytes;
-      }
+    for (std::size_t k = 0; k < steps; ++k) {
+      step(base, a_stride, b);
+      QSLIM_UNROLL for (int g = 0; g < kBases; ++g) base[g] += 4;
+      b += NV * Ops::kVectorBytes;
     }
   }
 
  private:
-  QSLIM_INLINE void step(const unsigned char* const* base, std::size_t a_stride, const unsigned char* b,
-                         int offset) {
+  QSLIM_INLINE void step(const unsigned char* const* base, std::size_t a_stride, const unsigned char* b) {
     typename Ops::Operand vectors[NV];
     QSLIM_UNROLL for (int j = 0; j < NV; ++j) vectors[j] = Ops::load(b + j * Ops::kVectorBytes);
     QSLIM_UNROLL for (int i = 0; i < MR; ++i) {
-      const unsigned char* row = base[i / 3] + offset;
+      const unsigned char* row = base[i / 3];
       if (i % 3 == 1) row += a_stride;
       if (i % 3 == 2) row += 2 * a_stride;
       const typename Ops::Operand x = Ops::broadcast(row);

@@ -15,7 +15,7 @@ struct ScalarOps {
     float lane[4];
   };
   using Operand = Vector;
-  static constexpr std::size_t kVectorBytes = 16, kMaxVectors = 2, kUnroll = 1;
+  static constexpr std::size_t kVectorBytes = 16, kMaxVectors = 2;
   static constexpr int rows_for(int) { return 2; }
 
   static Operand load(const unsigned char* b) {

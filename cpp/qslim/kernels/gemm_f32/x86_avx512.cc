@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Float matrix products on AVX-512. Contract: kernels.h.
+#include "qslim/kernels/x86_avx512.h"
+#include "qslim/kernels/gemm/epilogue_avx512.h"
+#include "qslim/kernels/gemm/gather.h"
+#include "qslim/kernels/gemm/tile.h"
+#include "qslim/kernels/gemm_f32/kernels.h"
+
+namespace qslim {
+namespace {
+
+struct Avx512Ops {
+  using Vector = __m512;
+  using Operand = __m512;
+  static constexpr std::size_t kVectorBytes = 64, kMaxVectors = 4;
+  // At most 24 accumulators, 4 of B, 1 of A of 32 registers.
+  static constexpr int rows_for(int vectors) {
+    return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 16;
+  }
+
+  static Operand load(const unsigned char* b) { return _mm512_load_ps(reinterpret_cast<const float*>(b)); }
+  static Operand broadcast(const unsigned char* a) {
+    float x;
+    __builtin_memcpy(&x, a, 4);
+    return _mm512_set1_ps(x);
+  }
+  QSLIM_INLINE static void multiply_add(Vector& acc, Operand a, Operand b) {
+#if QSLIM_EMULATE_AVX512
+    acc = _mm512_fmadd_ps(a, b, acc);
+#else
+    // The intrinsic leaves GCC 12 the choice of which operand to overwrite, and it ends up spilling sums.
+    asm("vfmadd231ps %[b], %[a], %[acc]" : [acc] "+v"(acc) : [a] "v"(a), [b] "v"(b));
+#endif
+  }
+  static Vector start(const unsigned char*) { return _mm512_setzero_ps(); }
+};
+
+struct ClampRows {
+  static constexpr std::size_t kOutputBytes = 4;
+  __m512 lo, hi;
+
+  explicit ClampRows(const Clamp& clamp) : lo(_mm512_set1_ps(clamp.lo)), hi(_mm512_set1_ps(clamp.hi)) {}
+
+  template <int MR, int NV>
+  __attribute__((always_inline)) void store(const __m512 (&acc)[MR][NV], std::size_t columns,
+                                            const void* bias, const float*, unsigned char* const* y) const {
+    QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
+      const __m512 b = _mm512_load_ps(static_cast<const float*>(bias) + 16 * j);
+      QSLIM_UNROLL for (int i = 0; i < MR; ++i) {
+        // min and max return their second operand for NaN.
+        const __m512 v = _mm512_min_ps(hi, _mm512_max_ps(lo, _mm512_add_ps(acc[i][j], b)));
+        store_first_floats(y[i] + 64 * j, v, columns - static_cast<std::size_t>(16 * j));
+      }
+    }
+  }
+};
+
+struct CopyF32 {
+  using X = float;
+  using A = float;
+  static void copy(const X* x, std::size_t n, int, A* a) {
+    for (std::size_t i = 0; i < n; i += 16) _mm512_storeu_ps(a + i, _mm512_loadu_ps(x + i));
+  }
+  static void fill(std::size_t n, int, A* a) {
+    for (std::size_t i = 0; i < n; i += 16) _mm512_storeu_ps(a + i, _mm512_setzero_ps());
+  }
+};
+
+}  // namespace
+
+void gather_f32_avx512(const PatchBlock& patches) noexcept { gather_patches<CopyF32>(patches); }
+
+void gemm_f32_avx512(const GemmBlock& block, const Clamp& clamp) noexcept {
+  multiply_block<Avx512Ops>(block, ClampRows(clamp));
+}
+
+}  // namespace qslim
