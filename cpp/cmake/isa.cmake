@@ -46,10 +46,6 @@ endfunction()
 # rounding and selections; none of them changes a result. -Wno-psabi: vectors wider than the baseline's are only
 # passed between inlined functions (kernels/lanes.h).
 set(QSLIM_FLAGS_loops -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # Threading jumps through selections on the same value leaves branches, which end vectorization (pow).
-  list(APPEND QSLIM_FLAGS_loops -fno-thread-jumps)
-endif()
 
 function(qslim_add_loop_kernels target family)
   qslim_add_kernels(${target} ${family})
