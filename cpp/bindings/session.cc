@@ -95,7 +95,8 @@ py::list profile(const Session& session, const std::vector<py::object>& objects,
   }
   py::list result;
   for (const Session::LayerProfile& layer : layers) {
-    result.append(py::make_tuple(layer.label, layer.op, layer.kernel, layer.type, layer.macs, layer.seconds));
+    result.append(py::make_tuple(layer.label, layer.op, layer.kernel, layer.type, layer.reason, layer.macs,
+                                 layer.seconds));
   }
   return result;
 }

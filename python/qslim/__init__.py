@@ -10,11 +10,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from qslim._core import __version__
+from qslim._core import FormatError, __version__
 
-__all__ = ["__version__", "functional", "graph", "models", "quant"]
+__all__ = ["FormatError", "__version__", "functional", "graph", "models", "quant", "runtime"]
 
-_SUBPACKAGES = ("exporters", "functional", "graph", "importers", "models", "quant")
+_SUBPACKAGES = ("exporters", "functional", "graph", "importers", "models", "quant", "runtime")
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,7 @@ struct Step {
   std::string op;      // "Conv+Relu", "Quantize", ...
   std::string kernel;  // "gemm_u8s8_avx2 6x16", ...
   std::string type;    // "int8", "float32", or "int8->float32" where it converts
+  std::string reason;  // why it is not int8, where it could be
   std::int64_t macs = 0;
   std::vector<int> reads, writes;  // buffers
   std::size_t scratch_bytes = 0;

@@ -266,7 +266,8 @@ std::vector<Session::LayerProfile> Session::profile(Span<const Input> inputs, st
   }
   std::vector<LayerProfile> layers;
   for (const Step& step : plan.steps) {
-    layers.push_back({step.label, step.op, step.kernel, step.type, step.macs, std::numeric_limits<double>::infinity()});
+    layers.push_back({step.label, step.op, step.kernel, step.type, step.reason, step.macs,
+                      std::numeric_limits<double>::infinity()});
   }
   Workspace workspace(plan);
   Impl::bind(workspace, plan, inputs, targets, 0);

@@ -44,7 +44,7 @@ class Session {
     std::optional<Dims> shape;  // as the model has it; kUnknownExtent where it is open
   };
   struct LayerProfile {
-    std::string label, op, kernel, type;
+    std::string label, op, kernel, type, reason;
     std::int64_t macs = 0;
     double seconds = 0;  // of one image where the batch runs image by image; the least of the runs
   };

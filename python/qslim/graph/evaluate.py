@@ -9,8 +9,9 @@ which stands for s * (q - z). An integer operator (``integer_operators.py``: whi
     q    = clamp(rint(float32(acc) * fl(m / sy)) + zy, low, high)   where it writes a grid (sy, zy) directly
 
 with low and high the positions of a Relu's or a Clip's bounds on that grid, clamp(rint(bound / sy) + zy,
-qmin, qmax), or the ends of the grid. fl() is one float32 operation; rint rounds ties to even. Every other
-operator works in float32 on real values (``operators/``).
+qmin, qmax), or the ends of the grid. fl() is one float32 operation; rint rounds ties to even. The average of
+a quantized tensor is r = float32(sum of (qx - zx)) * fl(sx / count). Every other operator works in float32 on
+real values (``operators/``).
 
 Integers are exact: a runtime must give the same bits. Floats are rounded once from float64 where an operator
 sums, so a runtime may differ by the rounding of its own sums.
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from qslim.graph.graph import Graph, Node, Tensor
 from qslim.graph.integer_operators import IntegerOperator, find_integer_operator
 from qslim.graph.operators import OPERATORS
-from qslim.graph.operators.windows import convolve, convolve_transposed
+from qslim.graph.operators.windows import average_parts, convolve, convolve_transposed
 from qslim.graph.quantization import QuantParams
 
 __all__ = ["can_evaluate", "evaluate"]
@@ -140,6 +141,8 @@ class _Run:
                 f"evaluate: {node.label} is operator {op_type}, which has no definition in "
                 "qslim.graph.operators"
             )
+        if node.op_type in ("AveragePool", "GlobalAveragePool") and self._average_integers(node):
+            return
         inputs = [self.real(name) if name else None for name in node.inputs]
         while inputs and inputs[-1] is None:
             inputs.pop()
@@ -147,6 +150,17 @@ class _Run:
         for name, result in zip(node.outputs, results):
             if name:
                 self._store(name, result)
+
+    def _average_integers(self, node: Node) -> bool:
+        """Average a tensor on a grid of at most 8 bits; False if it is not on one."""
+        params = self._graph.tensors[node.inputs[0]].quantization
+        if params is None or params.dtype.itemsize != 1:
+            return False
+        self.real(node.inputs[0])
+        centred = (self._integers[node.inputs[0]] - params.zero_point).astype(np.float64)
+        sums, counts = average_parts(node.op_type, node.attributes, centred)
+        self._store(node.outputs[0], sums.astype(np.float32) * (params.scale / counts.astype(np.float32)))
+        return True
 
     def _store(self, name: str, values: _Array) -> None:
         params = self._graph.tensors[name].quantization

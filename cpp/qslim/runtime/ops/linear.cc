@@ -128,17 +128,19 @@ void take_rows(const void* self, std::size_t first, std::size_t pixels, const fl
                                 state.result, first, pixels, rows);
 }
 
-// Whether the product of `x` with the weights runs in int8.
-bool runs_in_int8(const Compiler& compiler, int x, const LinearPart& part) {
+// Why the product of `x` with the weights does not run in int8; empty if it does.
+std::string reason_for_float(const Compiler& compiler, int x, const LinearPart& part) {
   const Tensor& tensor = compiler.tensor(part.weights.tensor);
-  if (!compiler.storage(x).is_quantized() || !tensor.quantization || !tensor.quantization->fits_a_byte()) {
-    return false;
-  }
+  if (!compiler.storage(x).is_quantized()) return "its input is not quantized to 8 bits";
+  if (!tensor.quantization || !tensor.quantization->fits_a_byte()) return "its weight is not quantized to 8 bits";
   const Quantization& q = *tensor.quantization;
-  const ConvGeometry& g = part.geometry;
-  const bool per_output = q.scale.size() == 1 || (part.weights.channel_axis && q.quant_axis == part.weights.channel_axis &&
-                                                  q.scale.size() == g.output_channels);
-  return per_output && !q.is_unsigned() && q.zero_point == 0 && products_of(g) <= kMaxProducts;
+  const bool per_output = q.scale.size() == 1 ||
+                          (part.weights.channel_axis && q.quant_axis == part.weights.channel_axis &&
+                           q.scale.size() == part.geometry.output_channels);
+  if (!per_output) return "its weight's scales do not run along the output channels";
+  if (q.is_unsigned() || q.zero_point != 0) return "its weight's grid is not symmetric";
+  if (products_of(part.geometry) > kMaxProducts) return "its sums could leave int32";
+  return "";
 }
 
 class Emitter {
@@ -150,11 +152,14 @@ class Emitter {
         layout_(layout),
         parts_(std::move(parts)),
         tail_(std::move(tail)),
-        is_int8_(runs_in_int8(compiler, x, parts_[0])) {
+        reason_(reason_for_float(compiler, x, parts_[0])),
+        is_int8_(reason_.empty()) {
     if (!is_int8_) return;
     scales_ = product_scales(compiler_, x_, parts_[0].weights, parts_[0].geometry.output_channels);
     bias_ = integer_bias(tail_.bias, scales_, products_of(parts_[0].geometry));
-    if (bias_.size() != tail_.bias.size()) is_int8_ = false;
+    if (bias_.size() == tail_.bias.size()) return;
+    is_int8_ = false;
+    reason_ = "its bias does not fit the accumulator";
   }
 
   void emit() {
@@ -216,6 +221,7 @@ class Emitter {
     const char* type = is_int8_ ? "int8" : "float32";
     Step step = compiler_.step_for(node_, kernel, type);
     step.op += tail_.names;
+    step.reason = reason_;
     step.macs = macs_of(part.geometry, part.extents);
     step.scratch_bytes = scratch;
     step.reads = {x_value_.buffer};
@@ -319,6 +325,7 @@ class Emitter {
   Layout layout_;
   std::vector<LinearPart> parts_;
   Tail tail_;
+  std::string reason_;
   bool is_int8_;
   std::vector<float> scales_;
   std::vector<std::int32_t> bias_;

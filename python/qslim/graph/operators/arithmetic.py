@@ -80,8 +80,9 @@ def _hard_sigmoid(attributes: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def _hard_swish(_: Attributes, inputs: list[Array]) -> list[Array]:
-    (gate,) = _hard_sigmoid({"alpha": 1 / 6, "beta": 0.5}, inputs)
-    return [inputs[0] * gate]
+    x = inputs[0]
+    number = x.dtype.type
+    return [x * np.clip(x + number(3), number(0), number(6)) / number(6)]  # in this order, as the engine
 
 
 def _gelu(attributes: Attributes, inputs: list[Array]) -> list[Array]:

@@ -111,32 +111,52 @@ def _max_pool(attributes: Attributes, inputs: list[Array]) -> list[Array]:
     return [windows.max(axis=(4, 5)).astype(inputs[0].dtype)]
 
 
-def _average_pool(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    """Divides by the window's elements inside the image, or inside image and pads (count_include_pad)."""
-    x = inputs[0]
+def average_parts(op_type: str, attributes: Attributes, x: Array) -> tuple[Array, Array]:
+    """Sums over the windows of AveragePool or GlobalAveragePool, and how many elements each stands for.
+
+    Elements are added one after the other in the dtype of `x`, row by row, as the engine adds them. A window
+    counts its elements inside the image, or inside image and pads (count_include_pad).
+    """
+    if op_type == "GlobalAveragePool":
+        rows = np.moveaxis(x.reshape(*x.shape[:2], -1), -1, 0)
+        shape = (*x.shape[:2], *(1,) * (x.ndim - 2))
+        return _ordered_sum(rows).reshape(shape), np.asarray(rows.shape[0], np.float64)
     windows, pads = _pooled_windows(attributes, x, 0.0)
     inside = np.ones((1, 1, *x.shape[2:]))
     if attributes.get("count_include_pad", 0):
         inside = np.pad(inside, [(0, 0), (0, 0), *pads], constant_values=1.0)
         attributes = {**attributes, "pads": [0, 0, 0, 0], "auto_pad": "NOTSET"}
     counted, _ = _pooled_windows(attributes, inside, 0.0)
-    return [(windows.sum(axis=(4, 5)) / counted.sum(axis=(4, 5))).astype(x.dtype)]
+    rows = np.moveaxis(windows.reshape(*windows.shape[:4], -1), -1, 0).astype(x.dtype)
+    return _ordered_sum(rows), counted.sum(axis=(4, 5))
 
 
-def _global_pool(function: Callable[..., Any]) -> OperatorFunction:
-    def operator(_: Attributes, inputs: list[Array]) -> list[Array]:
-        x = inputs[0]
-        axes = tuple(range(2, x.ndim))
-        return [np.asarray(function(x.astype(np.float64), axis=axes, keepdims=True), x.dtype)]
+def _ordered_sum(rows: Array) -> Array:
+    """The sum over axis 0, one row after the other; NumPy's own sum may take them in pairs."""
+    total = np.zeros(rows.shape[1:], rows.dtype)
+    for row in rows:
+        total += row
+    return total
+
+
+def _average_pool(op_type: str) -> OperatorFunction:
+    def operator(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+        sums, counts = average_parts(op_type, attributes, inputs[0])
+        return [np.asarray(sums / counts.astype(sums.dtype))]
 
     return operator
 
 
+def _global_max_pool(_: Attributes, inputs: list[Array]) -> list[Array]:
+    x = inputs[0]
+    return [x.max(axis=tuple(range(2, x.ndim)), keepdims=True)]
+
+
 WINDOWS: dict[str, OperatorFunction] = {
-    "AveragePool": _average_pool,
+    "AveragePool": _average_pool("AveragePool"),
     "Conv": _conv(convolve),
     "ConvTranspose": _conv(convolve_transposed),
-    "GlobalAveragePool": _global_pool(np.mean),
-    "GlobalMaxPool": _global_pool(np.max),
+    "GlobalAveragePool": _average_pool("GlobalAveragePool"),
+    "GlobalMaxPool": _global_max_pool,
     "MaxPool": _max_pool,
 }

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Session: a model, ready to run on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qslim import _core
+from qslim.exporters.qslim_file import dumps_qslim
+from qslim.graph import Graph
+from qslim.graph.passes import prepare_for_runtime
+from qslim.runtime.profile import Layer, Profile
+
+__all__ = ["Session", "TensorSpec"]
+
+_Feeds = Mapping[str, ArrayLike]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, dtype and shape of an input or output; None where an extent is open."""
+
+    name: str
+    dtype: str
+    shape: Optional[tuple[Optional[int], ...]]
+
+
+class Session:
+    """Run a model: int8 where it is quantized, float32 elsewhere, the same bits on every machine.
+
+    Parameters
+    ----------
+    model : str, path or Graph
+        A ``.qslim`` file, a directory that holds one, or a Graph.
+    num_threads : int, optional
+        Threads of a run, the caller's included. Default: the environment's ``QSLIM_NUM_THREADS``, else the
+        number of CPUs that this process may use.
+    isa : {"scalar", "avx2", "avx512", "avx512vnni"}, optional
+        The best instruction set to use. Default: the machine's best, capped by ``QSLIM_ISA``.
+
+    Raises
+    ------
+    qslim.FormatError : the file is not a whole model file.
+    ValueError : the file cannot be opened; an operator has no kernel; an unknown `isa`.
+
+    Notes
+    -----
+    Extents that the model leaves open may change from run to run. Memory and order of work are prepared at
+    the first run with new extents and kept for the last few. Runs may come from several threads at once and
+    after ``fork``; the GIL is released meanwhile.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qslim.graph import Graph, Node, Tensor
+    >>> graph = Graph(inputs=["x"], outputs=["y"])
+    >>> for name in ("x", "y"):
+    ...     _ = graph.add_tensor(Tensor(name, "float32", (None, 3)))
+    >>> graph.add_node(Node("Relu", ["x"], ["y"]))
+    >>> session = Session(graph, num_threads=1)
+    >>> session.run({"x": np.float32([[-1, 0, 2]])})
+    [array([[0., 0., 2.]], dtype=float32)]
+    """
+
+    def __init__(
+        self,
+        model: Union[str, os.PathLike[str], Graph],
+        num_threads: Optional[int] = None,
+        isa: Optional[str] = None,
+    ) -> None:
+        threads = _default_threads() if num_threads is None else num_threads
+        source: Union[str, bytes]
+        if isinstance(model, Graph):
+            source = dumps_qslim(prepare_for_runtime(model))
+        else:
+            source = _model_file(model)
+        self._core = _core.Session(source, threads, isa)
+        self._inputs = [TensorSpec(*spec) for spec in self._core.inputs]
+        self._outputs = [TensorSpec(*spec) for spec in self._core.outputs]
+
+    @property
+    def inputs(self) -> list[TensorSpec]:
+        return list(self._inputs)
+
+    @property
+    def outputs(self) -> list[TensorSpec]:
+        return list(self._outputs)
+
+    @property
+    def num_threads(self) -> int:
+        return self._core.num_threads
+
+    @property
+    def isa(self) -> str:
+        return self._core.isa
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes of the model file, of packed weights, and of the largest run's activations and scratch."""
+        return self._core.memory
+
+    def run(self, *args: Any) -> list[NDArray[Any]]:
+        """``run(feeds)`` or ``run(output_names, feeds)``: arrays in, arrays out.
+
+        Parameters
+        ----------
+        output_names : list of str or None
+            Which outputs to return; None, or left out: all of them, in the model's order.
+        feeds : dict of array
+            One for each input. Other float types are converted; the shape must fit.
+
+        Returns
+        -------
+        list of ndarray : new arrays.
+        """
+        if len(args) not in (1, 2):
+            raise TypeError(f"Session.run: expected (feeds) or (output_names, feeds), got {len(args)} arguments")
+        wanted = self._output_indices(args[0] if len(args) == 2 else None)
+        outputs = self._core.run(self._arrays(args[-1]))
+        return outputs if wanted is None else [outputs[i] for i in wanted]
+
+    def profile(self, feeds: Optional[_Feeds] = None, runs: int = 20) -> Profile:
+        """Time each layer `runs` times, on one image where the batch runs image by image.
+
+        Without `feeds`, on random ones, if nothing but the batch is open.
+        """
+        if runs < 1:
+            raise ValueError(f"Session.profile: runs must be at least 1, got {runs}")
+        arrays = self._arrays(self._random_feeds() if feeds is None else feeds)
+        return Profile([Layer(*layer) for layer in self._core.profile(arrays, runs)])
+
+    def _output_indices(self, names: Optional[Sequence[str]]) -> Optional[list[int]]:
+        if names is None:
+            return None
+        known = [spec.name for spec in self._outputs]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"Session.run: there is no output {name!r}; the outputs are {known}")
+        return [known.index(name) for name in names]
+
+    def _arrays(self, feeds: _Feeds) -> list[NDArray[Any]]:
+        if not isinstance(feeds, Mapping):
+            raise TypeError(f"Session.run: feeds must be a dict of arrays, got {type(feeds).__name__}")
+        known = [spec.name for spec in self._inputs]
+        unknown = [name for name in feeds if name not in known]
+        missing = [name for name in known if name not in feeds]
+        if unknown or missing:
+            raise ValueError(f"Session.run: expected feeds for {known}, got {list(feeds)}")
+        return [_as_array(feeds[spec.name], spec) for spec in self._inputs]
+
+    def _random_feeds(self) -> dict[str, NDArray[Any]]:
+        rng = np.random.default_rng(0)
+        feeds = {}
+        for spec in self._inputs:
+            shape = spec.shape
+            if shape is None or any(extent is None for extent in shape[1:]):
+                raise ValueError(
+                    f"Session.profile: input {spec.name!r} has open extents {shape}; pass feeds of the shape to time"
+                )
+            extents = tuple(1 if extent is None else extent for extent in shape)
+            feeds[spec.name] = rng.standard_normal(extents).astype(spec.dtype)
+        return feeds
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{spec.name}{list(spec.shape or ())}" for spec in self._inputs)
+        return f"Session({inputs}; num_threads={self.num_threads}, isa={self.isa!r})"
+
+
+def _as_array(value: ArrayLike, spec: TensorSpec) -> NDArray[Any]:
+    array = np.asarray(value)
+    if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
+        raise TypeError(f"Session.run: input {spec.name!r} must be {spec.dtype}, got {array.dtype}")
+    return np.ascontiguousarray(array, spec.dtype).reshape(array.shape)
+
+
+def _default_threads() -> int:
+    text = os.environ.get("QSLIM_NUM_THREADS", "")
+    if text:
+        if not text.isdigit() or int(text) < 1:
+            raise ValueError(f"QSLIM_NUM_THREADS must be a number of at least 1, got {text!r}")
+        return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _model_file(path: Union[str, os.PathLike[str]]) -> str:
+    name = os.fspath(path)
+    if not os.path.isdir(name):
+        return name
+    files = sorted(file for file in os.listdir(name) if file.endswith(".qslim"))
+    if len(files) != 1:
+        raise ValueError(
+            f"Session: expected one .qslim file in directory {name!r}, found {files or 'none'}; "
+            "quant_post_static and save_quantized_model write one beside the Paddle model"
+        )
+    return os.path.join(name, files[0])
