@@ -43,8 +43,8 @@ function(qslim_add_kernels target family)
 endfunction()
 
 # Kernels that are plain loops (kernels/loop_kernels.h). The flags let the compiler vectorize square roots,
-# rounding and selections; none of them changes a result. -Wno-psabi: vectors wider than the baseline's are only
-# passed between inlined functions (kernels/lanes.h).
+# rounding and selections; none of them changes a result. -Wno-psabi: vectors wider than the baseline's only
+# pass between inlined functions (kernels/lanes.h).
 set(QSLIM_FLAGS_loops -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
 
 function(qslim_add_loop_kernels target family)

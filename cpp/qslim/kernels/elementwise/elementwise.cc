@@ -126,6 +126,7 @@ Walk walk_of(const ElementwiseExtents& extents, std::size_t operands, bool keep_
   const std::size_t skipped = kAxes - merger.axes;
   for (std::size_t axis = 0; axis < kAxes; ++axis) {
     walk.extent[axis] = axis < skipped ? 1 : merger.extent[axis - skipped];
+    if (axis < skipped && axis + 2 < kAxes) continue;  // strides of outer axes of extent 1 are never read
     for (std::size_t t = 0; t <= operands; ++t) {
       walk.strides[t][axis] = axis < skipped ? 0 : merger.strides[axis - skipped][t];
     }
@@ -430,7 +431,9 @@ void Program::run(const Walk& walk, const void* const* data, void* result, std::
       offset[t] = static_cast<std::ptrdiff_t>(in_plane) * walk.strides[t][kAxes - 2] +
                   static_cast<std::ptrdiff_t>(first_column) * walk.strides[t][kAxes - 1];
     }
-    for (std::size_t outer = row / plane_rows, axis = kAxes - 2; axis-- > 0; outer /= walk.extent[axis]) {
+    for (std::size_t outer = row / plane_rows, axis = kAxes - 2; outer > 0 && axis-- > 0;
+         outer /= walk.extent[axis]) {
+      if (walk.extent[axis] == 1) continue;
       const std::ptrdiff_t index = static_cast<std::ptrdiff_t>(outer % walk.extent[axis]);
       for (std::size_t t = 0; t <= operands; ++t) offset[t] += index * walk.strides[t][axis];
     }
