@@ -15,6 +15,7 @@
 #include "numpy_view.h"
 #include "qslim/core/aligned_buffer.h"
 #include "qslim/runtime/model/model_file.h"
+#include "qslim/runtime/ops/registry.h"
 
 namespace qslim::python {
 namespace {
@@ -121,6 +122,7 @@ py::list signatures(const std::vector<Session::Signature>& signatures) {
 
 void bind_session(py::module_& m) {
   using py::arg;
+  m.def("operator_names", &runtime::operator_names, "The operators that Session runs.");
   py::class_<Session>(m, "Session", "A model, ready to run.")
       .def(py::init(&make_session), arg("source"), arg("num_threads") = 1, arg("isa") = py::none())
       .def("run", &run, arg("inputs"))

@@ -132,6 +132,8 @@ def find_threshold(
     hist_percent: float = 0.9999,
 ) -> float: ...
 
+def operator_names() -> list[str]: ...
+
 class Session:
     def __init__(
         self, source: Union[str, bytes], num_threads: int = 1, isa: Optional[str] = None

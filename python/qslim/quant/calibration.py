@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run batches through the float model and watch its activations.
 
-One pass, one batch at a time: the statistics (C++) read each tensor where Paddle's executor left it and
-nothing of a batch is kept, so memory does not depend on the number of batches.
+One pass, one batch at a time: the statistics (C++) read each tensor where the run left it and nothing of a
+batch is kept, so memory does not depend on the number of batches.
+
+The engine runs the float model where it has all the operators. The first batch runs in Paddle as well, and if
+a tensor differs by more than rounding, Paddle's executor does the rest: what is quantized is Paddle's model.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Optional
 
+from qslim.exporters.engine_file import write_engine_file
 from qslim.exporters.paddle import export_program
 from qslim.importers.paddle import find_model_files, load_program
 from qslim.logger import logger
@@ -69,7 +70,7 @@ def quant_post_dynamic(
     >>> report.weights[0].shape, report.weights[0].quantized.dtype
     ((8, 3, 3, 3), dtype('int8'))
     >>> sorted(os.listdir(os.path.join(work, "quantized_model")))
-    ['model.json', 'model.pdiparams']
+    ['model.json', 'model.pdiparams', 'model.qslim']
     """
     if isinstance(weight_bits, bool) or weight_bits not in (*range(2, 9), 16):
         raise ValueError(f"weight_bits: expected 2 to 8, or 16, got {weight_bits!r}")
@@ -89,6 +90,7 @@ def quant_post_dynamic(
         model_filename=save_model_filename,
         params_filename=params,
     )
+    engine = write_engine_file(program.graph, os.path.splitext(files.program)[0] + ".qslim")
     if generate_test_model:
         for weight in weights:
             tensor = program.graph.tensors[weight.name]
@@ -107,6 +109,8 @@ def quant_post_dynamic(
         files=files,
         bytes_before=program.files.bytes,
         bytes_after=files.bytes,
+        notes=engine.notes,
+        engine_file=engine.path,
     )
     logger.info("%s", report.summary)
     return report

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, Callable, Optional
 
+from qslim.exporters.engine_file import write_engine_file
 from qslim.exporters.paddle import export_program
 from qslim.functional import find_threshold
 from qslim.functional.statistics import ThresholdAlgo
@@ -66,6 +68,7 @@ def quant_post_static(
         (.pdmodel).
     quantize_model_path : str
         Output directory; created, and written whole or not at all. The model keeps the form of its source.
+        Beside it lies a ``.qslim`` file, which ``qslim.runtime.Session`` runs in int8.
     sample_generator, batch_generator, data_loader
         One of them. A function that yields samples (flat ones are reshaped to the feed's shape), a function
         that yields batches, or a ``paddle.io.DataLoader``, a function, a list, an array or a dict of arrays.
@@ -137,7 +140,7 @@ def quant_post_static(
     >>> [(activation.name, activation.dtype) for activation in report.activations]
     [('image', 'int8'), ('relu_0', 'uint8')]
     >>> sorted(os.listdir(os.path.join(work, "int8")))
-    ['model.json', 'model.pdiparams']
+    ['model.json', 'model.pdiparams', 'model.qslim']
     """
     del scope
     options = PostTrainingOptions(
@@ -192,6 +195,7 @@ def quant_post_static(
         weight_storage="int8" if options.onnx_format else "float32",
         folded=folded,
     )
+    engine = write_engine_file(program.graph, os.path.splitext(files.program)[0] + ".qslim")
     report = QuantizationReport(
         algo=options.algo,
         operators=operator_reports(selection.decisions, options.weight_bits),
@@ -202,7 +206,8 @@ def quant_post_static(
         bytes_after=files.bytes,
         batches=calibration.batches,
         samples=calibration.samples,
-        notes=[f"{len(folded)} batch normalizations folded"] if folded else [],
+        notes=[*([f"{len(folded)} batch normalizations folded"] if folded else []), *engine.notes],
+        engine_file=engine.path,
     )
     logger.info("%s", report.summary)
     return report

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -81,7 +82,11 @@ class WeightReport:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """What ``quant_post_static`` and ``quant_post_dynamic`` return. ``print(report)`` shows the table."""
+    """What ``quant_post_static`` and ``quant_post_dynamic`` return. ``print(report)`` shows the table.
+
+    ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the path of the ``.qslim`` file that
+    ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
+    """
 
     algo: str
     operators: list[OperatorReport]
@@ -93,6 +98,7 @@ class QuantizationReport:
     batches: int = 0
     samples: int = 0
     notes: list[str] = field(default_factory=list)
+    engine_file: Optional[str] = None
 
     @property
     def summary(self) -> str:
@@ -109,6 +115,9 @@ class QuantizationReport:
             f"wrote {self.files.program} and {self.files.params}: "
             f"{self.bytes_before:,} -> {self.bytes_after:,} bytes ({ratio:.2f})"
         )
+        if self.engine_file is not None:
+            size = os.path.getsize(self.engine_file) if os.path.exists(self.engine_file) else 0
+            lines.append(f"wrote {self.engine_file}: {size:,} bytes, for qslim.runtime.Session")
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -25,4 +25,10 @@ const Operator* find_operator(const Node& node) {
   return found == by_name.end() ? nullptr : found->second;
 }
 
+std::vector<std::string> operator_names() {
+  std::vector<std::string> names;
+  for (const Operator& op : kOperators) names.emplace_back(op.name);
+  return names;
+}
+
 }  // namespace qslim::runtime

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "qslim/runtime/compile/inference.h"
 
@@ -23,6 +24,9 @@ struct Operator {
 
 // Null if there is none of that name.
 const Operator* find_operator(const Node& node);
+
+// Of all operators, sorted.
+std::vector<std::string> operator_names();
 
 #define QSLIM_OP(Name)                                     \
   void infer_##Name(InferContext& context);                \

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine's file of a quantized model: whatever of its Graph the engine can run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Optional, Union
+
+from qslim import _core
+from qslim.exporters.qslim_file import save_qslim
+from qslim.graph import Graph, Node
+from qslim.graph.passes import prepare_for_runtime
+from qslim.graph.passes.clean import remove_dead
+
+__all__ = ["EngineFile", "missing_operators", "observing", "runnable_part", "write_engine_file"]
+
+
+@dataclass(frozen=True)
+class EngineFile:
+    """What was written, or why nothing was.
+
+    Attributes
+    ----------
+    path : str or None
+    dropped_outputs : dict
+        Outputs of the model that the file does not have, each with the operators that the engine lacks.
+    problem : str
+        Why there is no file; empty if there is one.
+    """
+
+    path: Optional[str] = None
+    dropped_outputs: dict[str, list[str]] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for a report."""
+        if self.problem:
+            return [f"no .qslim file: {self.problem}"]
+        return [
+            f"the .qslim file has no output {name!r}: the engine has no kernel for {', '.join(missing)}"
+            for name, missing in self.dropped_outputs.items()
+        ]
+
+
+def missing_operators(graph: Graph, output: str) -> list[str]:
+    """Operators that `output` needs and the engine has no kernel for."""
+    known = set(_core.operator_names())
+    missing: dict[str, None] = {}
+    for node in _ancestors(graph, output):
+        if node.domain or node.op_type not in known:
+            missing[f"{node.domain}.{node.op_type}" if node.domain else node.op_type] = None
+    return list(missing)
+
+
+def runnable_part(graph: Graph) -> tuple[Optional[Graph], dict[str, list[str]]]:
+    """`graph` prepared for the engine with the outputs that it can compute, and why the others cannot be.
+
+    None if there are no such outputs. `graph` is left as it is.
+    """
+    part = prepare_for_runtime(graph)
+    dropped = {name: missing for name in part.outputs if (missing := missing_operators(part, name))}
+    part.outputs = [name for name in part.outputs if name not in dropped]
+    if not part.outputs:
+        return None, dropped
+    if dropped:
+        remove_dead(part)
+        part.inputs = [name for name in part.inputs if part.consumers(name) or name in part.outputs]
+    return part, dropped
+
+
+def write_engine_file(graph: Graph, path: Union[str, os.PathLike[str]]) -> EngineFile:
+    """Write `graph` for the engine and open the file once to see that it runs.
+
+    A Graph that the engine cannot run is no error: the result says why there is no file.
+    """
+    part, dropped = runnable_part(graph)
+    if part is None:
+        missing = sorted({name for names in dropped.values() for name in names})
+        return EngineFile(dropped_outputs=dropped, problem=f"the engine has no kernel for {', '.join(missing)}")
+    name = os.fspath(path)
+    save_qslim(part, name)
+    try:
+        _core.Session(name, 1, None)
+    except ValueError as error:
+        os.remove(name)
+        return EngineFile(problem=str(error))
+    return EngineFile(name, dropped)
+
+
+def observing(graph: Graph, names: list[str]) -> Optional[Graph]:
+    """`graph` in float, prepared for the engine, with the tensors `names` as its outputs.
+
+    None if the engine cannot compute all of them.
+    """
+    observed = graph.copy()
+    observed.outputs = names
+    part, dropped = runnable_part(observed)
+    if part is None or dropped:
+        return None
+    return part
+
+
+def _ancestors(graph: Graph, output: str) -> list[Node]:
+    """The nodes that `output` depends on."""
+    wanted, found = {output}, []
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            found.append(node)
+            wanted.update(node.inputs)
+    return found
