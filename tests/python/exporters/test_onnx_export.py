@@ -109,8 +109,8 @@ def test_a_quantized_network_stays_on_the_simulation(bits: int, tmp_path: Path) 
         assert params is not None
         steps = (value - expected[name]) / params.scale
         np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
-    # A rounding that falls on the other side moves what is computed from it (the simulation rounds biases to a
-    # step of the sum, which on 4 bits turns one value in a hundred). Quantization itself must do more.
+    # A rounding that falls on the other side moves what is computed from it (the simulation rounds biases to
+    # a step of the sum, which on 4 bits turns one value in a hundred). Quantization itself must do more.
     (floats,) = evaluate(_network(tmp_path / "float"), x).values()
     from_simulation = np.abs(got[list(grids).index(output)] - expected[output]).mean()
     assert from_simulation < 0.5 * np.abs(expected[output] - floats).mean()
