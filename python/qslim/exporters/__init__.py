@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writers: a Graph out, as qslim's own model file or as a framework's model (one sub-package each)."""
+"""Writers: a Graph out, as qslim's own model file, as ONNX, or as a framework's model (sub-packages)."""
 
+from qslim.exporters.onnx import export_onnx
 from qslim.exporters.qslim_file import dumps_qslim, save_qslim
 
-__all__ = ["dumps_qslim", "save_qslim"]
+__all__ = ["dumps_qslim", "export_onnx", "save_qslim"]

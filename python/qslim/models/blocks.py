@@ -42,7 +42,7 @@ class ConvBN(nn.Layer):  # type: ignore[misc]
         The weight is ``<name>_weights``.
     bn_name : str, optional
         Batch normalization is ``<bn_name>_scale, _offset, _mean, _variance``; by default ``<name>_bn``.
-    act : {"relu", "relu6", None}
+    act : {"relu", "relu6", "hardswish", None}
     initializer : paddle.nn.initializer, optional
         Of the weight; None is Paddle's default, Normal(0, sqrt(2 / (C * KH * KW))).
     """
@@ -78,21 +78,30 @@ class ConvBN(nn.Layer):  # type: ignore[misc]
             bias_attr=paddle.ParamAttr(name=f"{bn_name}_offset"),
             name=bn_name,  # Paddle appends _mean and _variance
         )
-        self.act = {"relu": nn.ReLU, "relu6": nn.ReLU6, None: nn.Identity}[act]()
+        acts = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish, None: nn.Identity}
+        self.act = acts[act]()
 
     def forward(self, x: Any) -> Any:
         return self.act(self.bn(self.conv(x)))
 
 
 class SoftmaxHead(nn.Layer):  # type: ignore[misc]
-    """Global average pooling, one fully connected layer, softmax."""
+    """Global average pooling, dropout (in training), one fully connected layer, softmax."""
 
     def __init__(
-        self, in_channels: int, class_dim: int, *, weight_name: str, bias_name: str, initializer: Any = None
+        self,
+        in_channels: int,
+        class_dim: int,
+        *,
+        weight_name: str,
+        bias_name: str,
+        initializer: Any = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2D(1)
         self.flatten = nn.Flatten()
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.fc = nn.Linear(
             in_channels,
             class_dim,
@@ -102,4 +111,4 @@ class SoftmaxHead(nn.Layer):  # type: ignore[misc]
         self.softmax = nn.Softmax()
 
     def forward(self, x: Any) -> Any:
-        return self.softmax(self.fc(self.flatten(self.pool(x))))
+        return self.softmax(self.fc(self.dropout(self.flatten(self.pool(x)))))

@@ -148,7 +148,7 @@ def image_classification(
 def _find(name: str) -> ImageClassifier:
     from qslim import models
 
-    names = [n for n in models.__all__ if n.startswith(("MobileNet", "ResNet"))]
+    names = [n for n in models.__all__ if n.startswith(("EfficientNet", "MobileNet", "PPLCNet", "ResNet"))]
     if name not in names:
         nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)
         raise ValueError(f"model: {name!r} is unknown; the nearest are {', '.join(map(repr, nearest))}")

@@ -72,7 +72,9 @@ def select(
             selection.weights[name] = axis if selection.weights.get(name, axis) == axis else None
         if not weights_only:
             names = [name for name in _data_inputs(graph, node) if not graph.tensors[name].is_constant]
-            names += [name for name in node.outputs if name and quantize_outputs and _is_float(graph, name)]
+            if quantize_outputs:  # but for the model's own: users fetch them in float
+                results = [name for name in node.outputs if name and name not in graph.outputs]
+                names += [name for name in results if _is_float(graph, name)]
             activations.update(dict.fromkeys(names))
     selection.activations = list(activations)
     return selection

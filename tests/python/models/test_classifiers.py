@@ -51,10 +51,24 @@ def test_mobilenet_on_imagenet_has_the_published_size() -> None:
         ("ResNet152", 1000, 60_192_808),
         # torchvision's 3,504,872, whose first unit does not expand: 32 * 32 + 2 * 32 weights more here.
         ("MobileNetV2", 1000, 3_504_872 + 1_088),
+        # timm's count for efficientnet_lite0.
+        ("EfficientNetLite0", 1000, 4_652_008),
     ],
 )
 def test_sizes(model: str, class_dim: int, size: int) -> None:
     assert trainable(getattr(slim.models, model)().layer(class_dim)) == size
+
+
+def test_pplcnet_has_the_published_size() -> None:
+    # 3.0 million in Cui et al., table 5; exactly: convolutions with batch normalization, two gates, the end.
+    outs = [32, 64, 64, 128, 128] + [256] * 6 + [512] * 2
+    ins = [16, *outs[:-1]]
+    kernels = [3] * 6 + [5] * 7
+    blocks = sum(c * k * k + 2 * c + c * out + 2 * out for c, out, k in zip(ins, outs, kernels))
+    gates = sum(2 * c * (c // 4) + c // 4 + c for c in (256, 512))
+    size = 16 * 27 + 32 + blocks + gates + 512 * 1280 + 1280 * 1000 + 1000
+    assert trainable(slim.models.PPLCNet_x1_0().layer()) == size
+    assert round(size / 1e6, 1) == 3.0
 
 
 def test_mobilenet_takes_the_channels_of_its_input() -> None:
