@@ -146,11 +146,7 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
       part.extents.y_row_stride = whole.y_row_stride * as_size(window.stride[0]);
       part.y_offset = as_size(ph.first_out) * whole.y_row_stride + as_size(pw.first_out) * whole.y_pixel_stride;
       part.weights.tensor = node.inputs[1];
-      if (groups == 1) {
-        part.weights.channel_axis = 1;
-      } else if (ic_group == 1 && oc_group == 1) {
-        part.weights.channel_axis = 0;
-      }
+      part.weights.channel_axis = 1;  // of one group; the scales repeat for each
       for (std::int64_t o = 0; o < oc; ++o) {
         for (std::int64_t i = 0; i < ic_group; ++i) {
           for (std::int64_t th = 0; th < ph.taps; ++th) {

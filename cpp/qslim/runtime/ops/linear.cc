@@ -80,7 +80,7 @@ std::vector<float> product_scales(const Compiler& compiler, int x, const Weights
   const std::vector<float>& scale = compiler.tensor(weights.tensor).quantization->scale;
   std::vector<float> products(channels);
   for (std::size_t i = 0; i < channels; ++i) {
-    products[i] = compiler.storage(x).type.scale * scale[scale.size() == 1 ? 0 : i];
+    products[i] = compiler.storage(x).type.scale * scale[i % scale.size()];
   }
   return products;
 }
@@ -134,9 +134,10 @@ std::string reason_for_float(const Compiler& compiler, int x, const LinearPart& 
   if (!compiler.storage(x).is_quantized()) return "its input is not quantized to 8 bits";
   if (!tensor.quantization || !tensor.quantization->fits_a_byte()) return "its weight is not quantized to 8 bits";
   const Quantization& q = *tensor.quantization;
+  // Of a grouped ConvTranspose the scales are those of one group.
   const bool per_output = q.scale.size() == 1 ||
-                          (part.weights.channel_axis && q.quant_axis == part.weights.channel_axis &&
-                           q.scale.size() == part.geometry.output_channels);
+                          (q.quant_axis == part.weights.channel_axis &&
+                           part.geometry.output_channels % q.scale.size() == 0);
   if (!per_output) return "its weight's scales do not run along the output channels";
   if (q.is_unsigned() || q.zero_point != 0) return "its weight's grid is not symmetric";
   if (products_of(part.geometry) > kMaxProducts) return "its sums could leave int32";

@@ -9,7 +9,6 @@
 #pragma once
 
 #include <limits>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,7 +37,7 @@ Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std
 struct Weights {
   int tensor = kAbsent;
   std::vector<std::size_t> order;  // where each weight is in the constant; empty: in the same order
-  std::optional<std::size_t> channel_axis;  // of the constant: the axis of the output channels, if one is
+  std::size_t channel_axis = 0;    // of the constant: the axis of the output channels
 };
 
 // One kernel call writes all of the result, or (ConvTranspose) an interleaved part that begins at `y_offset`.
