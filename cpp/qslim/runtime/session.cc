@@ -25,7 +25,9 @@ constexpr std::size_t kMaxPlans = 8;
 // What one run needs besides the plan.
 struct Workspace {
   explicit Workspace(const Plan& plan)
-      : arena(plan.arena_bytes + kReadSlack), scratch(plan.scratch_bytes + kReadSlack), buffers(plan.buffers.size()) {
+      : arena(plan.arena_bytes + kReadSlack),
+        scratch(plan.scratch_bytes + kReadSlack),
+        buffers(plan.buffers.size()) {
     for (std::size_t i = 0; i < buffers.size(); ++i) {
       const Buffer& buffer = plan.buffers[i];
       if (buffer.kind == Buffer::Kind::kArena) buffers[i] = arena.data() + buffer.place;
@@ -91,7 +93,8 @@ std::vector<Session::Signature> signatures(const Model& model, const std::vector
 void check_operators(const Model& model) {
   std::set<std::string> missing;
   for (const Node& node : model.nodes) {
-    if (find_operator(node) == nullptr) missing.insert((node.domain.empty() ? "" : node.domain + ".") + node.op_type);
+    if (find_operator(node) == nullptr)
+      missing.insert((node.domain.empty() ? "" : node.domain + ".") + node.op_type);
   }
   if (missing.empty()) return;
   std::string names;
@@ -127,7 +130,8 @@ struct Session::Impl {
   std::shared_ptr<const Recipe> find_known(const DimsOf& dims_of) {
     for (auto recipe = recipes.begin(); recipe != recipes.end(); ++recipe) {
       bool is_same = true;
-      for (std::size_t i = 0; is_same && i < inputs.size(); ++i) is_same = (*recipe)->input_dims[i] == dims_of(i);
+      for (std::size_t i = 0; is_same && i < inputs.size(); ++i)
+        is_same = (*recipe)->input_dims[i] == dims_of(i);
       if (!is_same) continue;
       recipes.splice(recipes.begin(), recipes, recipe);
       return recipes.front();
@@ -216,7 +220,8 @@ struct Session::Impl {
   }
 
   void run(Span<const Input> in, Span<void* const> out) {
-    QSLIM_REQUIRE(out.size() == outputs.size(), "expected ", outputs.size(), " output arrays, got ", out.size());
+    QSLIM_REQUIRE(out.size() == outputs.size(), "expected ", outputs.size(), " output arrays, got ",
+                  out.size());
     const std::shared_ptr<const Recipe> recipe = find(in);
     Prepared& prepared = *recipe->prepared;
     context.pool().run(recipe->images, [&](std::size_t image) {
@@ -239,7 +244,8 @@ Session Session::open(const std::string& path, const Options& options) {
   return Session(load_model(path), options);
 }
 
-Session::Session(Model model, const Options& options) : impl_(std::make_unique<Impl>(std::move(model), options)) {}
+Session::Session(Model model, const Options& options)
+    : impl_(std::make_unique<Impl>(std::move(model), options)) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;

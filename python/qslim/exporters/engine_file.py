@@ -78,7 +78,9 @@ def write_engine_file(graph: Graph, path: Union[str, os.PathLike[str]]) -> Engin
     part, dropped = runnable_part(graph)
     if part is None:
         missing = sorted({name for names in dropped.values() for name in names})
-        return EngineFile(dropped_outputs=dropped, problem=f"the engine has no kernel for {', '.join(missing)}")
+        return EngineFile(
+            dropped_outputs=dropped, problem=f"the engine has no kernel for {', '.join(missing)}"
+        )
     name = os.fspath(path)
     save_qslim(part, name)
     try:

@@ -107,11 +107,13 @@ def _agree(program: PaddleProgram, engine: _Engine, feed: Feed) -> bool:
     for name, mine, paddles in zip(names, ours, program.run(feed, names)):
         largest = float(np.abs(paddles).max(initial=0.0))
         is_same = mine.shape == paddles.shape and (
-            not np.isfinite(largest) or float(np.abs(mine - paddles).max(initial=0.0)) <= _MAX_DIFFERENCE * largest
+            not np.isfinite(largest)
+            or float(np.abs(mine - paddles).max(initial=0.0)) <= _MAX_DIFFERENCE * largest
         )
         if not is_same:
             logger.warning(
-                "tensor %r differs between the engine and Paddle's executor; Paddle's executor calibrates", name
+                "tensor %r differs between the engine and Paddle's executor; Paddle's executor calibrates",
+                name,
             )
             return False
     return True

@@ -120,7 +120,9 @@ class Session:
         list of ndarray : new arrays.
         """
         if len(args) not in (1, 2):
-            raise TypeError(f"Session.run: expected (feeds) or (output_names, feeds), got {len(args)} arguments")
+            raise TypeError(
+                f"Session.run: expected (feeds) or (output_names, feeds), got {len(args)} arguments"
+            )
         wanted = self._output_indices(args[0] if len(args) == 2 else None)
         outputs = self._core.run(self._arrays(args[-1]))
         return outputs if wanted is None else [outputs[i] for i in wanted]

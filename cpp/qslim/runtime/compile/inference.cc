@@ -98,8 +98,9 @@ std::vector<std::int64_t> InferContext::integers_or(std::size_t i, const char* n
 
 std::vector<float> InferContext::floats(std::size_t i) const {
   const Tensor& tensor = model_.tensors[static_cast<std::size_t>(has_input(i) ? node_.inputs[i] : 0)];
-  QSLIM_REQUIRE(has_input(i) && tensor.is_constant() && tensor.dtype == DType::kFloat32 && !tensor.quantization,
-                node_.op_type, " '", node_.label, "': input ", i, " must be a float32 constant");
+  QSLIM_REQUIRE(
+      has_input(i) && tensor.is_constant() && tensor.dtype == DType::kFloat32 && !tensor.quantization,
+      node_.op_type, " '", node_.label, "': input ", i, " must be a float32 constant");
   std::vector<float> values(static_cast<std::size_t>(element_count(*tensor.shape)));
   if (!values.empty()) std::memcpy(values.data(), tensor.data, values.size() * sizeof(float));
   return values;
@@ -138,8 +139,8 @@ std::vector<TensorFacts> infer(const Model& model, const std::vector<Dims>& inpu
   }
   for (const Node& node : model.nodes) {
     const Operator* op = find_operator(node);
-    QSLIM_REQUIRE(op != nullptr, "operator '", node.domain.empty() ? "" : node.domain + ".", node.op_type, "' ('",
-                  node.label, "') has no kernel here");
+    QSLIM_REQUIRE(op != nullptr, "operator '", node.domain.empty() ? "" : node.domain + ".", node.op_type,
+                  "' ('", node.label, "') has no kernel here");
     QSLIM_REQUIRE(node.outputs[0] != kAbsent, "operator '", node.op_type, "': its first output has no name");
     InferContext context(model, node, facts);
     op->infer(context);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Inference: the extents and element types of every tensor of a Model for given input extents, and the values
-// of small integer tensors (what Shape, Gather and Concat make of extents), so that the compiler sees constants.
+// of small integer tensors (what Shape, Gather and Concat make of extents), so that the compiler sees
+// constants.
 #pragma once
 
 #include <optional>
@@ -35,13 +36,17 @@ class InferContext {
 
   const Node& node() const noexcept { return node_; }
   std::size_t input_count() const noexcept { return node_.inputs.size(); }
-  bool has_input(std::size_t i) const noexcept { return i < node_.inputs.size() && node_.inputs[i] != kAbsent; }
+  bool has_input(std::size_t i) const noexcept {
+    return i < node_.inputs.size() && node_.inputs[i] != kAbsent;
+  }
   const TensorFacts& input(std::size_t i) const;
   // False for constants and for what follows from shapes alone.
   bool depends_on_input(std::size_t i) const;
   const Dims& dims(std::size_t i) const { return input(i).dims; }
   // After inference.
-  const Dims& output_dims(std::size_t i) const { return facts_[static_cast<std::size_t>(node_.outputs[i])].dims; }
+  const Dims& output_dims(std::size_t i) const {
+    return facts_[static_cast<std::size_t>(node_.outputs[i])].dims;
+  }
   std::int64_t rank(std::size_t i) const { return input(i).rank(); }
   // Integers that must be known before the network runs; InvalidArgument if they are not.
   const std::vector<std::int64_t>& integers(std::size_t i) const;
@@ -63,8 +68,8 @@ class InferContext {
   std::vector<TensorFacts>& facts_;
 };
 
-// Facts of every tensor. InvalidArgument names the node that cannot take its inputs, or the input of the wrong
-// extents.
+// Facts of every tensor. InvalidArgument names the node that cannot take its inputs, or the input of the
+// wrong extents.
 std::vector<TensorFacts> infer(const Model& model, const std::vector<Dims>& input_dims);
 
 }  // namespace qslim::runtime

@@ -36,7 +36,8 @@ void require(bool condition, const Parts&... parts) {
   if (!condition) fail(parts...);
 }
 
-// ---- JSON, with the type checked at each step ---------------------------------------------------------------
+// ---- JSON, with the type checked at each step
+// ---------------------------------------------------------------
 
 Json parse_json(const char* begin, const char* end, const char* what) {
   Json json = Json::parse(begin, end, nullptr, /*allow_exceptions=*/false);
@@ -73,12 +74,14 @@ std::int64_t integer(const Json& value, const char* what) {
 
 std::int32_t integer32(const Json& value, const char* what) {
   const std::int64_t wide = integer(value, what);
-  require(wide >= std::numeric_limits<std::int32_t>::min() && wide <= std::numeric_limits<std::int32_t>::max(),
-          what, " does not fit 32 bits");
+  require(
+      wide >= std::numeric_limits<std::int32_t>::min() && wide <= std::numeric_limits<std::int32_t>::max(),
+      what, " does not fit 32 bits");
   return static_cast<std::int32_t>(wide);
 }
 
-// ---- the container --------------------------------------------------------------------------------------------
+// ---- the container
+// --------------------------------------------------------------------------------------------
 
 struct Entry {
   std::string dtype;
@@ -87,8 +90,8 @@ struct Entry {
 };
 
 std::size_t item_size(const std::string& dtype) {
-  static const std::unordered_map<std::string, std::size_t> kSizes = {
-      {"F32", 4}, {"I8", 1}, {"U8", 1}, {"I32", 4}, {"I64", 8}, {"BOOL", 1}};
+  static const std::unordered_map<std::string, std::size_t> kSizes = {{"F32", 4}, {"I8", 1},  {"U8", 1},
+                                                                      {"I32", 4}, {"I64", 8}, {"BOOL", 1}};
   const auto found = kSizes.find(dtype);
   require(found != kSizes.end(), "entry type '", dtype, "' is not one of F32, I8, U8, I32, I64, BOOL");
   return found->second;
@@ -113,17 +116,18 @@ Entry read_entry(const Json& json, Span<const std::byte> data) {
   const Json& offsets = array(json, "data_offsets", kWhat);
   require(offsets.size() == 2, "data_offsets are not two numbers");
   const std::int64_t begin = integer(offsets[0], "data offset"), end = integer(offsets[1], "data offset");
-  require(begin >= 0 && begin <= end && static_cast<std::uint64_t>(end) <= data.size(), "data offsets [", begin,
-          ", ", end, ") lie outside the ", data.size(), " bytes of data; is the file truncated?");
-  require(static_cast<std::uint64_t>(end - begin) == elements * size, "an entry of ", elements, " elements of ",
-          size, " bytes has ", end - begin, " bytes of data");
+  require(begin >= 0 && begin <= end && static_cast<std::uint64_t>(end) <= data.size(), "data offsets [",
+          begin, ", ", end, ") lie outside the ", data.size(), " bytes of data; is the file truncated?");
+  require(static_cast<std::uint64_t>(end - begin) == elements * size, "an entry of ", elements,
+          " elements of ", size, " bytes has ", end - begin, " bytes of data");
   entry.bytes = data.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
   require(reinterpret_cast<std::uintptr_t>(entry.bytes.data()) % size == 0,
           "an entry's data are not aligned to its type");
   return entry;
 }
 
-// ---- the graph ------------------------------------------------------------------------------------------------
+// ---- the graph
+// ------------------------------------------------------------------------------------------------
 
 DType dtype_from_name(const std::string& name) {
   for (const DType dtype :
@@ -156,6 +160,7 @@ std::vector<float> read_scale(const Json& json, const Entries& entries) {
     scale.resize(found->second.shape[0]);
     if (!scale.empty()) std::memcpy(scale.data(), found->second.bytes.data(), found->second.bytes.size());
   }
+  require(!scale.empty(), "a quantized tensor has no scale");
   for (const float value : scale) {
     require(std::isfinite(value) && value >= kMinScale && value <= kMaxScale, "scale ", value,
             " is out of range");
@@ -352,8 +357,8 @@ Model parse_model(Span<const std::byte> bytes, std::shared_ptr<const void> owner
   require(bytes.size() >= 8, "expected at least 8 bytes, got ", bytes.size());
   std::uint64_t header_size = 0;
   for (std::size_t i = 8; i-- > 0;) header_size = header_size << 8 | static_cast<std::uint64_t>(bytes[i]);
-  require(header_size <= bytes.size() - 8 && header_size <= kMaxHeader, "its header should have ", header_size,
-          " bytes, but the file has ", bytes.size(), "; is it a model file, and whole?");
+  require(header_size <= bytes.size() - 8 && header_size <= kMaxHeader, "its header should have ",
+          header_size, " bytes, but the file has ", bytes.size(), "; is it a model file, and whole?");
   const auto* text_begin = reinterpret_cast<const char*>(bytes.data() + 8);
   const Json header = parse_json(text_begin, text_begin + header_size, "the header");
   const auto data_begin = static_cast<std::size_t>(8 + header_size);

@@ -2,9 +2,9 @@
 //
 // Conv and ConvTranspose.
 //
-// A transposed convolution of stride s is s_h * s_w ordinary ones, one for each residue of the output position
-// modulo the stride: position oh takes the taps kh = (oh + pad) mod s, + s, + 2s, ... from the input rows
-// ih = (oh + pad - kh) / s. Each writes every s-th pixel of every s-th row.
+// A transposed convolution of stride s is s_h * s_w ordinary ones, one for each residue of the output
+// position modulo the stride: position oh takes the taps kh = (oh + pad) mod s, + s, + 2s, ... from the input
+// rows ih = (oh + pad - kh) / s. Each writes every s-th pixel of every s-th row.
 #include "qslim/runtime/ops/linear.h"
 #include "qslim/runtime/ops/registry.h"
 #include "qslim/runtime/ops/window.h"
@@ -56,7 +56,8 @@ struct Phase {
   std::int64_t pad;                 // of the ordinary convolution
 };
 
-Phase phase_of(std::int64_t residue, std::int64_t stride, std::int64_t kernel, std::int64_t pad, std::int64_t out) {
+Phase phase_of(std::int64_t residue, std::int64_t stride, std::int64_t kernel, std::int64_t pad,
+               std::int64_t out) {
   Phase p;
   p.first_tap = residue;
   p.taps = residue < kernel ? (kernel - residue + stride - 1) / stride : 0;
@@ -105,7 +106,8 @@ void compile_Conv(Compiler& compiler, const Node& node) {
 void infer_ConvTranspose(InferContext& context) {
   const std::int64_t groups = context.attributes.integer("group", 1);
   const Dims& w = context.dims(1);
-  context.require(context.rank(1) == 4 && w[0] > 0 && w[1] > 0, "expected a weight [IC, OC / groups, KH, KW]");
+  context.require(context.rank(1) == 4 && w[0] > 0 && w[1] > 0,
+                  "expected a weight [IC, OC / groups, KH, KW]");
   check_weights(context, w[0], groups);
   const Window window = transposed_window_of(context.node(), context.dims(0), w[2], w[3]);
   context.set_output(0, {context.dims(0)[0], w[1] * groups, window.out[0], window.out[1]}, DType::kFloat32);
@@ -144,7 +146,8 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
       part.extents.pad_left = pw.pad;
       part.extents.y_pixel_stride = whole.y_pixel_stride * as_size(window.stride[1]);
       part.extents.y_row_stride = whole.y_row_stride * as_size(window.stride[0]);
-      part.y_offset = as_size(ph.first_out) * whole.y_row_stride + as_size(pw.first_out) * whole.y_pixel_stride;
+      part.y_offset =
+          as_size(ph.first_out) * whole.y_row_stride + as_size(pw.first_out) * whole.y_pixel_stride;
       part.weights.tensor = node.inputs[1];
       part.weights.channel_axis = 1;  // of one group; the scales repeat for each
       for (std::int64_t o = 0; o < oc; ++o) {

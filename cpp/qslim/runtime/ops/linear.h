@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What Conv, ConvTranspose, MatMul and Gemm share: constant weights packed once, bias and activation absorbed,
-// int8 where the data and the weights are quantized.
+// What Conv, ConvTranspose, MatMul and Gemm share: constant weights packed once, bias and activation
+// absorbed, int8 where the data and the weights are quantized.
 //
 // Semantics (int8): acc = sum of integer products + round(bias / (sx * sw)); if nothing but a clamp follows
 // until the result is rounded to its grid, one multiplication by sx * sw / sy does both; else the real value
@@ -30,8 +30,10 @@ struct Tail {
   }
 };
 
-// `bias` is the constant that the node itself adds, or kAbsent. Channels lie `axes_behind` axes before the last.
-Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind, int bias);
+// `bias` is the constant that the node itself adds, or kAbsent. Channels lie `axes_behind` axes before the
+// last.
+Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind,
+                 int bias);
 
 // A constant as weights [OC, IC / groups, KH, KW].
 struct Weights {

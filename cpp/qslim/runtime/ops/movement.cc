@@ -39,7 +39,8 @@ Step step_of(const Compiler& compiler, const Node& node, const Value& from, cons
 // The layout in which most of a node's data is there.
 Layout preferred_layout(Compiler& compiler, const Node& node) {
   for (const int input : node.inputs) {
-    if (input != kAbsent && compiler.dims(input).size() == 4 && compiler.layout_of(input) == Layout::kChannelsLast) {
+    if (input != kAbsent && compiler.dims(input).size() == 4 &&
+        compiler.layout_of(input) == Layout::kChannelsLast) {
       return Layout::kChannelsLast;
     }
   }
@@ -56,12 +57,15 @@ struct Slicing {
 
 Slicing slicing_of(const InferContext& context) {
   const Dims& x = context.dims(0);
-  const std::vector<std::int64_t> starts = context.integers_or(1, "starts"), ends = context.integers_or(2, "ends");
+  const std::vector<std::int64_t> starts = context.integers_or(1, "starts"),
+                                  ends = context.integers_or(2, "ends");
   std::vector<std::int64_t> axes = context.integers_or(3, "axes"), steps = context.integers_or(4, "steps");
-  context.require(starts.size() == ends.size() && starts.size() <= x.size(), "starts and ends differ in number");
+  context.require(starts.size() == ends.size() && starts.size() <= x.size(),
+                  "starts and ends differ in number");
   for (std::size_t i = axes.size(); i < starts.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
   if (steps.empty()) steps.assign(starts.size(), 1);
-  context.require(steps.size() == starts.size() && axes.size() == starts.size(), "axes or steps differ in number");
+  context.require(steps.size() == starts.size() && axes.size() == starts.size(),
+                  "axes or steps differ in number");
   Slicing s{std::vector<std::int64_t>(x.size(), 0), std::vector<std::int64_t>(x.size(), 1), x};
   for (std::size_t i = 0; i < starts.size(); ++i) {
     const std::size_t axis = context.axis(axes[i], context.rank(0));
@@ -112,7 +116,8 @@ void compile_Transpose(Compiler& compiler, const Node& node) {
   const int x = node.inputs[0], y = node.outputs[0];
   const auto rank = compiler.facts(x).rank();
   std::vector<std::int64_t> perm = Attributes(node).integers("perm");
-  for (std::int64_t i = rank - 1; static_cast<std::int64_t>(perm.size()) < rank && i >= 0; --i) perm.push_back(i);
+  for (std::int64_t i = rank - 1; static_cast<std::int64_t>(perm.size()) < rank && i >= 0; --i)
+    perm.push_back(i);
   const Value from = on_grid_of(compiler, x, y, compiler.layout_of(x));
   const Dims source = logical_strides(from);
   Dims strides;
@@ -324,7 +329,8 @@ void infer_Gather(InferContext& context) {
   const std::size_t axis = context.axis(context.attributes.integer("axis", 0), context.rank(0));
   const std::vector<std::int64_t>& indices = context.integers(1);
   const Dims &x = context.dims(0), &i = context.dims(1);
-  TensorFacts facts{Dims(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(axis)), context.input(0).dtype, {}};
+  TensorFacts facts{
+      Dims(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(axis)), context.input(0).dtype, {}};
   facts.dims.insert(facts.dims.end(), i.begin(), i.end());
   facts.dims.insert(facts.dims.end(), x.begin() + static_cast<std::ptrdiff_t>(axis) + 1, x.end());
   for (const std::int64_t index : indices) context.axis(index, x[axis]);
@@ -348,7 +354,8 @@ void compile_Gather(Compiler& compiler, const Node& node) {
   const Value from = on_grid_of(compiler, node.inputs[0], y, Layout::kPlain);
   const Value to = compiler.define(y, Layout::kPlain, from.storage);
   const std::vector<std::int64_t>& indices = *compiler.facts(node.inputs[1]).integers;
-  const std::int64_t outer = element_count(Dims(from.dims.begin(), from.dims.begin() + static_cast<std::ptrdiff_t>(axis)));
+  const std::int64_t outer =
+      element_count(Dims(from.dims.begin(), from.dims.begin() + static_cast<std::ptrdiff_t>(axis)));
   const std::int64_t extent = from.dims[axis], count = static_cast<std::int64_t>(indices.size());
   const std::int64_t inner =
       element_count(Dims(from.dims.begin() + static_cast<std::ptrdiff_t>(axis) + 1, from.dims.end()));
@@ -390,7 +397,8 @@ Padding padding_of(const InferContext& context) {
 }  // namespace
 
 void infer_Pad(InferContext& context) {
-  context.require(context.attributes.text("mode", "constant") == "constant", "only constant padding is supported");
+  context.require(context.attributes.text("mode", "constant") == "constant",
+                  "only constant padding is supported");
   const Padding p = padding_of(context);
   Dims dims = context.dims(0);
   for (std::size_t i = 0; i < dims.size(); ++i) {
@@ -409,7 +417,8 @@ void compile_Pad(Compiler& compiler, const Node& node) {
   const Value from = on_grid_of(compiler, node.inputs[0], y, layout);
   const Value to = compiler.define(y, layout, from.storage);
   float value = 0;
-  if (node.inputs.size() > 2 && node.inputs[2] != kAbsent) value = compiler.constant_floats(node.inputs[2]).at(0);
+  if (node.inputs.size() > 2 && node.inputs[2] != kAbsent)
+    value = compiler.constant_floats(node.inputs[2]).at(0);
   emit_fill(compiler, node, to, value);
   bool is_empty = false;  // pads that crop may leave nothing of the data
   Copy copy{from.dims, logical_strides(from), logical_strides(to)};

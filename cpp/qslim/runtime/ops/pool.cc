@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Poolings. Maxima are taken on stored bytes, which have the order of the values; averages of quantized tensors
-// are integer sums.
+// Poolings. Maxima are taken on stored bytes, which have the order of the values; averages of quantized
+// tensors are integer sums.
 #include "qslim/kernels/pool/pool.h"
 
 #include "qslim/runtime/ops/movement_steps.h"
@@ -16,7 +16,8 @@ std::size_t as_size(std::int64_t value) { return static_cast<std::size_t>(value)
 
 Window window_from_attributes(const Node& node, const Dims& x) {
   const std::vector<std::int64_t> kernel = Attributes(node).integers("kernel_shape");
-  QSLIM_REQUIRE(kernel.size() == 2, node.op_type, " '", node.label, "': expected a kernel_shape of two extents");
+  QSLIM_REQUIRE(kernel.size() == 2, node.op_type, " '", node.label,
+                "': expected a kernel_shape of two extents");
   return window_of(node, x, kernel[0], kernel[1]);
 }
 
@@ -59,7 +60,8 @@ PoolExtents extents_of(const PoolGeometry& g, const Dims& x, const Window& w) {
                                  as_size(w.out[1]), w.pad_begin[0], w.pad_begin[1]);
 }
 
-Step step_of(const Compiler& compiler, const Node& node, const char* kernel, const Value& from, const Value& to) {
+Step step_of(const Compiler& compiler, const Node& node, const char* kernel, const Value& from,
+             const Value& to) {
   Step step = compiler.step_for(node, kernel, from.storage.is_quantized() ? "int8" : "float32");
   step.reads = {from.buffer};
   step.writes = {to.buffer};
@@ -93,7 +95,8 @@ void emit_average(Compiler& compiler, const Node& node, const Window& w, bool co
   PoolGeometry g = geometry_of(image_dims, w);
   g.count_includes_pad = count_includes_pad;
   const PoolExtents extents = extents_of(g, image_dims, w);
-  const bool from_bytes = from.storage.is_quantized(), to_bytes = from_bytes && compiler.storage(y).is_quantized();
+  const bool from_bytes = from.storage.is_quantized(),
+             to_bytes = from_bytes && compiler.storage(y).is_quantized();
   const Value to = define_or_round_later(compiler, y, Layout::kChannelsLast,
                                          to_bytes ? compiler.storage(y) : real_storage());
   Step step = step_of(compiler, node, "average_pool", from, to);

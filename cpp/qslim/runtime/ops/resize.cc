@@ -19,7 +19,8 @@ struct Resizing {
 // Entry of an operand that has one for each axis, or one for each of H and W (attribute axes).
 template <class T>
 T entry(const InferContext& context, const std::vector<T>& values, std::size_t i) {
-  context.require(values.size() == 4 || values.size() == 2, "expected scales or sizes for all four axes or for two");
+  context.require(values.size() == 4 || values.size() == 2,
+                  "expected scales or sizes for all four axes or for two");
   return values.size() == 4 ? values[2 + i] : values[i];
 }
 
