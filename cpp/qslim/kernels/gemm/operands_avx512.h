@@ -45,9 +45,7 @@ struct Avx512Operands {
   }
   QSLIM_INLINE static Operand broadcast(const unsigned char* a) {
     Operand v;
-    asm volatile("vbroadcastss %[a], %[v]"
-                 : [v] "=v"(v)
-                 : [a] "m"(*reinterpret_cast<const std::int32_t*>(a)));
+    asm volatile("vbroadcastss %[a], %[v]" : [v] "=v"(v) : [a] "m"(*reinterpret_cast<const Group*>(a)));
     return v;
   }
 #endif
