@@ -153,8 +153,12 @@ Value Compiler::constant_value(int id, Layout layout, bool as_real) {
   if (!as_real && facts(id).integers) {
     // Integers are small and need no sharing.
     const std::vector<std::int64_t>& integers = *facts(id).integers;
-    value.dtype = DType::kInt64;
-    value.buffer = constant_buffer(copy_of(integers.data(), integers.size() * 8), integers.size() * 8);
+    if (value.dtype == DType::kInt32) {
+      const std::vector<std::int32_t> narrow(integers.begin(), integers.end());
+      value.buffer = constant_buffer(copy_of(narrow.data(), value.bytes()), value.bytes());
+    } else {
+      value.buffer = constant_buffer(copy_of(integers.data(), value.bytes()), value.bytes());
+    }
   } else if (!as_real) {
     value.buffer = constant_buffer(copy_of(tensor(id).data, value.bytes()), value.bytes());
   } else {
@@ -266,7 +270,8 @@ void Compiler::round_to_wide_grids() {
       ++i;
       continue;
     }
-    emit_round_to_grid(*this, id, forms(id).front());
+    // A view of quantized data is bytes until somebody asks for real values.
+    emit_round_to_grid(*this, id, get_real(id, forms(id).front().layout));
     wide_.erase(wide_.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }

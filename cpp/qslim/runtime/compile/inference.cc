@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qslim/runtime/compile/inference.h"
 
+#include <algorithm>
 #include <cstring>
 #include <sstream>
 #include <utility>
@@ -13,7 +14,17 @@ namespace {
 // Integer tensors up to this size are followed; larger ones are data, not extents.
 constexpr std::int64_t kMaxFollowed = 4096;
 // A tensor of more elements than this is a mistake in the model or in the input, not a wish.
-constexpr std::int64_t kMaxElements = std::int64_t{1} << 33;
+constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;
+
+// False if there are too many axes or elements, or a negative extent.
+bool is_sensible(const Dims& dims) {
+  std::int64_t count = 1;
+  for (const std::int64_t extent : dims) {
+    if (extent < 0 || (extent != 0 && count > kMaxElements / extent)) return false;
+    count *= std::max<std::int64_t>(extent, 1);
+  }
+  return dims.size() <= kMaxRank;
+}
 
 std::optional<std::vector<std::int64_t>> integers_of(const Tensor& tensor, std::int64_t count) {
   if (count > kMaxFollowed) return std::nullopt;
@@ -43,6 +54,8 @@ void check_input(const Tensor& tensor, const Dims& dims) {
     QSLIM_REQUIRE(extent > 0, "input '", tensor.name, "': expected at least one element, got shape ",
                   text_of(dims));
   }
+  QSLIM_REQUIRE(is_sensible(dims), "input '", tensor.name, "': shape ", text_of(dims), " is more than ",
+                kMaxRank, " axes or ", kMaxElements, " elements");
 }
 
 }  // namespace
@@ -106,20 +119,27 @@ std::vector<float> InferContext::floats(std::size_t i) const {
   return values;
 }
 
+void InferContext::require_real(std::size_t i) const {
+  QSLIM_REQUIRE(input(i).dtype == DType::kFloat32, node_.op_type, " '", node_.label, "': input ", i,
+                " must be float32, it is ", name_of(input(i).dtype));
+}
+
 void InferContext::set_output(std::size_t i, Dims dims, DType dtype) {
   set_output(i, TensorFacts{std::move(dims), dtype, std::nullopt});
 }
 
 void InferContext::set_output(std::size_t i, TensorFacts facts) {
   if (i >= node_.outputs.size() || node_.outputs[i] == kAbsent) return;
-  std::int64_t count = 1;
-  for (const std::int64_t extent : facts.dims) {
-    QSLIM_REQUIRE(extent >= 0 && (extent == 0 || count <= kMaxElements / extent), node_.op_type, " '",
-                  node_.label, "': its output would have shape ", text_of(facts.dims),
-                  "; is the input too small or too large for this network?");
-    count *= extent;
-  }
+  QSLIM_REQUIRE(is_sensible(facts.dims), node_.op_type, " '", node_.label, "': its output would have shape ",
+                text_of(facts.dims), "; is the input too small or too large for this network?");
+  const std::int64_t count = element_count(facts.dims);
   if (facts.integers && count > kMaxFollowed) facts.integers.reset();
+  // Lists of extents may be empty, data may not: kernels divide by extents.
+  QSLIM_REQUIRE(count > 0 || facts.integers, node_.op_type, " '", node_.label,
+                "': its output would be empty, of shape ", text_of(facts.dims));
+  const Tensor& tensor = model_.tensors[static_cast<std::size_t>(node_.outputs[i])];
+  QSLIM_REQUIRE(!tensor.quantization || facts.dtype == DType::kFloat32, node_.op_type, " '", node_.label,
+                "': its output '", tensor.name, "' has a quantization but is ", name_of(facts.dtype));
   facts_[static_cast<std::size_t>(node_.outputs[i])] = std::move(facts);
 }
 
@@ -143,6 +163,9 @@ std::vector<TensorFacts> infer(const Model& model, const std::vector<Dims>& inpu
                   "' ('", node.label, "') has no kernel here");
     QSLIM_REQUIRE(node.outputs[0] != kAbsent, "operator '", node.op_type, "': its first output has no name");
     InferContext context(model, node, facts);
+    QSLIM_REQUIRE(!context.has_input(0) || context.input(0).integers || element_count(context.dims(0)) > 0,
+                  node.op_type, " '", node.label, "': its input is empty, of shape ",
+                  text_of(facts[static_cast<std::size_t>(node.inputs[0])].dims));
     op->infer(context);
   }
   return facts;

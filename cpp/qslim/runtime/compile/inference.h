@@ -22,6 +22,7 @@ struct TensorFacts {
 };
 
 std::int64_t element_count(const Dims& dims) noexcept;
+inline constexpr std::size_t kMaxRank = 8;
 std::string text_of(const Dims& dims);
 // `axis` of a tensor of `rank` axes, negative ones counted from the end; InvalidArgument names the node.
 std::size_t checked_axis(const Node& node, std::int64_t axis, std::int64_t rank);
@@ -58,6 +59,8 @@ class InferContext {
 
   void set_output(std::size_t i, Dims dims, DType dtype);
   void set_output(std::size_t i, TensorFacts facts);
+  // The kernels of most operators compute with float32 alone.
+  void require_real(std::size_t i) const;
   void require(bool condition, const char* what) const {
     QSLIM_REQUIRE(condition, node_.op_type, " '", node_.label, "': ", what);
   }

@@ -29,7 +29,7 @@ struct Quantization {
   std::int32_t zero_point = 0, qmin = 0, qmax = 0;
 
   bool is_unsigned() const noexcept { return qmin >= 0; }
-  bool fits_a_byte() const noexcept { return qmax - qmin <= 255 && qmin >= -128 && qmax <= 255; }
+  bool fits_a_byte() const noexcept { return is_unsigned() ? qmax <= 255 : qmin >= -128 && qmax <= 127; }
 };
 
 struct Tensor {

@@ -3,6 +3,7 @@
 // Reads the safetensors container, then the graph inside it, then checks the whole.
 #include "qslim/runtime/model/model_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -39,7 +40,31 @@ void require(bool condition, const Parts&... parts) {
 // ---- JSON, with the type checked at each step
 // ---------------------------------------------------------------
 
+// Ours nest five deep. The parser takes dozens of bytes for each bracket, so a file of brackets is a bomb.
+constexpr int kMaxDepth = 32;
+
+int depth_of(const char* begin, const char* end) {
+  int depth = 0, deepest = 0;
+  bool in_text = false;
+  for (const char* c = begin; c != end; ++c) {
+    if (in_text) {
+      if (*c == '\\' && c + 1 != end)
+        ++c;
+      else if (*c == '"')
+        in_text = false;
+    } else if (*c == '"') {
+      in_text = true;
+    } else if (*c == '[' || *c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (*c == ']' || *c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
 Json parse_json(const char* begin, const char* end, const char* what) {
+  require(depth_of(begin, end) <= kMaxDepth, what, " nests more than ", kMaxDepth, " deep");
   Json json = Json::parse(begin, end, nullptr, /*allow_exceptions=*/false);
   require(json.is_object(), what, " is not a JSON object");
   return json;
@@ -104,14 +129,16 @@ Entry read_entry(const Json& json, Span<const std::byte> data) {
   Entry entry;
   entry.dtype = text(member(json, "dtype", kWhat), "entry dtype");
   const std::size_t size = item_size(entry.dtype);
-  std::uint64_t elements = 1;
+  // Extents beside a 0 count as well: products of some of the extents shall fit, too.
+  std::uint64_t elements = 1, others = 1;
   require(array(json, "shape", kWhat).size() <= kMaxRank, "an entry has more than ", kMaxRank, " axes");
   for (const Json& extent : array(json, "shape", kWhat)) {
     const std::int64_t value = integer(extent, "extent");
     require(value >= 0 && value < kMaxExtent, "entry extent ", value, " is out of range");
     entry.shape.push_back(static_cast<std::size_t>(value));
     elements *= static_cast<std::uint64_t>(value);
-    require(elements <= kMaxElements, "an entry has more than 2^40 elements");
+    others *= static_cast<std::uint64_t>(std::max<std::int64_t>(value, 1));
+    require(others <= kMaxElements, "an entry has more than 2^40 elements");
   }
   const Json& offsets = array(json, "data_offsets", kWhat);
   require(offsets.size() == 2, "data_offsets are not two numbers");

@@ -142,6 +142,11 @@ bool is_elementwise(const Node& node) {
          (plain_operators().count(node.op_type) != 0 || kOthers.count(node.op_type) != 0);
 }
 
+bool is_binary_operator(const std::string& op_type) {
+  const auto plain = plain_operators().find(op_type);
+  return plain != plain_operators().end() && is_binary(plain->second);
+}
+
 Chain::Chain(Compiler& compiler, int result, Layout layout, std::optional<int> start)
     : compiler_(compiler), result_(result), layout_(layout), has_start_(start.has_value()) {
   if (compiler_.dims(result).size() != 4) layout_ = Layout::kPlain;

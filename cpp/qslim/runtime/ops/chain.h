@@ -15,6 +15,8 @@ namespace qslim::runtime {
 
 // True for operators that compute each element of the result from the elements at its place.
 bool is_elementwise(const Node& node);
+// True for those of two operands, by name.
+bool is_binary_operator(const std::string& op_type);
 
 class Chain {
  public:

@@ -121,6 +121,8 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
   const Window window = transposed_window_of(node, x, w[2], w[3]);
   QSLIM_REQUIRE(window.dilation[0] == 1 && window.dilation[1] == 1, "ConvTranspose '", node.label,
                 "': dilations other than 1 are not supported");
+  QSLIM_REQUIRE(window.stride[0] <= w[2] && window.stride[1] <= w[3], "ConvTranspose '", node.label,
+                "': a stride larger than the kernel is not supported");
   const std::int64_t groups = Attributes(node).integer("group", 1);
   const std::int64_t oc_group = w[1], ic_group = w[0] / groups, oc = oc_group * groups;
   const ConvExtents whole = extents_of(x, window, as_size(oc));
@@ -130,8 +132,6 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
       const Phase ph = phase_of(rh, window.stride[0], w[2], window.pad_begin[0], window.out[0]);
       const Phase pw = phase_of(rw, window.stride[1], w[3], window.pad_begin[1], window.out[1]);
       if (ph.outputs == 0 || pw.outputs == 0) continue;
-      QSLIM_REQUIRE(ph.taps > 0 && pw.taps > 0, "ConvTranspose '", node.label,
-                    "': a stride larger than the kernel is not supported");
       LinearPart part;
       part.key = std::to_string(node.outputs[0]) + " " + std::to_string(rh) + " " + std::to_string(rw);
       part.geometry.input_channels = as_size(w[0]);

@@ -37,7 +37,11 @@ std::optional<std::int64_t> combine(const std::string& op, std::int64_t a, std::
 }
 
 void infer_elementwise(InferContext& context) {
-  const bool has_two = context.input_count() == 2 && context.node().op_type != "Clip";
+  const std::string& op = context.node().op_type;
+  const bool has_two = is_binary_operator(op);
+  const std::size_t most = op == "Clip" ? 3 : has_two ? 2 : 1;
+  QSLIM_REQUIRE(context.input_count() <= most, op, " '", context.node().label, "': expected ", most,
+                " inputs, got ", context.input_count());
   TensorFacts facts{context.dims(0), context.input(0).dtype, std::nullopt};
   if (has_two) {
     facts.dims = broadcast(context, context.dims(0), context.dims(1));

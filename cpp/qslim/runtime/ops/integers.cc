@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Operators that compute extents: their results are known before the network runs.
-#include <cstdlib>
-
 #include "qslim/runtime/compile/compiler.h"
 #include "qslim/runtime/ops/movement_steps.h"
 #include "qslim/runtime/ops/registry.h"
 
 namespace qslim::runtime {
 namespace {
+
+constexpr std::int64_t kMaxBound = std::int64_t{1} << 40;
 
 [[noreturn]] void refuse(const Node& node) {
   throw InvalidArgument(concatenate(node.op_type, " '", node.label,
@@ -51,7 +51,7 @@ void infer_Range(InferContext& context) {
   std::int64_t bounds[3];
   for (std::size_t i = 0; i < 3; ++i) {
     const std::vector<std::int64_t>& value = context.integers(i);
-    context.require(value.size() == 1 && std::abs(value[0]) < (std::int64_t{1} << 40),
+    context.require(value.size() == 1 && value[0] > -kMaxBound && value[0] < kMaxBound,
                     "a bound is out of range");
     bounds[i] = value[0];
   }

@@ -164,6 +164,17 @@ class Emitter {
         is_int8_(reason_.empty()) {
     if (!is_int8_) return;
     scales_ = product_scales(compiler_, x_, parts_[0].weights, parts_[0].geometry.output_channels);
+    // Scales of 2^-126 to 2^126 are legal; their products and quotients may leave float.
+    const Storage& result = compiler_.storage(tail_.result);
+    const float step = result.is_quantized() ? result.type.scale : 1.0f;
+    const bool fits = std::all_of(scales_.begin(), scales_.end(), [&](float scale) {
+      return std::isnormal(scale) && std::isfinite(scale / step);
+    });
+    if (!fits) {
+      is_int8_ = false;
+      reason_ = "the product of its scales leaves the range of float32";
+      return;
+    }
     bias_ = integer_bias(tail_.bias, scales_, products_of(parts_[0].geometry));
     if (bias_.size() == tail_.bias.size()) return;
     is_int8_ = false;
@@ -203,7 +214,7 @@ class Emitter {
   }
 
   std::shared_ptr<const ConvU8S8> packed_int8(const LinearPart& part) const {
-    return compiler_.weights().get<ConvU8S8>("int8 " + part.key, [&] {
+    return compiler_.weights().get<ConvU8S8>((bias_.empty() ? "int8 " : "int8 with bias ") + part.key, [&] {
       const Tensor& tensor = compiler_.tensor(part.weights.tensor);
       const auto count = static_cast<std::size_t>(element_count(*tensor.shape));
       const auto* stored = reinterpret_cast<const std::int8_t*>(tensor.data);
@@ -216,13 +227,14 @@ class Emitter {
   }
 
   std::shared_ptr<const ConvF32> packed_float(const LinearPart& part) const {
-    return compiler_.weights().get<ConvF32>("float " + part.key, [&] {
-      const std::vector<float> floats = compiler_.constant_floats(part.weights.tensor);
-      const std::vector<float> weights = reordered(floats.data(), floats.size(), part.weights.order);
-      ConvF32 conv(compiler_.isa(), part.geometry, weights, tail_.bias);
-      compiler_.weights().add_bytes(conv.packed_bytes());
-      return conv;
-    });
+    return compiler_.weights().get<ConvF32>(
+        (tail_.bias.empty() ? "float " : "float with bias ") + part.key, [&] {
+          const std::vector<float> floats = compiler_.constant_floats(part.weights.tensor);
+          const std::vector<float> weights = reordered(floats.data(), floats.size(), part.weights.order);
+          ConvF32 conv(compiler_.isa(), part.geometry, weights, tail_.bias);
+          compiler_.weights().add_bytes(conv.packed_bytes());
+          return conv;
+        });
   }
 
   Step step_of(const LinearPart& part, const char* kernel, std::size_t scratch, int result) const {

@@ -154,8 +154,9 @@ void emit_fill(Compiler& compiler, const Node& node, const Value& value, float w
   std::uint32_t bits = 0;
   if (value.storage.is_quantized()) {
     const float steps = std::nearbyint(with * (1.0f / type.scale)) + static_cast<float>(type.zero_point);
+    // In this order a NaN becomes qmin.
     bits = static_cast<std::uint32_t>(
-        std::min(std::max(steps, static_cast<float>(type.qmin)), static_cast<float>(type.qmax)));
+        std::min(std::max(static_cast<float>(type.qmin), steps), static_cast<float>(type.qmax)));
   } else {
     QSLIM_REQUIRE(value.dtype == DType::kFloat32, node.op_type, " '", node.label, "': expected float32 data");
     std::memcpy(&bits, &with, sizeof bits);
@@ -219,7 +220,8 @@ bool emit_channel_shuffle(Compiler& compiler, const Node& node) {
     return false;
   }
   const Node& transpose = *compiler.consumers(split)[0];
-  if (transpose.op_type != "Transpose" || !transpose.domain.empty()) return false;
+  if (transpose.op_type != "Transpose" || !transpose.domain.empty() || transpose.inputs[0] != split)
+    return false;
   const int moved = transpose.outputs[0];
   if (Attributes(transpose).integers("perm") != std::vector<std::int64_t>{0, 2, 1, 3, 4} ||
       compiler.consumers(moved).size() != 1 || compiler.is_output(moved)) {
@@ -227,8 +229,9 @@ bool emit_channel_shuffle(Compiler& compiler, const Node& node) {
   }
   const Node& join = *compiler.consumers(moved)[0];
   const int y = join.outputs[0];
-  const bool fits = join.op_type == "Reshape" && join.domain.empty() && compiler.dims(y) == dx &&
-                    ds[0] == dx[0] && ds[1] * ds[2] == dx[1] && ds[3] == dx[2] && ds[4] == dx[3];
+  const bool fits = join.op_type == "Reshape" && join.inputs[0] == moved && join.domain.empty() &&
+                    compiler.dims(y) == dx && ds[0] == dx[0] && ds[1] * ds[2] == dx[1] && ds[3] == dx[2] &&
+                    ds[4] == dx[3];
   const bool one_grid = compiler.storage(x) == compiler.storage(split) &&
                         compiler.storage(split) == compiler.storage(moved) &&
                         compiler.storage(moved) == compiler.storage(y);

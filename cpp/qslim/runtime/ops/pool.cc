@@ -29,12 +29,14 @@ Window whole_image(const Dims& x) {
 }
 
 void infer_windowed(InferContext& context) {
+  context.require_real(0);
   const Dims& x = context.dims(0);
   const Window w = window_from_attributes(context.node(), x);
   context.set_output(0, {x[0], x[1], w.out[0], w.out[1]}, context.input(0).dtype);
 }
 
 void infer_global(InferContext& context) {
+  context.require_real(0);
   context.require(context.rank(0) == 4, "expected an input [N, C, H, W]");
   context.set_output(0, {context.dims(0)[0], context.dims(0)[1], 1, 1}, context.input(0).dtype);
 }
@@ -91,7 +93,10 @@ void compile_max(Compiler& compiler, const Node& node, const Window& w) {
 void emit_average(Compiler& compiler, const Node& node, const Window& w, bool count_includes_pad,
                   const Dims& image_dims) {
   const int x = node.inputs[0], y = node.outputs[0];
-  const Value from = compiler.get(x, Layout::kChannelsLast);
+  // Sums of more bytes could leave int32.
+  const bool fits = w.kernel[0] * w.kernel[1] <= (std::int64_t{1} << 23);
+  const Value from =
+      fits ? compiler.get(x, Layout::kChannelsLast) : compiler.get_real(x, Layout::kChannelsLast);
   PoolGeometry g = geometry_of(image_dims, w);
   g.count_includes_pad = count_includes_pad;
   const PoolExtents extents = extents_of(g, image_dims, w);

@@ -47,6 +47,7 @@ void infer_reduction(InferContext& context) {
     }
     if (!overflows) facts.integers = std::vector<std::int64_t>{product};
   }
+  if (!facts.integers) context.require_real(0);
   context.set_output(0, std::move(facts));
 }
 
@@ -134,6 +135,7 @@ QSLIM_REDUCTION(ReduceSum, ReduceOp::kSum)
 void infer_ArgMax(InferContext& context) {
   const std::size_t axis = context.axis(context.attributes.integer("axis", 0), context.rank(0));
   const bool keeps = context.attributes.integer("keepdims", 1) != 0;
+  context.require_real(0);
   context.set_output(0, reduced_dims(context.dims(0), {axis}, keeps), DType::kInt64);
 }
 
