@@ -2,7 +2,7 @@
 """The files of one network that the engines of bench_models.py run.
 
     float.json, float.pdiparams  Paddle's, from paddle.jit.save; weights are random with a fixed seed
-    float.qslim, int8.qslim      ours; int8 is what quant_post_static(is_full_quantize=True) writes
+    float.qslim, int8.qslim      ours; int8 is what quant_post_static writes with the operators below
     float.onnx                   the same float Graph, the peers' source
     qdq.onnx                     ONNX Runtime's: QDQ, uint8 activations (so that it can absorb ReLU), int8
                                  weights per channel; OpenVINO reads it too and is often faster with it
@@ -26,6 +26,12 @@ import numpy as np
 
 NETWORKS = ("MobileNetV1", "MobileNetV2", "EfficientNet-Lite0", "MobileNetV3-large", "ResNet50")
 OCR = "PP-OCRv4 det"
+# Everything whose input a convolution can write in int8. With ReLU and batch normalization among them
+# (is_full_quantize) every step of conv, normalization, ReLU would be quantized and none could be fused.
+_OP_TYPES = (
+    "conv2d", "depthwise_conv2d", "conv2d_transpose", "mul", "elementwise_add", "elementwise_mul", "pool2d",
+    "concat", "hard_swish", "hard_sigmoid", "swish", "nearest_interp_v2", "bilinear_interp_v2",
+)  # fmt: skip
 _PEER_FILES = ("qdq.onnx", "nncf.xml", "nncf.bin", "prepared.onnx")
 
 
@@ -70,7 +76,8 @@ def write_network(network: str, directory: str, ocr_dir: str | None) -> None:
         model_filename=model,
         params_filename=params,
         algo="abs_max",
-        is_full_quantize=True,
+        quantizable_op_type=_OP_TYPES,
+        skip_tensor_list=_biases(program.graph),
     )
     if report.engine_file is None:
         raise SystemExit(f"{network}: {'; '.join(report.notes)}")
@@ -79,6 +86,18 @@ def write_network(network: str, directory: str, ocr_dir: str | None) -> None:
     about = {"program": files.program, "params": files.params, "float_bytes": float_bytes}
     with open(os.path.join(directory, "about.json"), "w", encoding="utf-8") as file:
         json.dump(about, file)
+
+
+def _biases(graph: Any) -> list[str]:
+    """Parameters that an Add adds: as a bias it belongs to the convolution, whose result is not quantized."""
+    names: dict[str, None] = {}
+    for node in graph.nodes:
+        for name in node.inputs if node.op_type == "Add" else ():
+            producer = graph.producer(name)
+            source = producer.inputs[0] if producer is not None and producer.op_type == "Reshape" else name
+            if source and graph.tensors[source].is_constant:
+                names[source] = None
+    return list(names)
 
 
 def _save_random(network: str, prefix: str) -> None:
