@@ -131,7 +131,6 @@ def find_threshold(
     is_unsigned: bool = False,
     hist_percent: float = 0.9999,
 ) -> float: ...
-
 def operator_names() -> list[str]: ...
 
 class Session:
