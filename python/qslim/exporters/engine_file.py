@@ -25,12 +25,15 @@ class EngineFile:
     path : str or None
     dropped_outputs : dict
         Outputs of the model that the file does not have, each with the operators that the engine lacks.
+    stand_ins : list of str
+        The file's outputs where it has none of the model's: the tensors that those operators read.
     problem : str
         Why there is no file; empty if there is one.
     """
 
     path: Optional[str] = None
     dropped_outputs: dict[str, list[str]] = field(default_factory=dict)
+    stand_ins: list[str] = field(default_factory=list)
     problem: str = ""
 
     @property
@@ -38,6 +41,12 @@ class EngineFile:
         """Sentences for a report."""
         if self.problem:
             return [f"no .qslim file: {self.problem}"]
+        if self.stand_ins:
+            missing = sorted({name for names in self.dropped_outputs.values() for name in names})
+            return [
+                f"the .qslim file gives {', '.join(map(repr, self.stand_ins))} in place of the model's "
+                f"outputs: the engine has no kernel for {', '.join(missing)}"
+            ]
         return [
             f"the .qslim file has no output {name!r}: the engine has no kernel for {', '.join(missing)}"
             for name, missing in self.dropped_outputs.items()
@@ -46,10 +55,9 @@ class EngineFile:
 
 def missing_operators(graph: Graph, output: str) -> list[str]:
     """Operators that `output` needs and the engine has no kernel for."""
-    known = set(_core.operator_names())
     missing: dict[str, None] = {}
     for node in _ancestors(graph, output):
-        if node.domain or node.op_type not in known:
+        if not _has_kernel(node):
             missing[f"{node.domain}.{node.op_type}" if node.domain else node.op_type] = None
     return list(missing)
 
@@ -57,16 +65,24 @@ def missing_operators(graph: Graph, output: str) -> list[str]:
 def runnable_part(graph: Graph) -> tuple[Optional[Graph], dict[str, list[str]]]:
     """`graph` prepared for the engine with the outputs that it can compute, and why the others cannot be.
 
-    None if there are no such outputs. `graph` is left as it is.
+    Where it can compute none but all weights come before the operators that it lacks (a program for training
+    saved whole: probabilities, then loss and accuracy), what those operators read becomes the outputs.
+
+    None if there are no such tensors either. `graph` is left as it is.
     """
     part = prepare_for_runtime(graph)
     dropped = {name: missing for name in part.outputs if (missing := missing_operators(part, name))}
+    if not dropped:
+        return part, {}
+    weights = _weights(part)
     part.outputs = [name for name in part.outputs if name not in dropped]
-    if not part.outputs:
+    stands_in = not part.outputs
+    if stands_in:
+        part.outputs = _last_computed(part)
+    remove_dead(part)
+    part.inputs = [name for name in part.inputs if part.consumers(name) or name in part.outputs]
+    if not part.outputs or (stands_in and _weights(part) != weights):
         return None, dropped
-    if dropped:
-        remove_dead(part)
-        part.inputs = [name for name in part.inputs if part.consumers(name) or name in part.outputs]
     return part, dropped
 
 
@@ -88,7 +104,8 @@ def write_engine_file(graph: Graph, path: Union[str, os.PathLike[str]]) -> Engin
     except ValueError as error:
         os.remove(name)
         return EngineFile(problem=str(error))
-    return EngineFile(name, dropped)
+    has_own = len(dropped) < len(graph.outputs)
+    return EngineFile(name, dropped, [] if has_own else list(part.outputs))
 
 
 def observing(graph: Graph, names: list[str]) -> Optional[Graph]:
@@ -102,6 +119,32 @@ def observing(graph: Graph, names: list[str]) -> Optional[Graph]:
     if part is None or dropped:
         return None
     return part
+
+
+def _has_kernel(node: Node) -> bool:
+    return not node.domain and node.op_type in _core.operator_names()
+
+
+def _last_computed(graph: Graph) -> list[str]:
+    """Float tensors that the engine can compute from the inputs and an operator that it lacks reads."""
+    computed, last = set(graph.inputs), {}
+    for node in graph.nodes:
+        operands = [name for name in node.inputs if name and not graph.tensors[name].is_constant]
+        if _has_kernel(node) and computed.issuperset(operands):
+            computed.update(filter(None, node.outputs))
+        else:
+            read = (name for name in operands if name in computed and name not in graph.inputs)
+            last.update(dict.fromkeys(name for name in read if graph.tensors[name].dtype == "float32"))
+    return list(last)
+
+
+def _weights(graph: Graph) -> set[str]:
+    """Float constants with more than one axis."""
+    return {
+        name
+        for name, tensor in graph.tensors.items()
+        if tensor.value is not None and tensor.dtype == "float32" and tensor.value.ndim > 1
+    }
 
 
 def _ancestors(graph: Graph, output: str) -> list[Node]:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a model becomes the engine's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from qslim.exporters.engine_file import runnable_part, write_engine_file
+from qslim.graph import Graph, Node, Tensor
+from qslim.runtime import Session
+
+_X = np.float32([[-1.0, 2.0, 0.5]])
+_WEIGHT = np.float32([[1, 0], [0, 1], [2, -2]])
+
+
+def _classifier(outputs: list[str], *, weight_after_loss: bool = False) -> Graph:
+    """Probabilities of two classes, and a loss by an operator that only Paddle has."""
+    graph = Graph(inputs=["x", "label"], outputs=outputs)
+    for name, dtype, shape in [
+        ("x", "float32", (None, 3)),
+        ("label", "int64", (None, 1)),
+        ("scores", "float32", (None, 2)),
+        ("probabilities", "float32", (None, 2)),
+        ("flat_label", "int64", (None,)),
+        ("loss", "float32", (None, 3)),
+        ("mean", "float32", (None, 2)),
+    ]:
+        graph.add_tensor(Tensor(name, dtype, shape))
+    graph.add_tensor(Tensor("weight", "float32", (3, 2), _WEIGHT))
+    graph.add_tensor(Tensor("axes", "int64", (1,), np.int64([1])))
+    graph.add_node(Node("MatMul", ["x", "weight"], ["scores"]))
+    graph.add_node(Node("Softmax", ["scores"], ["probabilities"], {"axis": -1}))
+    graph.add_node(Node("Squeeze", ["label", "axes"], ["flat_label"]))
+    graph.add_node(Node("loss", ["probabilities", "flat_label"], ["loss"], domain="paddle"))
+    if weight_after_loss:
+        graph.add_tensor(Tensor("second", "float32", (3, 2), _WEIGHT + 1))
+        graph.add_node(Node("MatMul", ["loss", "second"], ["mean"]))
+    else:
+        graph.add_node(Node("Relu", ["loss"], ["mean"]))
+    return graph
+
+
+def _probabilities() -> np.ndarray:
+    powers = np.exp(_X @ _WEIGHT)
+    result: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def test_outputs_without_kernels_are_left_out(tmp_path: Path) -> None:
+    file = write_engine_file(_classifier(["probabilities", "mean"]), tmp_path / "model.qslim")
+    assert file.dropped_outputs == {"mean": ["paddle.loss"]}
+    assert file.stand_ins == []
+    assert file.notes == ["the .qslim file has no output 'mean': the engine has no kernel for paddle.loss"]
+    session = Session(file.path or "", num_threads=1)
+    assert [spec.name for spec in session.inputs] == ["x"]
+    np.testing.assert_allclose(session.run({"x": _X})[0], _probabilities(), rtol=1e-6)
+
+
+def test_a_model_that_fetches_its_loss_ends_with_what_the_loss_reads(tmp_path: Path) -> None:
+    graph = _classifier(["mean"])
+    file = write_engine_file(graph, tmp_path / "model.qslim")
+    assert file.stand_ins == ["probabilities"]
+    assert file.notes == [
+        "the .qslim file gives 'probabilities' in place of the model's outputs: "
+        "the engine has no kernel for paddle.loss"
+    ]
+    session = Session(file.path or "", num_threads=1)
+    assert [spec.name for spec in session.inputs] == ["x"]
+    np.testing.assert_allclose(session.run({"x": _X})[0], _probabilities(), rtol=1e-6)
+    assert graph.outputs == ["mean"]
+
+
+def test_half_a_network_is_no_file(tmp_path: Path) -> None:
+    graph = _classifier(["mean"], weight_after_loss=True)
+    assert runnable_part(graph) == (None, {"mean": ["paddle.loss"]})
+    file = write_engine_file(graph, tmp_path / "model.qslim")
+    assert file.path is None
+    assert file.notes == ["no .qslim file: the engine has no kernel for paddle.loss"]
+    assert not any(tmp_path.iterdir())
