@@ -75,11 +75,7 @@ class Session:
         isa: Optional[str] = None,
     ) -> None:
         threads = _default_threads() if num_threads is None else num_threads
-        source: Union[str, bytes]
-        if isinstance(model, Graph):
-            source = dumps_qslim(prepare_for_runtime(model))
-        else:
-            source = _model_file(model)
+        source = dumps_qslim(prepare_for_runtime(model)) if isinstance(model, Graph) else _model_file(model)
         self._core = _core.Session(source, threads, isa)
         self._inputs = [TensorSpec(*spec) for spec in self._core.inputs]
         self._outputs = [TensorSpec(*spec) for spec in self._core.outputs]
@@ -163,7 +159,8 @@ class Session:
             shape = spec.shape
             if shape is None or any(extent is None for extent in shape[1:]):
                 raise ValueError(
-                    f"Session.profile: input {spec.name!r} has open extents {shape}; pass feeds of the shape to time"
+                    f"Session.profile: input {spec.name!r} has open extents {shape}; "
+                    "pass feeds of the shape to time"
                 )
             extents = tuple(1 if extent is None else extent for extent in shape)
             feeds[spec.name] = rng.standard_normal(extents).astype(spec.dtype)

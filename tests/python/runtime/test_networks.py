@@ -8,13 +8,12 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from quantized import import_net, quantize_graph
 
 from qslim import _core
 from qslim.graph import Graph, evaluate
 from qslim.graph.passes import prepare_for_runtime
 from qslim.runtime import Session
-
-from quantized import import_net, quantize_graph
 
 paddle = pytest.importorskip("paddle")
 
@@ -77,8 +76,8 @@ def _network(networks: dict[str, Graph], name: str) -> tuple[Graph, NDArray[Any]
     return networks[name].copy(), _images(2, size)
 
 
-# Their sigmoids are float32 in both, but NumPy's and ours differ in the last bit, which a rounding to the grid
-# can turn into a step.
+# Their sigmoids are float32 in both, but NumPy's and ours differ in the last bit, which a rounding to the
+# grid can turn into a step.
 _ROUNDS_DIFFERENTLY = {"shufflenet_v2_swish"}
 
 
