@@ -15,7 +15,7 @@ wheel = $$(ls build/wheel/qslim-*.whl)
 package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find cpp python -type f -not -path '*/__pycache__/*' -not -path 'cpp/bench/*' 2>/dev/null)
 
-.PHONY: help demo test test-cpp test-cpp-avx512 test-python lint bench asan clean
+.PHONY: help demo test test-cpp test-cpp-avx512 test-python lint bench bench-models asan clean
 .DELETE_ON_ERROR:
 # Keep the stamps that only pattern rules name; make would remove them as intermediate.
 .SECONDARY:
@@ -27,6 +27,8 @@ help:
 	@echo "make test   C++ tests, then Python tests on the installed package"
 	@echo "make lint   ruff, mypy --strict, codespell, clang-format"
 	@echo "make bench  kernels beside their scalar rows, calibration beside bare forward passes"
+	@echo "make bench-models"
+	@echo "            whole networks beside ONNX Runtime, OpenVINO and Paddle (about an hour; BENCH=--quick: minutes)"
 	@echo "make asan   C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clean  remove build/, $(VENV)/ and notebooks/output/"
 
@@ -127,6 +129,9 @@ bench: $(VENV)/.stamp-cpp $(VENV)/.stamp-test build/.stamp-benchmark
 	find build/cpp-bench/cpp/bench -maxdepth 1 -type f -executable -exec {} \;
 	$(bin)/python benchmarks/bench_kernels.py
 	$(bin)/python benchmarks/bench_calibration.py
+
+bench-models: $(VENV)/.stamp-bench
+	$(bin)/python benchmarks/bench_models.py $(BENCH)
 
 clean:
 	rm -rf build $(VENV) notebooks/output

@@ -128,7 +128,9 @@ def main() -> int:
 
     for name, directory in tables.items():
         print(f"\n==== {name}")
-        print(Comparison.load(directory / "comparison.json"))
+        table = Comparison.load(directory / "comparison.json")
+        print(table)
+        print(table.summary())
         print(f"executed notebook  {_short(directory / name)}")
         for plot in sorted((directory / "plots").glob("*.png")):
             print(f"plot               {_short(plot)}")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("paddle")
@@ -18,6 +19,7 @@ pytest.importorskip("nbclient")
 NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 
+from classify import agreement, classify, latencies, top  # noqa: E402
 from comparison import Comparison  # noqa: E402
 from plots import ALGORITHMS  # noqa: E402
 from run_demo import NOTEBOOKS as NAMES  # noqa: E402
@@ -39,6 +41,11 @@ def test_notebook_runs(name: str, program: str, tmp_path: Path) -> None:
         assert table[algo].size < 0.3 * table["float"].size
         assert table[algo].seconds > 0
 
+    engine = table["int8 engine"]
+    assert abs(engine.top1 - table["float"].top1) <= 0.15, table
+    assert engine.size == (tmp_path / "quant_post_static_model" / "model.qslim").stat().st_size
+    assert engine.size < 0.27 * table["float"].size
+
     assert (tmp_path / "inference_model" / f"fp32.{program}").stat().st_size > 10_000
     for directory in ["quant_post_static_model", *(f"quantized_with_{algo}_model" for algo in ALGORITHMS)]:
         for ending in (program, "pdiparams"):
@@ -50,6 +57,12 @@ def test_notebook_runs(name: str, program: str, tmp_path: Path) -> None:
     printed = "".join(output.get("text", "") for cell in content.cells for output in cell.get("outputs", ()))
     assert re.search(r"train: 100%.*(24/24|8/8)", printed)
     assert "top1=" in printed
+    assert "engine and simulation agree on 128 of 128 images" in printed
+    in_paddle = re.search(r"engine and Paddle agree on (\d+) of 128 images", printed)
+    # A value one step off can turn the answer of a network that has learnt next to nothing: two of 128 here.
+    assert in_paddle is not None
+    assert int(in_paddle[1]) >= 124
+    assert "int8 engine beside float: " in printed
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,3 +118,26 @@ def test_table_survives_its_file(tmp_path: Path) -> None:
     again = Comparison.load(tmp_path / "comparison.json")
     assert again == table
     assert str(again).splitlines()[-1].split() == ["float", "50.00", "75.00", "10", "2.00"]
+    again.add("int8 engine", 0.49, 0.75, [file], 0.0005)
+    expected = "int8 engine beside float: 0.50 of the bytes, 4.0 times as fast, -1.00 % top-1"
+    assert again.summary() == expected
+
+
+def test_classification_goes_batch_by_batch() -> None:
+    images = np.arange(10, dtype=np.float32).reshape(10, 1)
+    seen = []
+
+    def run(batch: Any) -> Any:
+        seen.append(len(batch))
+        return np.concatenate([batch, 5 - batch, batch * 0 + 4.5], axis=1)
+
+    probabilities, seconds = classify(run, images, batch_size=4)
+    assert seen == [4, 4, 2]
+    assert seconds >= 0
+    best = np.array([1, 2, 2, 2, 2, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(probabilities.argmax(axis=1), best)
+    assert top(probabilities, best, 1) == 1.0
+    assert top(probabilities, np.zeros((10, 1), int), 1) == 0.5
+    assert top(probabilities, np.zeros((10, 1), int), 3) == 1.0
+    assert agreement(probabilities[:4], probabilities[[0, 2, 2, 0]]) == "3 of 4 images (75.00 %)"
+    assert set(latencies({"one": run, "two": run}, images[:1], count=2)) == {"one", "two"}

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images in, probabilities and time out: for a model in Paddle and in the engine alike.
+
+*Run* is a function from images [n, 1, 28, 28] to probabilities [n, 10], both NumPy arrays.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any, Callable
+
+import numpy as np
+
+__all__ = ["agreement", "classify", "latencies", "top"]
+
+Run = Callable[[Any], Any]
+
+
+def classify(run: Run, images: Any, batch_size: int = 64) -> tuple[Any, float]:
+    """Probabilities of all `images`, and the seconds that one took."""
+    results = []
+    seconds = 0.0
+    for begin in range(0, len(images), batch_size):
+        batch = images[begin : begin + batch_size]
+        start = time.perf_counter()
+        results.append(run(batch))
+        seconds += time.perf_counter() - start
+    return np.concatenate(results), seconds / len(images)
+
+
+def top(probabilities: Any, labels: Any, k: int) -> float:
+    """Share of images whose label is among the `k` most probable."""
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((best == np.reshape(labels, (-1, 1))).any(axis=1).mean())
+
+
+def agreement(first: Any, second: Any) -> str:
+    """On how many images two models have the same most probable class, in words."""
+    same = int((first.argmax(axis=1) == second.argmax(axis=1)).sum())
+    return f"{same} of {len(first)} images ({100 * same / len(first):.2f} %)"
+
+
+def latencies(runs: dict[str, Run], image: Any, count: int = 30) -> dict[str, float]:
+    """Median seconds of each of `runs` on one image; they take turns, so that they share what disturbs."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(count + 3):  # the first three warm up
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(image)
+            if turn >= 3:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
