@@ -198,6 +198,15 @@ void Compiler::alias(int id, Layout layout, const Value& value) {
   forms(id).push_back(Value{dims(id), layout, value.storage, value.dtype, value.buffer});
 }
 
+Value Compiler::with_slack(int id, const Value& value) {
+  if (plan_.buffers[static_cast<std::size_t>(value.buffer)].kind != Buffer::Kind::kInput) return value;
+  Value copy = value;
+  copy.buffer = new_buffer(value.bytes());
+  emit_copy_of_input(*this, id, value, copy);
+  replace(id, copy);
+  return copy;
+}
+
 int Compiler::new_buffer(std::size_t bytes) {
   plan_.buffers.push_back(Buffer{Buffer::Kind::kArena, bytes, 0, nullptr});
   return static_cast<int>(plan_.buffers.size() - 1);

@@ -93,6 +93,8 @@ class Compiler {
   void alias(int id, Layout layout, const Value& value);
   // From now on tensor `id` is `value` alone.
   void replace(int id, const Value& value);
+  // The same value in memory that may be read past its end: the caller's arrays may not.
+  Value with_slack(int id, const Value& value);
   int new_buffer(std::size_t bytes);
   int constant_buffer(std::shared_ptr<const void> data, std::size_t bytes);
 

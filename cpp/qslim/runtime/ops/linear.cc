@@ -183,6 +183,7 @@ class Emitter {
 
   void emit() {
     x_value_ = is_int8_ ? compiler_.get(x_, layout_) : compiler_.get_real(x_, layout_);
+    x_value_ = compiler_.with_slack(x_, x_value_);
     const bool is_rounded = compiler_.storage(tail_.result).is_quantized();
     if (is_int8_ && is_rounded) {
       emit_requantized();

@@ -170,18 +170,30 @@ void emit_fill(Compiler& compiler, const Node& node, const Value& value, float w
   compiler.emit(std::move(step));
 }
 
-void emit_output(Compiler& compiler, int id, const Value& value, int target) {
+namespace {
+
+void emit_bytes(Compiler& compiler, int id, const char* op, const Value& from, int to) {
   Step step;
   step.label = compiler.tensor(id).name;
-  step.op = "Output";
+  step.op = op;
   step.kernel = "memcpy";
-  step.type = name_of(value.dtype);
-  step.reads = {value.buffer};
-  step.writes = {target};
-  step.run = [bytes = value.bytes(), x = value.buffer, target](const Execution& e) {
-    if (bytes != 0) std::memcpy(e.at<void>(target), e.at<void>(x), bytes);
+  step.type = from.storage.is_quantized() ? "int8" : name_of(from.dtype);
+  step.reads = {from.buffer};
+  step.writes = {to};
+  step.run = [bytes = from.bytes(), x = from.buffer, to](const Execution& e) {
+    if (bytes != 0) std::memcpy(e.at<void>(to), e.at<void>(x), bytes);
   };
   compiler.emit(std::move(step));
+}
+
+}  // namespace
+
+void emit_copy_of_input(Compiler& compiler, int id, const Value& from, const Value& to) {
+  emit_bytes(compiler, id, "Input", from, to.buffer);
+}
+
+void emit_output(Compiler& compiler, int id, const Value& value, int target) {
+  emit_bytes(compiler, id, "Output", value, target);
 }
 
 Value define_or_round_later(Compiler& compiler, int id, Layout layout, const Storage& computed) {

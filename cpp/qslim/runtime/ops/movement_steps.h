@@ -30,6 +30,8 @@ void emit_retype(Compiler& compiler, int id, const Value& from, const Value& to)
 void emit_quantize_to_channels_last(Compiler& compiler, int id, const Value& from, const Value& to);
 // Rounds to the tensor's grid of more than 8 bits, in float32.
 void emit_round_to_grid(Compiler& compiler, int id, const Value& value);
+// From the caller's array.
+void emit_copy_of_input(Compiler& compiler, int id, const Value& from, const Value& to);
 // To the caller's array.
 void emit_output(Compiler& compiler, int id, const Value& value, int target);
 
