@@ -16,7 +16,7 @@
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  qslim::test::run_model_bytes(data, size);
+  qslim::test::run_model_bytes(data, size, qslim::Isa::kScalar);
   return 0;
 }
 

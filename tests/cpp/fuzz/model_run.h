@@ -50,7 +50,7 @@ inline bool is_cheap(const runtime::Model& model, const std::vector<runtime::Dim
   return macs <= kMostMacs && plan.arena_bytes + plan.scratch_bytes <= 4 * kMostBytes;
 }
 
-inline std::string run_model_bytes(const std::uint8_t* data, std::size_t size) {
+inline std::string run_model_bytes(const std::uint8_t* data, std::size_t size, Isa isa = default_isa()) {
   // A copy of exactly that size: a read past its end is seen.
   const auto owner = std::make_shared<std::vector<std::byte>>(size);
   if (size != 0) std::memcpy(owner->data(), data, size);
@@ -69,7 +69,7 @@ inline std::string run_model_bytes(const std::uint8_t* data, std::size_t size) {
         return false;
       }
     }();
-    const runtime::Session session(std::move(model));
+    const runtime::Session session(std::move(model), runtime::Session::Options{1, isa});
     for (const auto* dims : {&one, &two}) {
       if (dims == &two && !two_is_cheap) continue;
       std::vector<std::vector<std::byte>> arrays;

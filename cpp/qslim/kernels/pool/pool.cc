@@ -75,7 +75,10 @@ class Window {
         columns_(inside_of(ow, g.kernel_w, g.stride_w, g.dilation_w, e.pad_left, e.in_w)),
         row_step_(static_cast<std::ptrdiff_t>(g.dilation_h * e.in_w * e.x_pixel_stride)),
         column_step_(static_cast<std::ptrdiff_t>(g.dilation_w * e.x_pixel_stride)) {
-    if (size() == 0) return;
+    if (size() == 0) {
+      rows_.count = 0;  // next() counts rows, which may be there where columns are not
+      return;
+    }
     row_ = image + (rows_.pixel * static_cast<std::ptrdiff_t>(e.in_w) + columns_.pixel) *
                        static_cast<std::ptrdiff_t>(e.x_pixel_stride);
   }

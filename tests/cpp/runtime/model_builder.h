@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ModelBuilder: writes the bytes of model files, right ones and, through `graph` and `header`, wrong ones.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qslim/core/qparams.h"
+#include "qslim/runtime/model/model_file.h"
+
+namespace qslim::test {
+
+using Json = nlohmann::json;
+using runtime::Dims;
+
+inline Json shape_json(const Dims& dims) {
+  Json shape = Json::array();
+  for (const std::int64_t extent : dims)
+    shape.push_back(extent == runtime::kUnknownExtent ? Json() : Json(extent));
+  return shape;
+}
+
+class ModelBuilder {
+ public:
+  // The graph's JSON, open to whatever a test wants to break.
+  Json graph = {{"format_version", 1},      {"producer", "test"},       {"inputs", Json::array()},
+                {"outputs", Json::array()}, {"tensors", Json::array()}, {"nodes", Json::array()}};
+
+  ModelBuilder& tensor(const std::string& name, std::optional<Dims> shape = {},
+                       std::optional<QParams> params = {}, const char* dtype = "float32") {
+    Json json = {{"name", name}, {"dtype", dtype}, {"shape", shape ? shape_json(*shape) : Json()}};
+    if (params) json["quantization"] = quantization(*params, Json(params->scale), Json());
+    graph["tensors"].push_back(json);
+    names_[name] = true;
+    return *this;
+  }
+
+  ModelBuilder& input(const std::string& name, std::optional<Dims> shape, std::optional<QParams> params = {},
+                      const char* dtype = "float32") {
+    graph["inputs"].push_back(name);
+    return tensor(name, std::move(shape), params, dtype);
+  }
+
+  ModelBuilder& output(const std::string& name) {
+    graph["outputs"].push_back(name);
+    return *this;
+  }
+
+  ModelBuilder& floats(const std::string& name, const Dims& shape, const std::vector<float>& values) {
+    tensor(name, shape);
+    add_entry(name, "F32", shape, values);
+    return *this;
+  }
+
+  ModelBuilder& integers(const std::string& name, const std::vector<std::int64_t>& values) {
+    const Dims shape = {static_cast<std::int64_t>(values.size())};
+    tensor(name, shape, {}, "int64");
+    add_entry(name, "I64", shape, values);
+    return *this;
+  }
+
+  // An int8 weight with one scale per entry of `axis`.
+  ModelBuilder& weights(const std::string& name, const Dims& shape, const std::vector<std::int8_t>& values,
+                        const std::vector<float>& scale, std::size_t axis = 0) {
+    tensor(name, shape);
+    graph["tensors"].back()["quantization"] =
+        quantization(QParams{1, 0, -127, 127}, Json(name + "//scale"), Json(axis));
+    add_entry(name, "I8", shape, values);
+    add_entry(name + "//scale", "F32", {static_cast<std::int64_t>(scale.size())}, scale);
+    return *this;
+  }
+
+  // Outputs that have no tensor yet get one, of unknown shape.
+  ModelBuilder& node(const std::string& op, const std::vector<std::string>& inputs,
+                     const std::vector<std::string>& outputs, Json attributes = Json::object()) {
+    for (const std::string& name : outputs) {
+      if (!name.empty() && names_.count(name) == 0) tensor(name);
+    }
+    graph["nodes"].push_back({{"op_type", op},
+                              {"domain", ""},
+                              {"inputs", inputs},
+                              {"outputs", outputs},
+                              {"attributes", std::move(attributes)},
+                              {"label", op + " of a test"}});
+    return *this;
+  }
+
+  Json& attributes(std::size_t node) { return graph["nodes"][node]["attributes"]; }
+
+  Json header() const {
+    Json header = entries_;
+    header["__metadata__"] = {{"format", "qslim"}, {"graph", graph.dump()}};
+    return header;
+  }
+  const std::string& data() const { return data_; }
+
+  static std::vector<std::byte> file_of(const std::string& header, const std::string& data) {
+    std::string text = header;
+    text.append((64 - (8 + text.size()) % 64) % 64, ' ');
+    std::vector<std::byte> bytes(8 + text.size() + data.size());
+    const std::uint64_t length = text.size();
+    std::memcpy(bytes.data(), &length, 8);
+    std::memcpy(bytes.data() + 8, text.data(), text.size());
+    if (!data.empty()) std::memcpy(bytes.data() + 8 + text.size(), data.data(), data.size());
+    return bytes;
+  }
+  std::vector<std::byte> file() const { return file_of(header().dump(), data_); }
+
+  runtime::Model model() const {
+    const auto owner = std::make_shared<const std::vector<std::byte>>(file());
+    return runtime::parse_model({owner->data(), owner->size()}, owner);
+  }
+
+ private:
+  static Json quantization(const QParams& params, const Json& scale, const Json& axis) {
+    return {{"dtype", params.qmin < 0 ? "int8" : "uint8"},
+            {"scale", scale},
+            {"zero_point", params.zero_point},
+            {"qmin", params.qmin},
+            {"qmax", params.qmax},
+            {"quant_axis", axis}};
+  }
+
+  template <class T>
+  void add_entry(const std::string& name, const char* dtype, const Dims& shape,
+                 const std::vector<T>& values) {
+    data_.append((8 - data_.size() % 8) % 8, '\0');
+    const std::size_t begin = data_.size();
+    data_.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+    entries_[name] = {
+        {"dtype", dtype}, {"shape", shape_json(shape)}, {"data_offsets", {begin, data_.size()}}};
+  }
+
+  Json entries_ = Json::object();
+  std::string data_;
+  std::map<std::string, bool> names_;
+};
+
+}  // namespace qslim::test

@@ -1,0 +1,658 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Whole networks against loops that say what they compute: on every instruction set, with 1, 2 and 4 threads,
+// one image at a time and eight at once.
+#include "qslim/runtime/session.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "qslim/runtime/compile/inference.h"
+#include "runtime/example_models.h"
+#include "test_data.h"
+
+namespace qslim::test {
+namespace {
+
+using runtime::Session;
+
+struct Array {
+  Dims dims;
+  std::vector<float> values;
+};
+
+std::size_t count_of(const Dims& dims) {
+  std::size_t count = 1;
+  for (const std::int64_t extent : dims) count *= static_cast<std::size_t>(extent);
+  return count;
+}
+
+Array run(const Session& session, const Array& x) {
+  const std::vector<Session::Input> inputs = {{x.values.data(), x.dims}};
+  const Session::OutputSpec spec = session.output_specs({x.dims}).at(0);
+  Array y{spec.dims, std::vector<float>(count_of(spec.dims))};
+  std::vector<void*> targets = {y.values.data()};
+  session.run(inputs, targets);
+  return y;
+}
+
+// `reference` computes a batch; tolerance 0 asks for the same numbers.
+void expect_network(const ModelBuilder& builder, const std::vector<Dims>& extents,
+                    const std::function<Array(const Array&)>& reference, float tolerance = 0) {
+  for (const Isa isa : available_isas()) {
+    for (const std::size_t threads : {1, 2, 4}) {
+      const Session session(builder.model(), Session::Options{threads, isa});
+      for (const Dims& dims : extents) {
+        SCOPED_TRACE(std::string(name_of(isa)) + ", " + std::to_string(threads) + " threads, " +
+                     runtime::text_of(dims));
+        const Array x{dims, some_floats(count_of(dims), 6.0f, static_cast<unsigned>(dims.back()))};
+        const Array expected = reference(x), actual = run(session, x);
+        ASSERT_EQ(actual.dims, expected.dims);
+        for (std::size_t i = 0; i < expected.values.size(); ++i) {
+          ASSERT_NEAR(actual.values[i], expected.values[i], tolerance) << "element " << i;
+        }
+        // Each image by itself gives the bytes that it has in the batch.
+        const std::size_t each = x.values.size() / static_cast<std::size_t>(dims[0]);
+        for (std::size_t n = 0; n < static_cast<std::size_t>(dims[0]); ++n) {
+          Array image{dims,
+                      {x.values.begin() + static_cast<std::ptrdiff_t>(n * each),
+                       x.values.begin() + static_cast<std::ptrdiff_t>((n + 1) * each)}};
+          image.dims[0] = 1;
+          const Array alone = run(session, image);
+          expect_same_bits(actual.values.data() + n * alone.values.size(), alone.values.data(),
+                           alone.values.size());
+        }
+      }
+    }
+  }
+}
+
+const std::vector<Dims> kImages = {{1, 4, 9, 7}, {8, 4, 9, 7}, {2, 4, 5, 16}, {8, 4, 3, 3}, {1, 4, 1, 1}};
+
+// ---- references ----
+
+std::int32_t on_grid(float x, const QParams& p) {
+  const float q = std::nearbyint(x * (1.0f / p.scale)) + static_cast<float>(p.zero_point);
+  return static_cast<std::int32_t>(
+      std::min(std::max(q, static_cast<float>(p.qmin)), static_cast<float>(p.qmax)));
+}
+
+float real(std::int32_t q, const QParams& p) { return static_cast<float>(q - p.zero_point) * p.scale; }
+
+Array fake_quant(Array x, const QParams& p) {
+  for (float& value : x.values) value = real(on_grid(value, p), p);
+  return x;
+}
+
+struct ConvSpec {
+  std::int64_t oc, kernel, stride = 1, pad = 0, groups = 1, dilation = 1;
+};
+
+// At (n, oc, oh, ow), the sum over the taps inside the image of product(x index, weight index).
+template <class T>
+std::vector<T> convolve(const Dims& x, const ConvSpec& c, Dims& y,
+                        const std::function<T(std::size_t, std::size_t)>& product) {
+  const std::int64_t span = (c.kernel - 1) * c.dilation + 1, in_group = x[1] / c.groups,
+                     out_group = c.oc / c.groups;
+  y = {x[0], c.oc, (x[2] + 2 * c.pad - span) / c.stride + 1, (x[3] + 2 * c.pad - span) / c.stride + 1};
+  std::vector<T> sums;
+  for (std::int64_t n = 0; n < y[0]; ++n) {
+    for (std::int64_t o = 0; o < y[1]; ++o) {
+      for (std::int64_t oh = 0; oh < y[2]; ++oh) {
+        for (std::int64_t ow = 0; ow < y[3]; ++ow) {
+          T sum{};
+          for (std::int64_t i = 0; i < in_group; ++i) {
+            for (std::int64_t kh = 0; kh < c.kernel; ++kh) {
+              for (std::int64_t kw = 0; kw < c.kernel; ++kw) {
+                const std::int64_t h = oh * c.stride - c.pad + kh * c.dilation,
+                                   w = ow * c.stride - c.pad + kw * c.dilation;
+                if (h < 0 || h >= x[2] || w < 0 || w >= x[3]) continue;
+                const std::int64_t channel = o / out_group * in_group + i;
+                sum +=
+                    product(static_cast<std::size_t>(((n * x[1] + channel) * x[2] + h) * x[3] + w),
+                            static_cast<std::size_t>(((o * in_group + i) * c.kernel + kh) * c.kernel + kw));
+              }
+            }
+          }
+          sums.push_back(sum);
+        }
+      }
+    }
+  }
+  return sums;
+}
+
+// Integer sums of a convolution of x, rounded to its grid.
+std::vector<std::int64_t> integer_conv(const Array& x, const QParams& p, const std::vector<std::int8_t>& w,
+                                       const ConvSpec& c, Dims& y) {
+  return convolve<std::int64_t>(x.dims, c, y, [&](std::size_t i, std::size_t k) {
+    return std::int64_t{on_grid(x.values[i], p) - p.zero_point} * w[k];
+  });
+}
+
+std::size_t channel_of(std::size_t i, const Dims& dims) {
+  return i / static_cast<std::size_t>(dims[2] * dims[3]) % static_cast<std::size_t>(dims[1]);
+}
+
+// ---- networks ----
+
+struct ConvCase {
+  ConvSpec spec;
+  QParams in, out;
+  bool has_relu;
+};
+
+void expect_int8_conv(const ConvCase& c) {
+  const std::int64_t ic = 4;
+  const auto w =
+      some_bytes(static_cast<std::size_t>(c.spec.oc * ic / c.spec.groups * c.spec.kernel * c.spec.kernel), 3);
+  const auto scales = some_scales(static_cast<std::size_t>(c.spec.oc));
+  const auto bias = some_floats(static_cast<std::size_t>(c.spec.oc), 2.0f, 9);
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, ic, -1, -1}, c.in)
+      .weights("w", {c.spec.oc, ic / c.spec.groups, c.spec.kernel, c.spec.kernel}, w, scales, 0)
+      .floats("b", {c.spec.oc}, bias)
+      .tensor("y", Dims{-1, c.spec.oc, -1, -1}, c.out)
+      .node("Conv", {"x", "w", "b"}, {c.has_relu ? "c" : "y"},
+            {{"pads", std::vector<std::int64_t>(4, c.spec.pad)},
+             {"strides", {c.spec.stride, c.spec.stride}},
+             {"dilations", {c.spec.dilation, c.spec.dilation}},
+             {"group", c.spec.groups}});
+  if (c.has_relu) builder.node("Relu", {"c"}, {"y"});
+  builder.output("y");
+  std::vector<Dims> extents;
+  for (const Dims& dims : kImages) {
+    if (dims[2] + 2 * c.spec.pad > (c.spec.kernel - 1) * c.spec.dilation &&
+        dims[3] + 2 * c.spec.pad > (c.spec.kernel - 1) * c.spec.dilation) {
+      extents.push_back(dims);
+    }
+  }
+  expect_network(builder, extents, [&](const Array& x) {
+    Array y;
+    const auto sums = integer_conv(x, c.in, w, c.spec, y.dims);
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      const std::size_t oc = channel_of(i, y.dims);
+      const float product = c.in.scale * scales[oc];
+      const std::int64_t acc = sums[i] + static_cast<std::int64_t>(std::nearbyint(bias[oc] / product));
+      float q = std::nearbyint(static_cast<float>(acc) * (product / c.out.scale)) +
+                static_cast<float>(c.out.zero_point);
+      const auto lo = static_cast<float>(c.has_relu ? std::max(c.out.qmin, c.out.zero_point) : c.out.qmin);
+      q = std::min(std::max(q, lo), static_cast<float>(c.out.qmax));
+      y.values.push_back(real(static_cast<std::int32_t>(q), c.out));
+    }
+    return y;
+  });
+}
+
+TEST(Session, Int8Convolutions) {
+  const QParams coarse = {0.7f, 0, -128, 127}, shifted = {0.5f, 100, 0, 255}, narrow = {1.5f, 0, -7, 7};
+  expect_int8_conv({{6, 3, 2, 1}, kSignedGrid, coarse, true});
+  expect_int8_conv({{7, 3, 1, 1}, kUnsignedGrid, shifted, false});
+  expect_int8_conv({{17, 1}, kSignedGrid, shifted, true});
+  expect_int8_conv({{4, 3, 1, 1, 4}, kUnsignedGrid, coarse, true});
+  expect_int8_conv({{4, 5, 2, 2, 4}, kSignedGrid, narrow, false});
+  expect_int8_conv({{6, 3, 1, 2, 2, 2}, kUnsignedGrid, shifted, true});
+}
+
+TEST(Session, ResidualAddition) {
+  const auto w = some_bytes(4 * 4 * 9, 5);
+  const auto scales = some_scales(4);
+  const QParams out = {0.6f, 3, -128, 127};
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 4, -1, -1}, kSignedGrid)
+      .weights("w", {4, 4, 3, 3}, w, scales, 0)
+      .tensor("y", Dims{-1, 4, -1, -1}, out)
+      .node("Conv", {"x", "w"}, {"c"}, {{"pads", {1, 1, 1, 1}}})
+      .node("Add", {"c", "x"}, {"s"})
+      .node("Relu", {"s"}, {"y"})
+      .output("y");
+  expect_network(builder, kImages, [&](const Array& x) {
+    Array y;
+    const auto sums = integer_conv(x, kSignedGrid, w, {4, 3, 1, 1}, y.dims);
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      const float product = static_cast<float>(sums[i]) * (kSignedGrid.scale * scales[channel_of(i, y.dims)]);
+      const float sum = product + real(on_grid(x.values[i], kSignedGrid), kSignedGrid);
+      y.values.push_back(real(on_grid(std::max(sum, 0.0f), out), out));
+    }
+    return y;
+  });
+}
+
+TEST(Session, ConcatenationAndMaximaMoveBytes) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 4, -1, -1}, kSignedGrid)
+      .node("MaxPool", {"x"}, {"m"}, {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}})
+      .node("Concat", {"m", "x"}, {"y"}, {{"axis", 1}})
+      .output("y");
+  expect_network(builder, kImages, [](const Array& x) {
+    const Array q = fake_quant(x, kSignedGrid);
+    const Dims& d = x.dims;
+    Array y{{d[0], 8, d[2], d[3]}, {}};
+    const auto at = [&](std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) {
+      return q.values[static_cast<std::size_t>(((n * d[1] + c) * d[2] + h) * d[3] + w)];
+    };
+    for (std::int64_t n = 0; n < d[0]; ++n) {
+      for (std::int64_t c = 0; c < 8; ++c) {
+        for (std::int64_t h = 0; h < d[2]; ++h) {
+          for (std::int64_t w = 0; w < d[3]; ++w) {
+            float value = at(n, c % 4, h, w);
+            for (std::int64_t i = std::max<std::int64_t>(h - 1, 0); c < 4 && i < std::min(h + 2, d[2]); ++i) {
+              for (std::int64_t j = std::max<std::int64_t>(w - 1, 0); j < std::min(w + 2, d[3]); ++j) {
+                value = std::max(value, at(n, c, i, j));
+              }
+            }
+            y.values.push_back(value);
+          }
+        }
+      }
+    }
+    return y;
+  });
+}
+
+TEST(Session, ChannelShuffle) {
+  ModelBuilder builder;  // a depthwise convolution by 1 first: it brings the channels last
+  builder.input("x", Dims{-1, 6, 4, 5})
+      .floats("w", {6, 1, 1, 1}, {1, 1, 1, 1, 1, 1})
+      .integers("split", {0, 3, 2, 4, 5})
+      .integers("join", {0, 6, 4, 5})
+      .node("Conv", {"x", "w"}, {"c"}, {{"group", 6}})
+      .node("Reshape", {"c", "split"}, {"s"})
+      .node("Transpose", {"s"}, {"t"}, {{"perm", {0, 2, 1, 3, 4}}})
+      .node("Reshape", {"t", "join"}, {"y"})
+      .output("y");
+  expect_network(builder, {{1, 6, 4, 5}, {8, 6, 4, 5}}, [](const Array& x) {
+    Array y{x.dims, std::vector<float>(x.values.size())};
+    for (std::size_t n = 0; n < static_cast<std::size_t>(x.dims[0]); ++n) {
+      for (std::size_t g = 0; g < 3; ++g) {
+        for (std::size_t i = 0; i < 2; ++i) {
+          for (std::size_t p = 0; p < 20; ++p)
+            y.values[(n * 6 + i * 3 + g) * 20 + p] = x.values[(n * 6 + g * 2 + i) * 20 + p];
+        }
+      }
+    }
+    return y;
+  });
+}
+
+TEST(Session, AveragePoolingOfBytes) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 4, -1, -1}, kUnsignedGrid).node("GlobalAveragePool", {"x"}, {"y"}).output("y");
+  expect_network(builder, kImages, [](const Array& x) {
+    const std::size_t pixels = static_cast<std::size_t>(x.dims[2] * x.dims[3]);
+    Array y{{x.dims[0], 4, 1, 1}, {}};
+    for (std::size_t i = 0; i < x.values.size(); i += pixels) {
+      std::int64_t sum = 0;
+      for (std::size_t p = 0; p < pixels; ++p)
+        sum += on_grid(x.values[i + p], kUnsignedGrid) - kUnsignedGrid.zero_point;
+      y.values.push_back(static_cast<float>(sum) * (kUnsignedGrid.scale / static_cast<float>(pixels)));
+    }
+    return y;
+  });
+}
+
+TEST(Session, MatrixProductInFloat) {
+  const auto w = some_floats(5 * 3, 1.0f, 4), bias = some_floats(3, 1.0f, 8);
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 6, 5})
+      .floats("w", {5, 3}, w)
+      .floats("b", {3}, bias)
+      .node("MatMul", {"x", "w"}, {"m"})
+      .node("Add", {"m", "b"}, {"s"})
+      .node("Relu", {"s"}, {"y"})
+      .output("y");
+  expect_network(builder, {{1, 6, 5}, {8, 6, 5}}, [&](const Array& x) {
+    Array y{{x.dims[0], 6, 3}, {}};
+    for (std::size_t row = 0; row < x.values.size() / 5; ++row) {
+      for (std::size_t n = 0; n < 3; ++n) {
+        float sum = 0;  // one chain of fused multiply-adds, as conv_f32.h promises
+        for (std::size_t k = 0; k < 5; ++k) sum = std::fma(x.values[row * 5 + k], w[k * 3 + n], sum);
+        y.values.push_back(std::max(sum + bias[n], 0.0f));
+      }
+    }
+    return y;
+  });
+}
+
+TEST(Session, Softmax) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 6, 5}).node("Softmax", {"x"}, {"y"}, {{"axis", 1}}).output("y");
+  // Probabilities of at most 1 from float exponentials: a few units in the last place of 1.
+  expect_network(
+      builder, {{1, 6, 5}, {8, 6, 5}},
+      [](const Array& x) {
+        Array y = x;
+        for (std::size_t i = 0; i < x.values.size(); ++i) {
+          double sum = 0;
+          for (std::size_t k = 0; k < 6; ++k) sum += std::exp(double{x.values[i / 30 * 30 + k * 5 + i % 5]});
+          y.values[i] = static_cast<float>(std::exp(double{x.values[i]}) / sum);
+        }
+        return y;
+      },
+      8 * std::numeric_limits<float>::epsilon());
+}
+
+TEST(Session, ResizeOfBytes) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 4, -1, -1}, kSignedGrid)
+      .floats("scales", {4}, {1, 1, 2, 3})
+      .node("Resize", {"x", "", "scales"}, {"y"},
+            {{"coordinate_transformation_mode", "asymmetric"}, {"nearest_mode", "floor"}})
+      .output("y");
+  expect_network(builder, kImages, [](const Array& x) {
+    const Array q = fake_quant(x, kSignedGrid);
+    const auto h = static_cast<std::size_t>(x.dims[2]), w = static_cast<std::size_t>(x.dims[3]);
+    Array y{{x.dims[0], 4, x.dims[2] * 2, x.dims[3] * 3}, {}};
+    for (std::size_t i = 0; i < count_of(y.dims); ++i) {
+      const std::size_t column = i % (3 * w) / 3, row = i / (3 * w) % (2 * h) / 2;
+      y.values.push_back(q.values[(i / (6 * h * w) * h + row) * w + column]);
+    }
+    return y;
+  });
+}
+
+TEST(Session, TransposedConvolution) {
+  // Small integers, so that every order of addition gives the same float.
+  std::vector<float> w;
+  for (const std::int8_t value : some_bytes(4 * 3 * 9, 2)) w.push_back(static_cast<float>(value % 8));
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 4, -1, -1}, QParams{1, 0, -128, 127})
+      .floats("w", {4, 3, 3, 3}, w)
+      .node("ConvTranspose", {"x", "w"}, {"y"},
+            {{"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}, {"output_padding", {1, 1}}})
+      .output("y");
+  expect_network(builder, kImages, [&](const Array& raw) {
+    const Array x = fake_quant(raw, QParams{1, 0, -128, 127});
+    const Dims& d = x.dims;
+    Array y{{d[0], 3, 2 * d[2], 2 * d[3]}, {}};
+    y.values.assign(count_of(y.dims), 0.0f);
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(x.values.size()); ++i) {
+      const std::int64_t iw = i % d[3], ih = i / d[3] % d[2], ic = i / (d[3] * d[2]) % d[1],
+                         n = i / (d[3] * d[2] * d[1]);
+      for (std::int64_t oc = 0; oc < 3; ++oc) {
+        for (std::int64_t kh = 0; kh < 3; ++kh) {
+          for (std::int64_t kw = 0; kw < 3; ++kw) {
+            const std::int64_t oh = 2 * ih - 1 + kh, ow = 2 * iw - 1 + kw;
+            if (oh < 0 || oh >= y.dims[2] || ow < 0 || ow >= y.dims[3]) continue;
+            y.values[static_cast<std::size_t>(((n * 3 + oc) * y.dims[2] + oh) * y.dims[3] + ow)] +=
+                x.values[static_cast<std::size_t>(i)] *
+                w[static_cast<std::size_t>(((ic * 3 + oc) * 3 + kh) * 3 + kw)];
+          }
+        }
+      }
+    }
+    return y;
+  });
+}
+
+TEST(Session, SqueezeAndExcite) {
+  const auto w1 = some_floats(8, 1.0f, 2), w2 = some_floats(8, 1.0f, 3);
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 4, -1, -1})
+      .floats("w1", {2, 4, 1, 1}, w1)
+      .floats("w2", {4, 2, 1, 1}, w2)
+      .node("GlobalAveragePool", {"x"}, {"a"})
+      .node("Conv", {"a", "w1"}, {"b"})
+      .node("Relu", {"b"}, {"c"})
+      .node("Conv", {"c", "w2"}, {"d"})
+      .node("Sigmoid", {"d"}, {"e"})
+      .node("Mul", {"x", "e"}, {"y"})
+      .output("y");
+  // |x| <= 6, weights <= 1: sums of at most 6 * 63 + 24 + 48 terms' roundings, and a gain of 6 behind them.
+  const float tolerance = 6 * 512 * 6 * std::numeric_limits<float>::epsilon() / 2;
+  expect_network(
+      builder, kImages,
+      [&](const Array& x) {
+        Array y = x;
+        const std::size_t pixels = static_cast<std::size_t>(x.dims[2] * x.dims[3]);
+        for (std::size_t n = 0; n < static_cast<std::size_t>(x.dims[0]); ++n) {
+          double mean[4] = {}, hidden[2] = {};
+          for (std::size_t i = 0; i < 4 * pixels; ++i)
+            mean[i / pixels] += double{x.values[n * 4 * pixels + i]} / static_cast<double>(pixels);
+          for (std::size_t i = 0; i < 8; ++i) hidden[i / 4] += mean[i % 4] * double{w1[i]};
+          for (std::size_t c = 0; c < 4; ++c) {
+            double gate = 0;
+            for (std::size_t i = 0; i < 2; ++i) gate += std::max(hidden[i], 0.0) * double{w2[c * 2 + i]};
+            for (std::size_t p = 0; p < pixels; ++p) {
+              float& value = y.values[(n * 4 + c) * pixels + p];
+              value = static_cast<float>(double{value} / (1 + std::exp(-gate)));
+            }
+          }
+        }
+        return y;
+      },
+      tolerance);
+}
+
+TEST(Session, WideGridsAreSimulated) {
+  const QParams nine_bits = {0.01f, 0, -256, 255};
+  for (const QParams& grid : {kWideGrid, nine_bits, QParams{0.02f, 5, -1, 254}}) {
+    ModelBuilder builder;
+    builder.input("x", Dims{-1, 4, -1, -1}, kSignedGrid)
+        .tensor("y", Dims{-1, 4, -1, -1}, grid)
+        .node("Neg", {"x"}, {"y"})
+        .output("y");
+    expect_network(builder, kImages, [&](const Array& x) {
+      Array y = fake_quant(x, kSignedGrid);
+      for (float& value : y.values) value = -value;
+      return fake_quant(y, grid);
+    });
+  }
+}
+
+TEST(Session, ReshapeOfBytesToAWideGrid) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 4, 6}, kSignedGrid)
+      .integers("to", {-1, 24})
+      .tensor("y", Dims{-1, 24}, kWideGrid)
+      .node("Reshape", {"x", "to"}, {"y"})
+      .output("y");
+  expect_network(builder, {{1, 4, 6}, {8, 4, 6}}, [](const Array& x) {
+    Array y = fake_quant(fake_quant(x, kSignedGrid), kWideGrid);
+    y.dims = {x.dims[0], 24};
+    return y;
+  });
+}
+
+// ---- batches that are no batches ----
+
+TEST(Session, ConstantsWithARowForEachImage) {
+  const auto rows = some_floats(8 * 3, 1.0f, 6);
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 3}).floats("r", {8, 3}, rows).node("Add", {"x", "r"}, {"y"}).output("y");
+  const Session session(builder.model(), Session::Options{2, default_isa()});
+  const Array x{{8, 3}, some_floats(24)};
+  const Array y = run(session, x);
+  ASSERT_EQ(y.dims, (Dims{8, 3}));
+  for (std::size_t i = 0; i < 24; ++i) EXPECT_EQ(y.values[i], x.values[i] + rows[i]);
+}
+
+TEST(Session, FixedBatch) {
+  ModelBuilder builder;
+  builder.input("x", Dims{4, 3}).node("Neg", {"x"}, {"y"}).output("y");
+  const Session session(builder.model());
+  const Array y = run(session, {{4, 3}, some_floats(12)});
+  EXPECT_EQ(y.dims, (Dims{4, 3}));
+  EXPECT_EQ(y.values[11], -some_floats(12)[11]);
+}
+
+TEST(Session, ShapesThatNameTheBatch) {
+  ModelBuilder builder;
+  builder.input("x", std::nullopt).integers("to", {8, -1}).node("Reshape", {"x", "to"}, {"y"}).output("y");
+  const Session session(builder.model());
+  EXPECT_EQ(run(session, {{8, 4}, some_floats(32)}).dims, (Dims{8, 4}));
+  EXPECT_EQ(run(session, {{2, 4}, some_floats(8)}).dims, (Dims{8, 1}));
+  EXPECT_THROW(run(session, {{1, 4}, some_floats(4)}), InvalidArgument);
+}
+
+// What is known from extents alone but differs from one image to the batch.
+TEST(Session, OutputsThatCountImages) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 2, 2, 2});
+  builder.tensor("s", Dims{4}, {}, "int64")
+      .node("Shape", {"x"}, {"s"})
+      .node("Neg", {"x"}, {"y"})
+      .output("s")
+      .output("y");
+  const Session session(builder.model());
+  const std::vector<float> x = some_floats(32);
+  std::vector<std::int64_t> shape(4);
+  std::vector<float> y(32);
+  const std::vector<Session::Input> inputs = {{x.data(), {4, 2, 2, 2}}};
+  session.run(inputs, std::vector<void*>{shape.data(), y.data()});
+  EXPECT_EQ(shape, (std::vector<std::int64_t>{4, 2, 2, 2}));
+  EXPECT_EQ(y[31], -x[31]);
+}
+
+TEST(Session, IntegersKeepTheirType) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 2});
+  builder.node("Shape", {"x"}, {"s"}).node("Cast", {"s"}, {"c"}, {{"to", 6}}).output("c");
+  const Session session(builder.model());
+  const Session::OutputSpec spec = session.output_specs({{3, 2}}).at(0);
+  EXPECT_EQ(spec.dtype, DType::kInt32);
+  const std::vector<float> x(6);
+  std::vector<std::int32_t> y(2);
+  session.run(std::vector<Session::Input>{{x.data(), {3, 2}}}, std::vector<void*>{y.data()});
+  EXPECT_EQ(y, (std::vector<std::int32_t>{3, 2}));
+}
+
+TEST(Session, OutputsMayBeInputsConstantsAndEachOther) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 2}, kSignedGrid).input("unread", Dims{-1, 1}).floats("c", {2}, {1.5f, -2});
+  builder.node("Neg", {"x"}, {"y"}).output("x").output("c").output("y").output("y");
+  const Session session(builder.model());
+  const std::vector<float> x = {0.26f, -9, 1, 2}, unread(2);
+  std::vector<std::vector<float>> out = {std::vector<float>(4), std::vector<float>(2), std::vector<float>(4),
+                                         std::vector<float>(4)};
+  session.run(std::vector<Session::Input>{{x.data(), {2, 2}}, {unread.data(), {2, 1}}},
+              std::vector<void*>{out[0].data(), out[1].data(), out[2].data(), out[3].data()});
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(out[0][i], real(on_grid(x[i], kSignedGrid), kSignedGrid));
+  EXPECT_EQ(out[1], (std::vector<float>{1.5f, -2}));
+  EXPECT_EQ(out[2][1], -out[0][1]);
+  EXPECT_EQ(out[2], out[3]);
+}
+
+// ---- how it is called ----
+
+TEST(Session, RefusesWrongCalls) {
+  const Session session(example_models()["conv_relu"].model());
+  const std::vector<float> x(4 * 9);
+  std::vector<float> y(6 * 4 * 4);
+  const std::vector<Session::Input> good = {{x.data(), {1, 4, 3, 3}}};
+  EXPECT_THROW(session.run({}, std::vector<void*>{y.data()}), InvalidArgument);
+  EXPECT_THROW(session.run(good, {}), InvalidArgument);
+  EXPECT_THROW(session.run(good, std::vector<void*>{nullptr}), InvalidArgument);
+  EXPECT_THROW(
+      session.run(std::vector<Session::Input>{{nullptr, {1, 4, 3, 3}}}, std::vector<void*>{y.data()}),
+      InvalidArgument);
+  for (const Dims& dims : {Dims{}, Dims{1, 4, 3}, Dims{1, 3, 3, 3}, Dims{1, 4, 0, 3}, Dims{-1, 4, 3, 3},
+                           Dims{0, 4, 3, 3}, Dims{std::int64_t{1} << 40, 4, std::int64_t{1} << 40, 3}}) {
+    EXPECT_THROW(session.output_specs({dims}), InvalidArgument) << runtime::text_of(dims);
+  }
+  EXPECT_EQ(session.output_specs({{1, 4, 3, 3}}).at(0).dims, (Dims{1, 6, 2, 2}));
+  EXPECT_THROW(Session(example_models()["conv_relu"].model(), Session::Options{0, default_isa()}),
+               InvalidArgument);
+}
+
+std::vector<std::vector<float>> outputs_of(const Session& session, const std::vector<float>& x,
+                                           const Dims& dims) {
+  std::vector<std::vector<float>> results;
+  std::vector<void*> targets;
+  for (const Session::OutputSpec& spec : session.output_specs({dims})) {
+    results.emplace_back(count_of(spec.dims) * 2);  // an int64 fits, too
+    targets.push_back(results.back().data());
+  }
+  session.run(std::vector<Session::Input>{{x.data(), dims}}, targets);
+  return results;
+}
+
+TEST(Session, SeveralThreadsMayCall) {
+  const Session session(example_models()["residual"].model(), Session::Options{2, default_isa()});
+  const std::vector<Dims> extents = {{1, 4, 8, 8}, {3, 4, 8, 8}, {1, 4, 5, 9}, {2, 4, 16, 4}};
+  std::vector<std::vector<float>> x;
+  std::vector<std::vector<std::vector<float>>> expected;
+  for (const Dims& dims : extents) {
+    x.push_back(some_floats(count_of(dims), 6.0f, static_cast<unsigned>(dims[3])));
+    expected.push_back(outputs_of(session, x.back(), dims));
+  }
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::size_t i = 0; i < 60; ++i) {
+        const std::size_t which = (i + t) % extents.size();
+        if (outputs_of(session, x[which], extents[which]) != expected[which]) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
+#if !defined(__SANITIZE_THREAD__)
+TEST(Session, SurvivesFork) {
+  const Session session(example_models()["residual"].model(), Session::Options{4, default_isa()});
+  const Dims dims = {8, 4, 8, 8};
+  const std::vector<float> x = some_floats(count_of(dims), 6.0f);
+  const auto expected = outputs_of(session, x, dims);
+  for (int i = 0; i < 3; ++i) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      // Extents that the parent has prepared, and others.
+      const bool is_right =
+          outputs_of(session, x, dims) == expected && !outputs_of(session, x, {4, 4, 8, 16}).empty();
+      _exit(is_right ? 0 : 1);
+    }
+    EXPECT_EQ(outputs_of(session, x, dims), expected);
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+}
+#endif
+
+TEST(Session, ProfileNamesTheSteps) {
+  const Session session(example_models()["residual"].model());
+  const std::vector<float> x(4 * 64);
+  const auto layers = session.profile(std::vector<Session::Input>{{x.data(), {1, 4, 8, 8}}}, 2);
+  ASSERT_FALSE(layers.empty());
+  const auto conv =
+      std::find_if(layers.begin(), layers.end(), [](const auto& l) { return l.op.rfind("Conv", 0) == 0; });
+  ASSERT_NE(conv, layers.end());
+  EXPECT_EQ(conv->type, "int8");
+  EXPECT_EQ(conv->macs, 4 * 64 * 9);
+  EXPECT_GE(conv->seconds, 0);
+  EXPECT_GT(session.memory().arena_bytes, 0u);
+}
+
+// Each operator of ops.inc is in one of the examples, which model_file_test breaks in every way.
+TEST(Session, ExamplesUseEveryOperator) {
+  std::set<std::string> used;
+  for (const auto& [name, builder] : example_models()) {
+    for (const Json& node : builder.graph["nodes"]) used.insert(node["op_type"].get<std::string>());
+  }
+  for (const char* op : {
+#define QSLIM_OP(Name) #Name,
+#include "qslim/runtime/ops/ops.inc"
+#undef QSLIM_OP
+       }) {
+    EXPECT_EQ(used.count(op), 1u) << op;
+  }
+}
+
+}  // namespace
+}  // namespace qslim::test
