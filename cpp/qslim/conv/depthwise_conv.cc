@@ -121,46 +121,45 @@ void DepthwiseConv::run(ThreadPool& pool, const ConvExtents& extents, const Dept
 
   const bool is_square = g.kernel_h == g.kernel_w && (g.kernel_w == 3 || g.kernel_w == 5);
   const std::size_t blocks = (g.groups + block() - 1) / block();
-  pool.run(extents.batch * extents.out_h * plan.chunks * plan.splits,
-           [&](std::size_t task, std::size_t worker) {
-             const std::size_t split = task % plan.splits, chunk = task / plan.splits % plan.chunks;
-             const std::size_t row = task / plan.splits / plan.chunks;
-             const std::size_t first = blocks * split / plan.splits * block();
-             const std::size_t end = std::min(blocks * (split + 1) / plan.splits * block(), g.groups);
-             const std::size_t begin_w = chunk * plan.pixels;
-             const std::size_t end_w = std::min(begin_w + plan.pixels, extents.out_w);
-             std::byte* memory = scratch + worker * plan.worker_bytes;
-             auto* taps = reinterpret_cast<const unsigned char**>(memory);
-             auto* sink_rows = reinterpret_cast<float*>(memory + plan.taps_bytes);
+  const std::size_t tasks = extents.batch * extents.out_h * plan.chunks * plan.splits;
+  pool.run(tasks, [&](std::size_t task, std::size_t worker) {
+    const std::size_t split = task % plan.splits, chunk = task / plan.splits % plan.chunks;
+    const std::size_t row = task / plan.splits / plan.chunks;
+    const std::size_t first = blocks * split / plan.splits * block();
+    const std::size_t end = std::min(blocks * (split + 1) / plan.splits * block(), g.groups);
+    const std::size_t begin_w = chunk * plan.pixels;
+    const std::size_t end_w = std::min(begin_w + plan.pixels, extents.out_w);
+    std::byte* memory = scratch + worker * plan.worker_bytes;
+    auto* taps = reinterpret_cast<const unsigned char**>(memory);
+    auto* sink_rows = reinterpret_cast<float*>(memory + plan.taps_bytes);
 
-             DepthwiseSpan span;
-             span.channels = end - first;
-             span.taps = taps_, span.steps = steps();
-             span.x = taps;
-             span.x_step = g.stride_w * extents.x_pixel_stride * x_element_bytes_;
-             span.column_step = g.dilation_w * extents.x_pixel_stride * x_element_bytes_;
-             span.weights = weights_.data() + first * steps() * 4;
-             span.bias = bias_.data() + first;
-             span.multiplier = multiplier != nullptr ? multiplier + first : nullptr;
-             span.y_step = (to_sink ? g.groups : extents.y_pixel_stride) * run.y_element_bytes;
-             unsigned char* y = reinterpret_cast<unsigned char*>(sink_rows);
-             if (!to_sink) {
-               const std::size_t n = row / extents.out_h, oh = row % extents.out_h;
-               const std::size_t offset = n * extents.y_image_stride + oh * extents.y_row_stride +
-                                          begin_w * extents.y_pixel_stride + first;
-               y = run.y + offset * run.y_element_bytes;
-             }
-             for (std::size_t ow = begin_w; ow < end_w; ow += span.pixels) {
-               const bool is_inner = ow >= inner && ow < inner_end;
-               span.inner_side = is_inner && is_square ? g.kernel_w : 0;
-               span.pixels = is_inner ? std::min(end_w, inner_end) - ow : 1;
-               point_taps(extents, run, outside, row, ow, first, taps);
-               span.y = y + (ow - begin_w) * span.y_step;
-               run.multiply(run.self, span);
-             }
-             if (to_sink)
-               run.sink.take(run.sink.self, row * extents.out_w + begin_w, end_w - begin_w, sink_rows);
-           });
+    DepthwiseSpan span;
+    span.channels = end - first;
+    span.taps = taps_, span.steps = steps();
+    span.x = taps;
+    span.x_step = g.stride_w * extents.x_pixel_stride * x_element_bytes_;
+    span.column_step = g.dilation_w * extents.x_pixel_stride * x_element_bytes_;
+    span.weights = weights_.data() + first * steps() * 4;
+    span.bias = bias_.data() + first;
+    span.multiplier = multiplier != nullptr ? multiplier + first : nullptr;
+    span.y_step = (to_sink ? g.groups : extents.y_pixel_stride) * run.y_element_bytes;
+    unsigned char* y = reinterpret_cast<unsigned char*>(sink_rows);
+    if (!to_sink) {
+      const std::size_t n = row / extents.out_h, oh = row % extents.out_h;
+      const std::size_t offset =
+          n * extents.y_image_stride + oh * extents.y_row_stride + begin_w * extents.y_pixel_stride + first;
+      y = run.y + offset * run.y_element_bytes;
+    }
+    for (std::size_t ow = begin_w; ow < end_w; ow += span.pixels) {
+      const bool is_inner = ow >= inner && ow < inner_end;
+      span.inner_side = is_inner && is_square ? g.kernel_w : 0;
+      span.pixels = is_inner ? std::min(end_w, inner_end) - ow : 1;
+      point_taps(extents, run, outside, row, ow, first, taps);
+      span.y = y + (ow - begin_w) * span.y_step;
+      run.multiply(run.self, span);
+    }
+    if (to_sink) run.sink.take(run.sink.self, row * extents.out_w + begin_w, end_w - begin_w, sink_rows);
+  });
 }
 
 }  // namespace qslim
