@@ -33,6 +33,11 @@ DepthwiseConv::DepthwiseConv(const ConvGeometry& geometry, const DepthwiseLayout
       }
     }
   }
+  for (std::size_t i = 0; i < steps() * layout.depth; ++i) {
+    const std::size_t tap = entry(i).tap;
+    offsets_.push_back(
+        {tap / geometry.kernel_w * geometry.dilation_h, tap % geometry.kernel_w * geometry.dilation_w});
+  }
 }
 
 DepthwiseConv::Plan DepthwiseConv::plan(const ConvExtents& extents, std::size_t num_threads,
@@ -72,10 +77,11 @@ void DepthwiseConv::point_taps(const ConvExtents& extents, const DepthwiseRun& r
   const std::size_t pixel_bytes = extents.x_pixel_stride * x_element_bytes_;
   const auto* x = static_cast<const unsigned char*>(run.x) + first * x_element_bytes_;
   const auto* nothing = reinterpret_cast<const unsigned char*>(outside) + first * x_element_bytes_;
-  for (std::size_t i = 0; i < steps() * layout_.depth; ++i) {
-    const std::size_t tap = entry(i).tap, kh = tap / g.kernel_w, kw = tap % g.kernel_w;
-    const auto ih = static_cast<std::ptrdiff_t>(oh * g.stride_h + kh * g.dilation_h) - extents.pad_top;
-    const auto iw = static_cast<std::ptrdiff_t>(ow * g.stride_w + kw * g.dilation_w) - extents.pad_left;
+  const auto first_ih = static_cast<std::ptrdiff_t>(oh * g.stride_h) - extents.pad_top;
+  const auto first_iw = static_cast<std::ptrdiff_t>(ow * g.stride_w) - extents.pad_left;
+  for (std::size_t i = 0; i < offsets_.size(); ++i) {
+    const auto ih = first_ih + static_cast<std::ptrdiff_t>(offsets_[i].h);
+    const auto iw = first_iw + static_cast<std::ptrdiff_t>(offsets_[i].w);
     if (iw < 0 || iw >= static_cast<std::ptrdiff_t>(extents.in_w)) {
       taps[i] = nothing;
       continue;
@@ -113,9 +119,10 @@ void DepthwiseConv::run(ThreadPool& pool, const ConvExtents& extents, const Dept
       extents.pad_left > 0 ? (extents.pad_left + stride_w - 1) / stride_w : std::ptrdiff_t{0});
   const std::size_t inner_end = last < 0 ? 0 : static_cast<std::size_t>(last / stride_w + 1);
 
+  const bool is_square = g.kernel_h == g.kernel_w && (g.kernel_w == 3 || g.kernel_w == 5);
   const std::size_t blocks = (g.groups + block() - 1) / block();
-  pool.run(extents.batch * extents.out_h * plan.chunks * plan.splits, [&](std::size_t task,
-                                                                          std::size_t worker) {
+  const std::size_t tasks = extents.batch * extents.out_h * plan.chunks * plan.splits;
+  pool.run(tasks, [&](std::size_t task, std::size_t worker) {
     const std::size_t split = task % plan.splits, chunk = task / plan.splits % plan.chunks;
     const std::size_t row = task / plan.splits / plan.chunks;
     const std::size_t first = blocks * split / plan.splits * block();
@@ -131,6 +138,7 @@ void DepthwiseConv::run(ThreadPool& pool, const ConvExtents& extents, const Dept
     span.taps = taps_, span.steps = steps();
     span.x = taps;
     span.x_step = g.stride_w * extents.x_pixel_stride * x_element_bytes_;
+    span.column_step = g.dilation_w * extents.x_pixel_stride * x_element_bytes_;
     span.weights = weights_.data() + first * steps() * 4;
     span.bias = bias_.data() + first;
     span.multiplier = multiplier != nullptr ? multiplier + first : nullptr;
@@ -144,8 +152,7 @@ void DepthwiseConv::run(ThreadPool& pool, const ConvExtents& extents, const Dept
     }
     for (std::size_t ow = begin_w; ow < end_w; ow += span.pixels) {
       const bool is_inner = ow >= inner && ow < inner_end;
-      const bool is_3x3 = g.kernel_h == 3 && g.kernel_w == 3;
-      span.column_step = is_inner && is_3x3 ? g.dilation_w * extents.x_pixel_stride * x_element_bytes_ : 0;
+      span.inner_side = is_inner && is_square ? g.kernel_w : 0;
       span.pixels = is_inner ? std::min(end_w, inner_end) - ow : 1;
       point_taps(extents, run, outside, row, ow, first, taps);
       span.y = y + (ow - begin_w) * span.y_step;

@@ -82,6 +82,11 @@ class DepthwiseConv {
   AlignedBuffer<std::byte> weights_;
   AlignedBuffer<std::uint32_t> bias_;   // bits
   std::vector<std::uint32_t> channel_;  // of each lane of each block
+  // Of each entry of x, from an output's first row and column. Kept, as it takes divisions to find.
+  struct Offset {
+    std::size_t h, w;
+  };
+  std::vector<Offset> offsets_;
 };
 
 template <class Element, class WeightAt>

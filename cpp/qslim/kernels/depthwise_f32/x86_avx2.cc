@@ -107,7 +107,7 @@ void depthwise(const DepthwiseSpan& span, const Clamp& clamp) {
 }  // namespace
 
 void depthwise_f32_avx2(const DepthwiseSpan& span, const Clamp& clamp) noexcept {
-  if (span.column_step != 0) {
+  if (span.inner_side == 3) {
     depthwise_3x3(span, clamp);
   } else {
     span.taps == 9 ? depthwise<9>(span, clamp) : depthwise<0>(span, clamp);

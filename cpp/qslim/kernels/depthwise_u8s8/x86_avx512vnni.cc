@@ -105,7 +105,7 @@ void slide_3x3(const DepthwiseSpan& span, const Epilogue& epilogue) {
 
 template <class Epilogue>
 void depthwise_any(const DepthwiseSpan& span, const Epilogue& epilogue) {
-  if (span.column_step == span.x_step) {
+  if (span.inner_side == 3 && span.column_step == span.x_step) {
     slide_3x3(span, epilogue);
     return;
   }
