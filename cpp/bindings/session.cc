@@ -46,8 +46,8 @@ py::dtype numpy_dtype(DType dtype) { return py::dtype(name_of(dtype)); }
 
 std::vector<py::array> checked_inputs(const Session& session, const std::vector<py::object>& objects) {
   if (objects.size() != session.inputs().size()) {
-    throw InvalidArgument(concatenate("Session.run: expected ", session.inputs().size(), " inputs, got ",
-                                      objects.size()));
+    throw InvalidArgument(
+        concatenate("Session.run: expected ", session.inputs().size(), " inputs, got ", objects.size()));
   }
   std::vector<py::array> arrays;
   for (std::size_t i = 0; i < objects.size(); ++i) {

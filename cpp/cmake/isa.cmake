@@ -34,8 +34,9 @@ function(qslim_add_kernels target family)
     endif()
     set(flags ${QSLIM_FLAGS_${isa}})
     if(isa MATCHES "^x86_avx512" AND QSLIM_EMULATE_AVX512)
-      # SIMDe builds the 512-bit operations from AVX2 ones; it is not clean under our warnings.
-      set(flags ${QSLIM_FLAGS_x86_avx2} -w)
+      # SIMDe builds the 512-bit operations from AVX2 ones; it is not clean under our warnings. Compiled with more
+      # effort than -O1, the matrix kernels take minutes.
+      set(flags ${QSLIM_FLAGS_x86_avx2} -w -O1)
     endif()
     target_sources(${target} PRIVATE ${folder}/${isa}.cc)
     set_source_files_properties(${folder}/${isa}.cc PROPERTIES COMPILE_OPTIONS "${flags}")

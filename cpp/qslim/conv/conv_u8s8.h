@@ -10,7 +10,7 @@
 //
 // x holds stored values: unsigned bytes, a signed grid shifted by 128. Pixels outside x count as
 // x_zero_point. Every kernel equals reference/conv.h bit for bit. |acc| < 2^31 is the caller's duty: the
-// constructor throws where the weights alone (K * 255 * 127 + |bias|) can break it.
+// constructor throws where the weights alone (255 * sum |w| + |bias|) can break it.
 #pragma once
 
 #include <cstddef>
@@ -56,7 +56,7 @@ class ConvU8S8 {
            std::byte* scratch) const;
 
   const ConvGeometry& geometry() const noexcept;
-  const char* kernel_name() const noexcept;  // "gemm_u8s8_avx2 6x16", "depthwise_u8s8_avx2 3x3", ...
+  const char* kernel_name() const noexcept;  // "gemm_u8s8_avx2", "depthwise_u8s8_avx2", ...
   std::size_t packed_bytes() const noexcept;
 
  private:

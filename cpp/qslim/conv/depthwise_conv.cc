@@ -72,19 +72,20 @@ void DepthwiseConv::point_taps(const ConvExtents& extents, const DepthwiseRun& r
   const std::size_t pixel_bytes = extents.x_pixel_stride * x_element_bytes_;
   const auto* x = static_cast<const unsigned char*>(run.x) + first * x_element_bytes_;
   const auto* nothing = reinterpret_cast<const unsigned char*>(outside) + first * x_element_bytes_;
-  for (std::size_t kh = 0; kh < g.kernel_h; ++kh) {
+  for (std::size_t i = 0; i < steps() * layout_.depth; ++i) {
+    const std::size_t tap = entry(i).tap, kh = tap / g.kernel_w, kw = tap % g.kernel_w;
     const auto ih = static_cast<std::ptrdiff_t>(oh * g.stride_h + kh * g.dilation_h) - extents.pad_top;
+    const auto iw = static_cast<std::ptrdiff_t>(ow * g.stride_w + kw * g.dilation_w) - extents.pad_left;
+    if (iw < 0 || iw >= static_cast<std::ptrdiff_t>(extents.in_w)) {
+      taps[i] = nothing;
+      continue;
+    }
     const bool row_exists = ih >= 0 && ih < static_cast<std::ptrdiff_t>(extents.in_h);
     const unsigned char* x_row =
         row_exists ? x + (n * extents.in_h + static_cast<std::size_t>(ih)) * extents.in_w * pixel_bytes
                    : nothing;
-    for (std::size_t kw = 0; kw < g.kernel_w; ++kw) {
-      const auto iw = static_cast<std::ptrdiff_t>(ow * g.stride_w + kw * g.dilation_w) - extents.pad_left;
-      const bool exists = iw >= 0 && iw < static_cast<std::ptrdiff_t>(extents.in_w);
-      *taps++ = exists ? x_row + static_cast<std::size_t>(iw) * pixel_bytes : nothing;
-    }
+    taps[i] = x_row + static_cast<std::size_t>(iw) * pixel_bytes;
   }
-  for (std::size_t tap = taps_; tap < steps() * layout_.depth; ++tap, ++taps) *taps = taps[-1];
 }
 
 void DepthwiseConv::run(ThreadPool& pool, const ConvExtents& extents, const DepthwiseRun& run,
@@ -113,44 +114,45 @@ void DepthwiseConv::run(ThreadPool& pool, const ConvExtents& extents, const Dept
   const std::size_t inner_end = last < 0 ? 0 : static_cast<std::size_t>(last / stride_w + 1);
 
   const std::size_t blocks = (g.groups + block() - 1) / block();
-  pool.run(extents.batch * extents.out_h * plan.chunks * plan.splits,
-           [&](std::size_t task, std::size_t worker) {
-             const std::size_t split = task % plan.splits, chunk = task / plan.splits % plan.chunks;
-             const std::size_t row = task / plan.splits / plan.chunks;
-             const std::size_t first = blocks * split / plan.splits * block();
-             const std::size_t end = std::min(blocks * (split + 1) / plan.splits * block(), g.groups);
-             const std::size_t begin_w = chunk * plan.pixels;
-             const std::size_t end_w = std::min(begin_w + plan.pixels, extents.out_w);
-             std::byte* memory = scratch + worker * plan.worker_bytes;
-             auto* taps = reinterpret_cast<const unsigned char**>(memory);
-             auto* sink_rows = reinterpret_cast<float*>(memory + plan.taps_bytes);
+  pool.run(extents.batch * extents.out_h * plan.chunks * plan.splits, [&](std::size_t task,
+                                                                          std::size_t worker) {
+    const std::size_t split = task % plan.splits, chunk = task / plan.splits % plan.chunks;
+    const std::size_t row = task / plan.splits / plan.chunks;
+    const std::size_t first = blocks * split / plan.splits * block();
+    const std::size_t end = std::min(blocks * (split + 1) / plan.splits * block(), g.groups);
+    const std::size_t begin_w = chunk * plan.pixels;
+    const std::size_t end_w = std::min(begin_w + plan.pixels, extents.out_w);
+    std::byte* memory = scratch + worker * plan.worker_bytes;
+    auto* taps = reinterpret_cast<const unsigned char**>(memory);
+    auto* sink_rows = reinterpret_cast<float*>(memory + plan.taps_bytes);
 
-             DepthwiseSpan span;
-             span.channels = end - first;
-             span.taps = taps_, span.steps = steps();
-             span.x = taps;
-             span.x_step = g.stride_w * extents.x_pixel_stride * x_element_bytes_;
-             span.weights = weights_.data() + first * steps() * 4;
-             span.bias = bias_.data() + first;
-             span.multiplier = multiplier != nullptr ? multiplier + first : nullptr;
-             span.y_step = (to_sink ? g.groups : extents.y_pixel_stride) * run.y_element_bytes;
-             unsigned char* y = reinterpret_cast<unsigned char*>(sink_rows);
-             if (!to_sink) {
-               const std::size_t n = row / extents.out_h, oh = row % extents.out_h;
-               const std::size_t offset = n * extents.y_image_stride + oh * extents.y_row_stride +
-                                          begin_w * extents.y_pixel_stride + first;
-               y = run.y + offset * run.y_element_bytes;
-             }
-             for (std::size_t ow = begin_w; ow < end_w; ow += span.pixels) {
-               const bool is_inner = ow >= inner && ow < inner_end;
-               span.pixels = is_inner ? std::min(end_w, inner_end) - ow : 1;
-               point_taps(extents, run, outside, row, ow, first, taps);
-               span.y = y + (ow - begin_w) * span.y_step;
-               run.multiply(run.self, span);
-             }
-             if (to_sink)
-               run.sink.take(run.sink.self, row * extents.out_w + begin_w, end_w - begin_w, sink_rows);
-           });
+    DepthwiseSpan span;
+    span.channels = end - first;
+    span.taps = taps_, span.steps = steps();
+    span.x = taps;
+    span.x_step = g.stride_w * extents.x_pixel_stride * x_element_bytes_;
+    span.weights = weights_.data() + first * steps() * 4;
+    span.bias = bias_.data() + first;
+    span.multiplier = multiplier != nullptr ? multiplier + first : nullptr;
+    span.y_step = (to_sink ? g.groups : extents.y_pixel_stride) * run.y_element_bytes;
+    unsigned char* y = reinterpret_cast<unsigned char*>(sink_rows);
+    if (!to_sink) {
+      const std::size_t n = row / extents.out_h, oh = row % extents.out_h;
+      const std::size_t offset =
+          n * extents.y_image_stride + oh * extents.y_row_stride + begin_w * extents.y_pixel_stride + first;
+      y = run.y + offset * run.y_element_bytes;
+    }
+    for (std::size_t ow = begin_w; ow < end_w; ow += span.pixels) {
+      const bool is_inner = ow >= inner && ow < inner_end;
+      const bool is_3x3 = g.kernel_h == 3 && g.kernel_w == 3;
+      span.column_step = is_inner && is_3x3 ? g.dilation_w * extents.x_pixel_stride * x_element_bytes_ : 0;
+      span.pixels = is_inner ? std::min(end_w, inner_end) - ow : 1;
+      point_taps(extents, run, outside, row, ow, first, taps);
+      span.y = y + (ow - begin_w) * span.y_step;
+      run.multiply(run.self, span);
+    }
+    if (to_sink) run.sink.take(run.sink.self, row * extents.out_w + begin_w, end_w - begin_w, sink_rows);
+  });
 }
 
 }  // namespace qslim

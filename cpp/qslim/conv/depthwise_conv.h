@@ -64,7 +64,12 @@ class DepthwiseConv {
   };
   Plan plan(const ConvExtents& extents, std::size_t num_threads, bool to_sink) const noexcept;
   std::size_t block() const noexcept { return layout_.lanes * layout_.vectors; }
-  std::size_t steps() const noexcept { return (taps_ + layout_.depth - 1) / layout_.depth; }
+  std::size_t steps() const noexcept {
+    return tap_steps(geometry_.kernel_h, geometry_.kernel_w, layout_.depth);
+  }
+  TapEntry entry(std::size_t i) const noexcept {
+    return tap_order(i, geometry_.kernel_h, geometry_.kernel_w, layout_.depth);
+  }
   // Tap pointers of output (n, oh, ow) at channel `first`.
   void point_taps(const ConvExtents& extents, const DepthwiseRun& run, const std::byte* outside,
                   std::size_t row, std::size_t ow, std::size_t first, const unsigned char** taps) const;
@@ -88,9 +93,9 @@ void DepthwiseConv::pack_weights(const WeightAt& weight_at) {
       for (std::size_t i = 0; i < block(); ++i) {
         const std::uint32_t c = channel_[first + i];
         for (std::size_t d = 0; d < layout_.depth; ++d, w += sizeof(Element)) {
-          const std::size_t tap = step * layout_.depth + d;
+          const TapEntry tap = entry(step * layout_.depth + d);
           const Element weight =
-              c != kNoChannel && tap < taps_ ? static_cast<Element>(weight_at(c, tap)) : Element{};
+              c != kNoChannel && tap.counts ? static_cast<Element>(weight_at(c, tap.tap)) : Element{};
           std::memcpy(w, &weight, sizeof weight);
         }
       }

@@ -8,8 +8,8 @@
 namespace qslim {
 namespace {
 
-// A block of A shall stay in the second-level cache (512 KB and more) beside a panel of B.
-constexpr std::size_t kBlockBytes = 192 * 1024;
+// A block of A and a panel of B shall stay in the second-level cache, of 512 KB at least.
+constexpr std::size_t kBlockBytes = 256 * 1024;
 constexpr std::size_t kSinkBytes = 96 * 1024;
 // A multiple of the height of every kernel's tile but those of 9 to 11 rows.
 constexpr std::size_t kMostRows = 96, kFewestRows = 12;

@@ -5,9 +5,9 @@
 // Callers cut their work into blocks of a fixed size and merge partial results in block order. Which thread
 // takes which block is then of no consequence: one thread and eight give the same bits. A task is called as
 // task(index) or task(index, worker), where worker < num_threads() tells the threads of one job apart: it
-// picks scratch memory. Threads start on first use. After fork() the child starts its own: those of the parent do not
-// exist there. A task that itself calls run() runs the inner tasks on its own thread; so does a second thread
-// that calls run() while the first one's job is on.
+// picks scratch memory. Threads start on first use. After fork() the child starts its own: those of the
+// parent do not exist there. A task that itself calls run() runs the inner tasks on its own thread; so does a
+// second thread that calls run() while the first one's job is on.
 #pragma once
 
 #include <algorithm>

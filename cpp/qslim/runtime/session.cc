@@ -22,10 +22,15 @@ namespace {
 // Plans kept for extents that may come again.
 constexpr std::size_t kMaxPlans = 8;
 
+// A network that needs more is damaged, or its input is: better a sentence now than the kernel's OOM killer.
+constexpr std::size_t kMaxMemory = std::size_t{8} << 30;
+
 // What one run needs besides the plan.
 struct Workspace {
   explicit Workspace(const Plan& plan)
-      : arena(plan.arena_bytes + kReadSlack), scratch(plan.scratch_bytes + kReadSlack), buffers(plan.buffers.size()) {
+      : arena(plan.arena_bytes + kReadSlack),
+        scratch(plan.scratch_bytes + kReadSlack),
+        buffers(plan.buffers.size()) {
     for (std::size_t i = 0; i < buffers.size(); ++i) {
       const Buffer& buffer = plan.buffers[i];
       if (buffer.kind == Buffer::Kind::kArena) buffers[i] = arena.data() + buffer.place;
@@ -91,7 +96,8 @@ std::vector<Session::Signature> signatures(const Model& model, const std::vector
 void check_operators(const Model& model) {
   std::set<std::string> missing;
   for (const Node& node : model.nodes) {
-    if (find_operator(node) == nullptr) missing.insert((node.domain.empty() ? "" : node.domain + ".") + node.op_type);
+    if (find_operator(node) == nullptr)
+      missing.insert((node.domain.empty() ? "" : node.domain + ".") + node.op_type);
   }
   if (missing.empty()) return;
   std::string names;
@@ -127,7 +133,8 @@ struct Session::Impl {
   std::shared_ptr<const Recipe> find_known(const DimsOf& dims_of) {
     for (auto recipe = recipes.begin(); recipe != recipes.end(); ++recipe) {
       bool is_same = true;
-      for (std::size_t i = 0; is_same && i < inputs.size(); ++i) is_same = (*recipe)->input_dims[i] == dims_of(i);
+      for (std::size_t i = 0; is_same && i < inputs.size(); ++i)
+        is_same = (*recipe)->input_dims[i] == dims_of(i);
       if (!is_same) continue;
       recipes.splice(recipes.begin(), recipes, recipe);
       return recipes.front();
@@ -157,18 +164,24 @@ struct Session::Impl {
     std::vector<TensorFacts> facts = infer(model, dims);
     for (const int id : model.outputs) {
       const TensorFacts& output = facts[static_cast<std::size_t>(id)];
-      const bool is_widened = output.integers && output.dtype == DType::kInt32;
-      recipe.outputs.push_back({output.dims, is_widened ? DType::kInt64 : output.dtype});
+      recipe.outputs.push_back({output.dims, output.dtype});
     }
     const std::int64_t images = dims.empty() || dims[0].empty() ? 1 : dims[0][0];
-    if (images > 1 && images_stay_apart(facts, images)) {
-      std::vector<Dims> single = dims;
-      for (Dims& d : single) d[0] = 1;
+    std::vector<Dims> single = dims;
+    for (Dims& d : single) {
+      if (!d.empty()) d[0] = 1;
+    }
+    if (images > 1 && images_stay_apart(facts, images, single)) {
       recipe.prepared = find_locked(single)->prepared;
       recipe.images = static_cast<std::size_t>(images);
     } else {
       Compiler compiler(model, std::move(facts), context.isa(), context.pool().num_threads(), weights);
-      recipe.prepared = std::make_shared<Prepared>(compiler.compile());
+      Plan plan = compiler.compile();
+      QSLIM_REQUIRE(plan.arena_bytes + plan.scratch_bytes <= kMaxMemory,
+                    "a run on inputs of these extents would need ",
+                    (plan.arena_bytes + plan.scratch_bytes) >> 20, " MiB of memory, the engine stops at ",
+                    kMaxMemory >> 20);
+      recipe.prepared = std::make_shared<Prepared>(std::move(plan));
     }
     recipes.push_front(std::make_shared<const Recipe>(std::move(recipe)));
     if (recipes.size() > kMaxPlans) recipes.pop_back();
@@ -179,21 +192,51 @@ struct Session::Impl {
     QSLIM_REQUIRE(count == inputs.size(), "expected ", inputs.size(), " inputs, got ", count);
   }
 
-  bool images_stay_apart(std::vector<TensorFacts>& facts, std::int64_t images) const {
-    const auto has_images = [&](int id) {
-      const Dims& dims = facts[static_cast<std::size_t>(id)].dims;
-      return !dims.empty() && dims[0] == images;
-    };
-    if (!std::all_of(model.inputs.begin(), model.inputs.end(), has_images) ||
-        !std::all_of(model.outputs.begin(), model.outputs.end(), has_images)) {
-      return false;
+  // Whether a batch may run image by image: its operators do not let images meet, and what they compute from
+  // one image is what they compute from the batch but for axis 0. The second is not implied: a constant may
+  // have as many rows as the batch has images.
+  bool images_stay_apart(std::vector<TensorFacts>& facts, std::int64_t images,
+                         const std::vector<Dims>& single) const {
+    const auto index = [](int id) { return static_cast<std::size_t>(id); };
+    for (const int id : model.inputs) {
+      const std::optional<Dims>& shape = model.tensors[index(id)].shape;
+      const Dims& dims = facts[index(id)].dims;
+      if (dims.empty() || dims[0] != images || (shape && (*shape)[0] != kUnknownExtent)) return false;
     }
-    return std::all_of(model.nodes.begin(), model.nodes.end(), [&](const Node& node) {
-      const bool is_known = std::all_of(node.outputs.begin(), node.outputs.end(), [&](int id) {
-        return id == kAbsent || facts[static_cast<std::size_t>(id)].integers.has_value();
-      });
-      return is_known || find_operator(node)->splits(InferContext(model, node, facts));
+    std::vector<TensorFacts> one;
+    try {
+      one = infer(model, single);
+    } catch (const InvalidArgument&) {
+      return false;  // one image alone does not go through
+    }
+    const auto is_split = [&](int id) {
+      if (id == kAbsent) return true;
+      const Dims &all = facts[index(id)].dims, &part = one[index(id)].dims;
+      return !all.empty() && !part.empty() && all[0] == images && part[0] == 1 &&
+             std::equal(all.begin() + 1, all.end(), part.begin() + 1, part.end());
+    };
+    const auto is_same = [&](int id) {
+      return id == kAbsent || (facts[index(id)].dims == one[index(id)].dims &&
+                               facts[index(id)].integers == one[index(id)].integers);
+    };
+    std::vector<bool> varies(model.tensors.size(), false);  // with the data of the inputs
+    for (const int id : model.inputs) varies[index(id)] = true;
+    const bool apart = std::all_of(model.nodes.begin(), model.nodes.end(), [&](const Node& node) {
+      const auto is_known = [&](int id) { return id == kAbsent || facts[index(id)].integers.has_value(); };
+      const auto is_data = [&](int id) { return id != kAbsent && varies[index(id)]; };
+      if (std::all_of(node.outputs.begin(), node.outputs.end(), is_known)) return true;
+      if (std::none_of(node.inputs.begin(), node.inputs.end(), is_data)) {
+        return std::all_of(node.inputs.begin(), node.inputs.end(), is_same) &&
+               std::all_of(node.outputs.begin(), node.outputs.end(), is_same);
+      }
+      for (const int id : node.outputs) {
+        if (id != kAbsent) varies[index(id)] = true;
+      }
+      return std::all_of(node.outputs.begin(), node.outputs.end(), is_split) &&
+             find_operator(node)->splits(InferContext(model, node, facts));
     });
+    return apart && std::all_of(model.outputs.begin(), model.outputs.end(),
+                                [&](int id) { return varies[index(id)] && is_split(id); });
   }
 
   // Points the workspace at image `image` of the caller's arrays.
@@ -216,7 +259,12 @@ struct Session::Impl {
   }
 
   void run(Span<const Input> in, Span<void* const> out) {
-    QSLIM_REQUIRE(out.size() == outputs.size(), "expected ", outputs.size(), " output arrays, got ", out.size());
+    QSLIM_REQUIRE(out.size() == outputs.size(), "expected ", outputs.size(), " output arrays, got ",
+                  out.size());
+    for (std::size_t i = 0; i < in.size(); ++i)
+      QSLIM_REQUIRE(in[i].data != nullptr, "input ", i, " has no data");
+    for (std::size_t i = 0; i < out.size(); ++i)
+      QSLIM_REQUIRE(out[i] != nullptr, "output ", i, " has no array");
     const std::shared_ptr<const Recipe> recipe = find(in);
     Prepared& prepared = *recipe->prepared;
     context.pool().run(recipe->images, [&](std::size_t image) {
@@ -239,7 +287,8 @@ Session Session::open(const std::string& path, const Options& options) {
   return Session(load_model(path), options);
 }
 
-Session::Session(Model model, const Options& options) : impl_(std::make_unique<Impl>(std::move(model), options)) {}
+Session::Session(Model model, const Options& options)
+    : impl_(std::make_unique<Impl>(std::move(model), options)) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;

@@ -10,8 +10,8 @@
 // Where images do not meet in the network, a batch runs image by image, several of them at once if there are
 // threads: a batch costs per image what one image costs, and gives the same bits.
 //
-// run() may be called from several threads at once. It allocates nothing but the outputs once the extents have
-// been seen. A session survives fork().
+// run() may be called from several threads at once. It allocates nothing but the outputs once the extents
+// have been seen. A session survives fork().
 #pragma once
 
 #include <memory>

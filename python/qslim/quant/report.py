@@ -84,8 +84,8 @@ class WeightReport:
 class QuantizationReport:
     """What ``quant_post_static`` and ``quant_post_dynamic`` return. ``print(report)`` shows the table.
 
-    ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the path of the ``.qslim`` file that
-    ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
+    ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the path of the ``.qslim`` file
+    that ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
     """
 
     algo: str

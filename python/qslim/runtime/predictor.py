@@ -102,7 +102,7 @@ class _Handle:
     share_external_data = copy_from_cpu
 
     def copy_to_cpu(self) -> NDArray[Any]:
-        return self.value().copy()
+        return np.array(self.value())
 
     def value(self) -> NDArray[Any]:
         if self._array is None:
@@ -145,7 +145,7 @@ class Predictor:
     get_input_tensor, get_output_tensor = get_input_handle, get_output_handle
 
     def run(self, inputs: Optional[list[ArrayLike]] = None) -> Any:
-        """Run on what the input handles hold; or on `inputs`, in the order of the names, and return a list."""
+        """Run on what the input handles hold; or on `inputs`, in the order of the names: returns a list."""
         if inputs is not None:
             if len(inputs) != len(self._inputs):
                 raise ValueError(f"Predictor.run: expected {len(self._inputs)} arrays, got {len(inputs)}")

@@ -83,6 +83,8 @@ class Profile(Sequence[Layer]):
         for row in rows:
             cells = [cell[:width] for cell, width in zip(row, widths)]
             numbers = range(4, 7)
-            padded = [c.rjust(w) if i in numbers else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths))]
+            padded = [
+                c.rjust(w) if i in numbers else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths))
+            ]
             lines.append("  ".join(padded).rstrip())
         return "\n".join(lines)

@@ -75,11 +75,7 @@ class Session:
         isa: Optional[str] = None,
     ) -> None:
         threads = _default_threads() if num_threads is None else num_threads
-        source: Union[str, bytes]
-        if isinstance(model, Graph):
-            source = dumps_qslim(prepare_for_runtime(model))
-        else:
-            source = _model_file(model)
+        source = dumps_qslim(prepare_for_runtime(model)) if isinstance(model, Graph) else _model_file(model)
         self._core = _core.Session(source, threads, isa)
         self._inputs = [TensorSpec(*spec) for spec in self._core.inputs]
         self._outputs = [TensorSpec(*spec) for spec in self._core.outputs]
@@ -120,7 +116,9 @@ class Session:
         list of ndarray : new arrays.
         """
         if len(args) not in (1, 2):
-            raise TypeError(f"Session.run: expected (feeds) or (output_names, feeds), got {len(args)} arguments")
+            raise TypeError(
+                f"Session.run: expected (feeds) or (output_names, feeds), got {len(args)} arguments"
+            )
         wanted = self._output_indices(args[0] if len(args) == 2 else None)
         outputs = self._core.run(self._arrays(args[-1]))
         return outputs if wanted is None else [outputs[i] for i in wanted]
@@ -161,7 +159,8 @@ class Session:
             shape = spec.shape
             if shape is None or any(extent is None for extent in shape[1:]):
                 raise ValueError(
-                    f"Session.profile: input {spec.name!r} has open extents {shape}; pass feeds of the shape to time"
+                    f"Session.profile: input {spec.name!r} has open extents {shape}; "
+                    "pass feeds of the shape to time"
                 )
             extents = tuple(1 if extent is None else extent for extent in shape)
             feeds[spec.name] = rng.standard_normal(extents).astype(spec.dtype)

@@ -19,13 +19,13 @@ using test::ConvCase;
 using test::TightArray;
 
 constexpr float kUntouched = -12345.0f;
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Problem {
   ConvCase shape;
   TightArray<float> x;
   std::vector<float> weights, bias;
-  float lo = -kInf, hi = kInf;
+  float lo = -kInfinity, hi = kInfinity;
   std::vector<float> y;  // expected, dense
 
   Problem(const ConvCase& shape_, std::mt19937& random) : shape(shape_), x(shape_.x_size()) {
@@ -141,7 +141,7 @@ TEST(ConvF32, InfinitiesAndNaN) {
     shape.geometry.groups = groups;
     if (groups == 12) shape.geometry.output_channels = 12, shape.geometry.input_channels = 12;
     Problem problem(shape, random);
-    problem.x.data()[3] = kInf;
+    problem.x.data()[3] = kInfinity;
     problem.x.data()[24 + 17] = std::numeric_limits<float>::quiet_NaN();
     problem.lo = 0.0f, problem.hi = 6.0f;
     problem.compute();

@@ -220,9 +220,10 @@ TEST(ConvU8S8, ThreadsChangeNothing) {
   spatial.extents.pad_top = spatial.extents.pad_left = 1;
   spatial.extents.y_row_stride = 23 * 40, spatial.extents.y_image_stride = 19 * 23 * 40;
   ConvCase depthwise = spatial;
-  depthwise.geometry.groups = depthwise.geometry.input_channels = depthwise.geometry.output_channels = 200;
-  depthwise.extents.x_pixel_stride = depthwise.extents.y_pixel_stride = 200;
-  depthwise.extents.y_row_stride = 23 * 200, depthwise.extents.y_image_stride = 19 * 23 * 200;
+  // So many channels that a row reaches a sink in two pieces.
+  depthwise.geometry.groups = depthwise.geometry.input_channels = depthwise.geometry.output_channels = 900;
+  depthwise.extents.x_pixel_stride = depthwise.extents.y_pixel_stride = 900;
+  depthwise.extents.y_row_stride = 23 * 900, depthwise.extents.y_image_stride = 19 * 23 * 900;
   for (const ConvCase& shape : {shapes[0], shapes[1], shapes[2], spatial, depthwise}) {
     SCOPED_TRACE(::testing::Message() << shape);
     Problem problem(shape, Values::kRandom, random);

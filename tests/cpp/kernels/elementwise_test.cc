@@ -20,7 +20,7 @@ using Op = ElementwiseOp;
 using test::expect_same_bits;
 using test::GuardedArray;
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // Equal bits, except that all NaNs are one: which operand's NaN survives is up to the instruction.
@@ -63,35 +63,39 @@ double largest_error(float lo, float hi, std::uint32_t step, float (*function)(f
 
 TEST(ElementaryFunctions, ErrorsAreWhatTheHeaderSays) {
   constexpr std::uint32_t kStep = 4099;
-  EXPECT_LT(largest_error(-kInf, kInf, kStep, reference::exp, [](double x) { return std::exp(x); }), 1.0);
+  EXPECT_LT(largest_error(-kInfinity, kInfinity, kStep, reference::exp, [](double x) { return std::exp(x); }),
+            1.0);
   EXPECT_LT(largest_error(-104, 89, 1013, reference::exp, [](double x) { return std::exp(x); }), 1.0);
-  EXPECT_LT(largest_error(0, kInf, 1013, reference::log, [](double x) { return std::log(x); }), 0.8);
-  EXPECT_LT(largest_error(-kInf, kInf, kStep, reference::tanh, [](double x) { return std::tanh(x); }), 1.4);
+  EXPECT_LT(largest_error(0, kInfinity, 1013, reference::log, [](double x) { return std::log(x); }), 0.8);
   EXPECT_LT(
-      largest_error(-kInf, kInf, kStep, reference::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }),
-      2.4);
-  EXPECT_LT(largest_error(-kInf, kInf, kStep, reference::erf, [](double x) { return std::erf(x); }), 1.2);
+      largest_error(-kInfinity, kInfinity, kStep, reference::tanh, [](double x) { return std::tanh(x); }),
+      1.4);
+  EXPECT_LT(largest_error(-kInfinity, kInfinity, kStep, reference::sigmoid,
+                          [](double x) { return 1 / (1 + std::exp(-x)); }),
+            2.4);
+  EXPECT_LT(largest_error(-kInfinity, kInfinity, kStep, reference::erf, [](double x) { return std::erf(x); }),
+            1.2);
   EXPECT_LT(largest_error(0, 1, kStep, reference::log1p_01, [](double x) { return std::log1p(x); }), 1.3);
 }
 
 TEST(ElementaryFunctions, Edges) {
-  EXPECT_EQ(reference::exp(-kInf), 0.0f);
-  EXPECT_EQ(reference::exp(kInf), kInf);
+  EXPECT_EQ(reference::exp(-kInfinity), 0.0f);
+  EXPECT_EQ(reference::exp(kInfinity), kInfinity);
   EXPECT_EQ(reference::exp(0.0f), 1.0f);
   EXPECT_EQ(reference::exp(-103.97f), std::numeric_limits<float>::denorm_min());
-  EXPECT_EQ(reference::log(0.0f), -kInf);
-  EXPECT_EQ(reference::log(-0.0f), -kInf);
-  EXPECT_EQ(reference::log(kInf), kInf);
+  EXPECT_EQ(reference::log(0.0f), -kInfinity);
+  EXPECT_EQ(reference::log(-0.0f), -kInfinity);
+  EXPECT_EQ(reference::log(kInfinity), kInfinity);
   EXPECT_EQ(reference::log(1.0f), 0.0f);
   EXPECT_TRUE(std::isnan(reference::log(-1.0f)));
-  EXPECT_TRUE(std::isnan(reference::log(-kInf)));
+  EXPECT_TRUE(std::isnan(reference::log(-kInfinity)));
   for (const auto function : {reference::tanh, reference::erf}) {
-    EXPECT_EQ(function(kInf), 1.0f);
-    EXPECT_EQ(function(-kInf), -1.0f);
+    EXPECT_EQ(function(kInfinity), 1.0f);
+    EXPECT_EQ(function(-kInfinity), -1.0f);
     EXPECT_TRUE(std::signbit(function(-0.0f)));
   }
-  EXPECT_EQ(reference::sigmoid(-kInf), 0.0f);
-  EXPECT_EQ(reference::sigmoid(kInf), 1.0f);
+  EXPECT_EQ(reference::sigmoid(-kInfinity), 0.0f);
+  EXPECT_EQ(reference::sigmoid(kInfinity), 1.0f);
   EXPECT_EQ(reference::sigmoid(0.0f), 0.5f);
   for (const auto function :
        {reference::exp, reference::log, reference::tanh, reference::sigmoid, reference::erf}) {
@@ -100,8 +104,8 @@ TEST(ElementaryFunctions, Edges) {
 }
 
 TEST(ElementaryFunctions, Pow) {
-  const std::vector<float> edges = {0.0f, -0.0f, 1.0f, -1.0f,  0.5f, 2.0f,  -2.0f,
-                                    3.0f, -3.0f, 2.5f, 1e-40f, kInf, -kInf, kNan};
+  const std::vector<float> edges = {0.0f, -0.0f, 1.0f, -1.0f,  0.5f,      2.0f,       -2.0f,
+                                    3.0f, -3.0f, 2.5f, 1e-40f, kInfinity, -kInfinity, kNan};
   for (const float a : edges) {
     for (const float b : edges) {
       const float expected = std::pow(a, b), actual = reference::pow(a, b);

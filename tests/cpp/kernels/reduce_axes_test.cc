@@ -18,7 +18,7 @@ namespace {
 
 using test::GuardedArray;
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 struct Layout {
@@ -83,7 +83,7 @@ float merge(ReduceOp op, float a, float b) {
 TEST(ReduceAxes, EqualsTheReference) {
   const ReduceOp ops[] = {ReduceOp::kSum, ReduceOp::kMean, ReduceOp::kMax,
                           ReduceOp::kMin, ReduceOp::kProd, ReduceOp::kSumSquares};
-  const float neutral[] = {0, 0, -kInf, kInf, 1, 0};
+  const float neutral[] = {0, 0, -kInfinity, kInfinity, 1, 0};
   for (const Layout& layout : layouts()) {
     const std::vector<float> x =
         without_negative_zero(test::ugly_floats(layout.size(), 3, 0.01f, layout.axis % 2 == 0));
@@ -118,7 +118,7 @@ TEST(ReduceAxes, EqualsTheReference) {
 TEST(ReduceAxes, AnEmptyAxisGivesTheNeutralElement) {
   check<float>({0, 0},
                [](Context& context, float* y) { reduce_axes(context, ReduceOp::kSum, 2, 0, 1, nullptr, y); });
-  check<float>({-kInf, -kInf},
+  check<float>({-kInfinity, -kInfinity},
                [](Context& context, float* y) { reduce_axes(context, ReduceOp::kMax, 1, 0, 2, nullptr, y); });
 }
 
@@ -163,7 +163,7 @@ TEST(Softmax, EqualsTheReference) {
     std::vector<float> expected(x.size()), expected_log(x.size());
     for (std::size_t o = 0; o < layout.outer; ++o) {
       for (std::size_t c = 0; c < layout.inner; ++c) {
-        float largest = -kInf, sum = 0;
+        float largest = -kInfinity, sum = 0;
         for (std::size_t a = 0; a < layout.axis; ++a)
           largest = merge(ReduceOp::kMax, largest, x[layout.at(o, a, c)]);
         std::vector<float> e(layout.axis);

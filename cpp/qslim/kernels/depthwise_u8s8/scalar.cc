@@ -18,7 +18,7 @@ void depthwise(const DepthwiseSpan& span, const Store& store) {
     for (std::size_t i = 0; i < span.pixels; ++i) {
       std::int32_t acc[kBlock];
       __builtin_memcpy(acc, bias + 4 * c, sizeof acc);
-      for (std::size_t tap = 0; tap < span.taps; ++tap) {
+      for (std::size_t tap = 0; tap < 2 * span.steps; ++tap) {  // some with a weight of zero
         const unsigned char* x = span.x[tap] + i * span.x_step + c;
         std::int16_t pairs[kBlock][2];
         __builtin_memcpy(pairs, weights + tap / 2 * sizeof pairs, sizeof pairs);

@@ -51,9 +51,72 @@ void depthwise(const DepthwiseSpan& span, const Epilogue& epilogue) {
   }
 }
 
+// The two halves of 16 channels.
+struct Sums {
+  __m256i low, high;
+};
+
+__attribute__((always_inline)) inline Sums interleave(__m256i a, __m256i b) {
+  return {_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)};
+}
+
+__attribute__((always_inline)) inline Sums multiply_add(const Sums& acc, const Sums& pairs,
+                                                        const unsigned char* weights) {
+  return {_mm256_add_epi32(acc.low, _mm256_madd_epi16(pairs.low, load(weights))),
+          _mm256_add_epi32(acc.high, _mm256_madd_epi16(pairs.high, load(weights + 32)))};
+}
+
+// 3x3, sliding: each column is widened and interleaved once for the three outputs that see it. With rows 0
+// and 1 of column c paired in A(c), and columns c and c + 1 of row 2 in B(c), output i is
+//   A(i) * w[0] + A(i + 1) * w[1] + A(i + 2) * w[2] + B(i) * w[3] + B(i + 1) * w[4].
+template <class Epilogue>
+void slide_3x3(const DepthwiseSpan& span, const Epilogue& epilogue) {
+  const auto* weights = static_cast<const unsigned char*>(span.weights);
+  const auto* bias_bytes = static_cast<const unsigned char*>(span.bias);
+  constexpr std::size_t kStep = kBlock * 4;
+  for (std::size_t c = 0; c < span.channels; c += kBlock, weights += 5 * kStep) {
+    const std::size_t channels = span.channels - c < kBlock ? span.channels - c : kBlock;
+    const Sums bias = {load(bias_bytes + 4 * c), load(bias_bytes + 4 * c + 32)};
+    const unsigned char* row0 = span.x[0] + c;
+    const unsigned char* row1 = span.x[1] + c;
+    const unsigned char* row2 = span.x[6] + c;
+    unsigned char* y = span.y + c * Epilogue::kOutputBytes;
+
+    Sums a = interleave(widen(row0), widen(row1));
+    Sums current = multiply_add(bias, a, weights);
+    __m256i before = widen(row2);
+    std::size_t offset = span.x_step;
+    a = interleave(widen(row0 + offset), widen(row1 + offset));
+    __m256i now = widen(row2 + offset);
+    current =
+        multiply_add(multiply_add(current, a, weights + kStep), interleave(before, now), weights + 3 * kStep);
+    Sums next = multiply_add(bias, a, weights);
+    for (std::size_t i = 0; i < span.pixels; ++i, y += span.y_step) {
+      before = now;
+      offset += span.x_step;
+      a = interleave(widen(row0 + offset), widen(row1 + offset));
+      now = widen(row2 + offset);
+      const Sums b = interleave(before, now);
+      current = multiply_add(multiply_add(current, a, weights + 2 * kStep), b, weights + 4 * kStep);
+      const __m256i acc[1][2] = {{current.low, current.high}};
+      epilogue.template store<1, 2>(acc, channels, nullptr, span.multiplier + c, &y);
+      current = multiply_add(multiply_add(next, a, weights + kStep), b, weights + 3 * kStep);
+      next = multiply_add(bias, a, weights);
+    }
+  }
+}
+
 template <class Epilogue>
 void depthwise_any(const DepthwiseSpan& span, const Epilogue& epilogue) {
-  span.steps == 5 ? depthwise<5>(span, epilogue) : depthwise<0>(span, epilogue);
+  if (span.column_step == span.x_step) {
+    slide_3x3(span, epilogue);
+    return;
+  }
+  switch (span.steps) {
+    case 5: depthwise<5>(span, epilogue); break;    // 3x3
+    case 13: depthwise<13>(span, epilogue); break;  // 5x5
+    default: depthwise<0>(span, epilogue);
+  }
 }
 
 }  // namespace

@@ -65,8 +65,50 @@ void depthwise(const DepthwiseSpan& span, const Epilogue& epilogue) {
   }
 }
 
+// 3x3, sliding: each column is interleaved once for the three outputs that see it.
+template <class Epilogue>
+void slide_3x3(const DepthwiseSpan& span, const Epilogue& epilogue) {
+  const auto* weights = static_cast<const unsigned char*>(span.weights);
+  const auto* bias = static_cast<const unsigned char*>(span.bias);
+  for (std::size_t c = 0; c < span.channels; c += kBlock, weights += 3 * kBlock * 4) {
+    const std::size_t channels = span.channels - c < kBlock ? span.channels - c : kBlock;
+    const unsigned char* row0 = span.x[0] + c;
+    const unsigned char* row1 = span.x[1] + c;
+    const unsigned char* row2 = span.x[2] + c;
+    unsigned char* y = span.y + c * Epilogue::kOutputBytes;
+    __m512i w[3][4], current[1][4], next[4];
+    _Pragma("GCC unroll 4") for (int j = 0; j < 4; ++j) {
+      _Pragma("GCC unroll 4") for (int k = 0; k < 3; ++k) {
+        w[k][j] = _mm512_load_si512(weights + (k * 4 + j) * 64);
+      }
+      current[0][j] = next[j] = _mm512_load_si512(bias + 4 * c + 64 * j);
+    }
+    // The first two columns finish no output.
+    for (std::size_t column = 0; column < span.pixels + 2; ++column) {
+      const std::size_t offset = column * span.x_step;
+      const Quadruples q = interleave(_mm512_loadu_si512(row0 + offset), _mm512_loadu_si512(row1 + offset),
+                                      _mm512_loadu_si512(row2 + offset), _mm512_setzero_si512());
+      _Pragma("GCC unroll 4") for (int j = 0; j < 4; ++j) {
+        current[0][j] = multiply_add(current[0][j], q.part[j], w[2][j]);
+      }
+      if (column >= 2) {
+        epilogue.template store<1, 4>(current, channels, nullptr, span.multiplier + c, &y);
+        y += span.y_step;
+      }
+      _Pragma("GCC unroll 4") for (int j = 0; j < 4; ++j) {
+        current[0][j] = multiply_add(next[j], q.part[j], w[1][j]);
+        next[j] = multiply_add(_mm512_load_si512(bias + 4 * c + 64 * j), q.part[j], w[0][j]);
+      }
+    }
+  }
+}
+
 template <class Epilogue>
 void depthwise_any(const DepthwiseSpan& span, const Epilogue& epilogue) {
+  if (span.column_step == span.x_step) {
+    slide_3x3(span, epilogue);
+    return;
+  }
   span.steps == 3 ? depthwise<3>(span, epilogue) : depthwise<0>(span, epilogue);
 }
 

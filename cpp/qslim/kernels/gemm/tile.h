@@ -21,6 +21,9 @@ namespace {
 #define QSLIM_UNROLL _Pragma("GCC unroll 16")
 #define QSLIM_INLINE __attribute__((always_inline)) inline
 
+// A group of A as an operand in memory: of any type, at any address.
+using Group = std::int32_t __attribute__((aligned(1), may_alias));
+
 template <class Ops, int MR, int NV>
 struct Tile {
   typename Ops::Vector acc[MR][NV];

@@ -4,33 +4,19 @@
 #include "qslim/kernels/x86_avx512.h"
 #include "qslim/kernels/gemm/epilogue_avx512.h"
 #include "qslim/kernels/gemm/gather.h"
+#include "qslim/kernels/gemm/operands_avx512.h"
 #include "qslim/kernels/gemm/tile.h"
 #include "qslim/kernels/gemm_f32/kernels.h"
 
 namespace qslim {
 namespace {
 
-struct Avx512Ops {
-  using Vector = __m512;
-  using Operand = __m512;
-  static constexpr std::size_t kVectorBytes = 64, kMaxVectors = 4;
-  // At most 24 accumulators, 4 of B, 1 of A of 32 registers.
-  static constexpr int rows_for(int vectors) {
-    return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 16;
-  }
-
-  static Operand load(const unsigned char* b) { return _mm512_load_ps(reinterpret_cast<const float*>(b)); }
-  static Operand broadcast(const unsigned char* a) {
-    float x;
-    __builtin_memcpy(&x, a, 4);
-    return _mm512_set1_ps(x);
-  }
+struct Avx512Ops : Avx512Operands<FloatLanes> {
   QSLIM_INLINE static void multiply_add(Vector& acc, Operand a, Operand b) {
 #if QSLIM_EMULATE_AVX512
     acc = _mm512_fmadd_ps(a, b, acc);
 #else
-    // The intrinsic leaves GCC 12 the choice of which operand to overwrite, and it ends up spilling sums.
-    asm("vfmadd231ps %[b], %[a], %[acc]" : [acc] "+v"(acc) : [a] "v"(a), [b] "v"(b));
+    asm volatile("vfmadd231ps %[b], %[a], %[acc]" : [acc] "+v"(acc) : [a] "v"(a), [b] "v"(b));
 #endif
   }
   static Vector start(const unsigned char*) { return _mm512_setzero_ps(); }

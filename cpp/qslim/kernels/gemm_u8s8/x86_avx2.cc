@@ -28,9 +28,7 @@ struct Avx2Ops {
   }
   QSLIM_INLINE static Operand broadcast(const unsigned char* a) {
     Operand v;
-    asm volatile("vpbroadcastd %[a], %[v]"
-                 : [v] "=x"(v)
-                 : [a] "m"(*reinterpret_cast<const std::int32_t*>(a)));
+    asm volatile("vpbroadcastd %[a], %[v]" : [v] "=x"(v) : [a] "m"(*reinterpret_cast<const Group*>(a)));
     return v;
   }
   QSLIM_INLINE static void multiply_add(Vector& acc, Operand a, Operand b) {

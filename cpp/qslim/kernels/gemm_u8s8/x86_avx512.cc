@@ -4,36 +4,22 @@
 #include "qslim/kernels/x86_avx512.h"
 #include "qslim/kernels/gemm/epilogue_avx512.h"
 #include "qslim/kernels/gemm/gather.h"
+#include "qslim/kernels/gemm/operands_avx512.h"
 #include "qslim/kernels/gemm/tile.h"
 #include "qslim/kernels/gemm_u8s8/kernels.h"
 
 namespace qslim {
 namespace {
 
-struct Avx512Ops {
-  using Vector = __m512i;
-  using Operand = __m512i;
-  static constexpr std::size_t kVectorBytes = 64, kMaxVectors = 4;
-  // At most 24 accumulators, 4 of B, 1 of A, 1 product of 32 registers.
-  static constexpr int rows_for(int vectors) {
-    return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 16;
-  }
-
-  static Operand load(const unsigned char* b) { return _mm512_load_si512(b); }
-  static Operand broadcast(const unsigned char* a) {
-    std::int32_t pair;
-    __builtin_memcpy(&pair, a, 4);
-    return _mm512_set1_epi32(pair);
-  }
+struct Avx512Ops : Avx512Operands<IntegerLanes> {
   QSLIM_INLINE static void multiply_add(Vector& acc, Operand a, Operand b) {
 #if QSLIM_EMULATE_AVX512
     acc = _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
 #else
-    // By intrinsics GCC 12 keeps two copies of each accumulator, and spills.
     __m512i products;
-    asm("vpmaddwd %[b], %[a], %[products]\n\tvpaddd %[products], %[acc], %[acc]"
-        : [acc] "+v"(acc), [products] "=&v"(products)
-        : [a] "v"(a), [b] "v"(b));
+    asm volatile("vpmaddwd %[b], %[a], %[products]\n\tvpaddd %[products], %[acc], %[acc]"
+                 : [acc] "+v"(acc), [products] "=&v"(products)
+                 : [a] "v"(a), [b] "v"(b));
 #endif
   }
   static Vector start(const unsigned char* bias) { return load(bias); }

@@ -4,6 +4,7 @@
 // A is the bytes themselves, so a 1x1 convolution reads x in place. Contract: kernels.h.
 #include "qslim/kernels/gemm/epilogue_avx512.h"
 #include "qslim/kernels/gemm/gather.h"
+#include "qslim/kernels/gemm/operands_avx512.h"
 #include "qslim/kernels/gemm/tile.h"
 #include "qslim/kernels/gemm_u8s8/kernels.h"
 #include "qslim/kernels/x86_avx512.h"
@@ -11,27 +12,12 @@
 namespace qslim {
 namespace {
 
-struct VnniOps {
-  using Vector = __m512i;
-  using Operand = __m512i;
-  static constexpr std::size_t kVectorBytes = 64, kMaxVectors = 4;
-  // At most 24 accumulators, 4 of B, 1 of A of 32 registers; the latency of 4 needs 4 accumulators.
-  static constexpr int rows_for(int vectors) {
-    return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 16;
-  }
-
-  static Operand load(const unsigned char* b) { return _mm512_load_si512(b); }
-  static Operand broadcast(const unsigned char* a) {
-    std::int32_t bytes;
-    __builtin_memcpy(&bytes, a, 4);
-    return _mm512_set1_epi32(bytes);
-  }
+struct VnniOps : Avx512Operands<IntegerLanes> {
   QSLIM_INLINE static void multiply_add(Vector& acc, Operand a, Operand b) {
 #if QSLIM_EMULATE_AVX512
     acc = _mm512_dpbusd_epi32(acc, a, b);
 #else
-    // By intrinsics GCC 12 keeps two copies of each accumulator, and spills: 53 % of the speed.
-    asm("vpdpbusd %[b], %[a], %[acc]" : [acc] "+v"(acc) : [a] "v"(a), [b] "v"(b));
+    asm volatile("vpdpbusd %[b], %[a], %[acc]" : [acc] "+v"(acc) : [a] "v"(a), [b] "v"(b));
 #endif
   }
   static Vector start(const unsigned char* bias) { return load(bias); }

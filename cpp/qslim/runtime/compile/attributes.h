@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Attributes of a node, by name and type, with ONNX's defaults supplied by the caller. A value of another type
-// than asked for throws InvalidArgument that names the node.
+// Attributes of a node, by name and type, with ONNX's defaults supplied by the caller. A value of another
+// type than asked for throws InvalidArgument that names the node.
 #pragma once
 
 #include <string>

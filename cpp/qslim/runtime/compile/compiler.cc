@@ -63,7 +63,8 @@ Compiler::Compiler(const Model& model, std::vector<TensorFacts> facts, Isa isa, 
   storage_ = settle_storage(model_, facts_, consumers_, is_output_);
   for (std::size_t i = 0; i < model_.tensors.size(); ++i) {
     const Tensor& t = model_.tensors[i];
-    if (t.quantization && !t.is_constant() && !t.quantization->fits_a_byte()) wide_.push_back(static_cast<int>(i));
+    if (t.quantization && !t.is_constant() && !t.quantization->fits_a_byte())
+      wide_.push_back(static_cast<int>(i));
   }
 }
 
@@ -84,7 +85,8 @@ Plan Compiler::compile() {
 }
 
 bool Compiler::is_private(int id) const {
-  return consumers(id).size() == 1 && !is_output(id) && !storage(id).is_quantized() && !tensor(id).quantization;
+  return consumers(id).size() == 1 && !is_output(id) && !storage(id).is_quantized() &&
+         !tensor(id).quantization;
 }
 
 bool Compiler::has_value(int id) const {
@@ -97,8 +99,8 @@ Value Compiler::get(int id, Layout layout) {
 }
 
 Value Compiler::get_real(int id, Layout layout) {
-  QSLIM_REQUIRE(facts(id).dtype == DType::kFloat32, "tensor '", tensor(id).name, "': expected float32, it is ",
-                name_of(facts(id).dtype));
+  QSLIM_REQUIRE(facts(id).dtype == DType::kFloat32, "tensor '", tensor(id).name,
+                "': expected float32, it is ", name_of(facts(id).dtype));
   if (tensor(id).is_constant()) return constant_value(id, layout, /*as_real=*/true);
   return convert(id, get_any(id), layout, real_storage());
 }
@@ -151,12 +153,17 @@ Value Compiler::constant_value(int id, Layout layout, bool as_real) {
   if (!as_real && facts(id).integers) {
     // Integers are small and need no sharing.
     const std::vector<std::int64_t>& integers = *facts(id).integers;
-    value.dtype = DType::kInt64;
-    value.buffer = constant_buffer(copy_of(integers.data(), integers.size() * 8), integers.size() * 8);
+    if (value.dtype == DType::kInt32) {
+      const std::vector<std::int32_t> narrow(integers.begin(), integers.end());
+      value.buffer = constant_buffer(copy_of(narrow.data(), value.bytes()), value.bytes());
+    } else {
+      value.buffer = constant_buffer(copy_of(integers.data(), value.bytes()), value.bytes());
+    }
   } else if (!as_real) {
     value.buffer = constant_buffer(copy_of(tensor(id).data, value.bytes()), value.bytes());
   } else {
-    const std::string key = concatenate("constant ", id, layout == Layout::kPlain ? " plain" : " channels-last");
+    const std::string key =
+        concatenate("constant ", id, layout == Layout::kPlain ? " plain" : " channels-last");
     auto data = weights_.get<std::shared_ptr<const void>>(key, [&] {
       std::vector<float> floats = constant_floats(id);
       if (layout == Layout::kChannelsLast && !same_memory) {
@@ -218,11 +225,13 @@ Value Compiler::convert(int id, const Value& from, Layout layout, const Storage&
   const Value* best = nullptr;
   for (const Value& form : forms(id)) {
     const bool fits = form.layout == layout || same_memory;
-    if (fits && form.storage == storage) return Value{form.dims, layout, form.storage, form.dtype, form.buffer};
+    if (fits && form.storage == storage)
+      return Value{form.dims, layout, form.storage, form.dtype, form.buffer};
     if (fits || (best == nullptr && form.storage == storage)) best = &form;
   }
   const Value source = best != nullptr ? *best : from;
-  if (source.dtype != DType::kFloat32 && source.dtype != DType::kUint8) {  // integers: only the layout differs
+  if (source.dtype != DType::kFloat32 &&
+      source.dtype != DType::kUint8) {  // integers: only the layout differs
     const Value target = define(id, layout, source.storage);
     emit_relayout(*this, id, source, target);
     return target;
@@ -261,7 +270,8 @@ void Compiler::round_to_wide_grids() {
       ++i;
       continue;
     }
-    emit_round_to_grid(*this, id, forms(id).front());
+    // A view of quantized data is bytes until somebody asks for real values.
+    emit_round_to_grid(*this, id, get_real(id, forms(id).front().layout));
     wide_.erase(wide_.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }
@@ -280,7 +290,8 @@ void Compiler::prepare_inputs() {
     forms(id).push_back(value);
     if (is_rounded) {
       const bool to_channels_last =
-          dims(id).size() == 4 && std::any_of(consumers(id).begin(), consumers(id).end(), [](const Node* reader) {
+          dims(id).size() == 4 &&
+          std::any_of(consumers(id).begin(), consumers(id).end(), [](const Node* reader) {
             return reader->op_type == "Conv" || reader->op_type == "ConvTranspose";
           });
       const Value rounded =

@@ -2,9 +2,10 @@
 //
 // Compiler: turns a Model with known extents into a Plan. The operators' compile functions call it.
 //
-// Each tensor exists in one or several forms: element type (float32, or uint8 on a grid) and layout. An operator
-// asks for the form it wants, and the conversion becomes a step of its own if nobody asked before. What a tensor
-// is stored as follows from its annotation, which settle_storage spreads through operators that only move data.
+// Each tensor exists in one or several forms: element type (float32, or uint8 on a grid) and layout. An
+// operator asks for the form it wants, and the conversion becomes a step of its own if nobody asked before.
+// What a tensor is stored as follows from its annotation, which settle_storage spreads through operators that
+// only move data.
 #pragma once
 
 #include <memory>
@@ -100,7 +101,9 @@ class Compiler {
   Step step_for(const Node& node, std::string kernel, std::string type) const;
 
  private:
-  std::size_t index_of(const Node& node) const { return static_cast<std::size_t>(&node - model_.nodes.data()); }
+  std::size_t index_of(const Node& node) const {
+    return static_cast<std::size_t>(&node - model_.nodes.data());
+  }
   void prepare_inputs();
   void finish_outputs(Plan& plan);
   // Grids of more than 8 bits: simulated in float32, by a step after the one that computes the tensor.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qslim/runtime/compile/inference.h"
 
+#include <algorithm>
 #include <cstring>
 #include <sstream>
 #include <utility>
@@ -13,7 +14,17 @@ namespace {
 // Integer tensors up to this size are followed; larger ones are data, not extents.
 constexpr std::int64_t kMaxFollowed = 4096;
 // A tensor of more elements than this is a mistake in the model or in the input, not a wish.
-constexpr std::int64_t kMaxElements = std::int64_t{1} << 33;
+constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;
+
+// False if there are too many axes or elements, or a negative extent.
+bool is_sensible(const Dims& dims) {
+  std::int64_t count = 1;
+  for (const std::int64_t extent : dims) {
+    if (extent < 0 || (extent != 0 && count > kMaxElements / extent)) return false;
+    count *= std::max<std::int64_t>(extent, 1);
+  }
+  return dims.size() <= kMaxRank;
+}
 
 std::optional<std::vector<std::int64_t>> integers_of(const Tensor& tensor, std::int64_t count) {
   if (count > kMaxFollowed) return std::nullopt;
@@ -43,6 +54,8 @@ void check_input(const Tensor& tensor, const Dims& dims) {
     QSLIM_REQUIRE(extent > 0, "input '", tensor.name, "': expected at least one element, got shape ",
                   text_of(dims));
   }
+  QSLIM_REQUIRE(is_sensible(dims), "input '", tensor.name, "': shape ", text_of(dims), " is more than ",
+                kMaxRank, " axes or ", kMaxElements, " elements");
 }
 
 }  // namespace
@@ -98,11 +111,17 @@ std::vector<std::int64_t> InferContext::integers_or(std::size_t i, const char* n
 
 std::vector<float> InferContext::floats(std::size_t i) const {
   const Tensor& tensor = model_.tensors[static_cast<std::size_t>(has_input(i) ? node_.inputs[i] : 0)];
-  QSLIM_REQUIRE(has_input(i) && tensor.is_constant() && tensor.dtype == DType::kFloat32 && !tensor.quantization,
-                node_.op_type, " '", node_.label, "': input ", i, " must be a float32 constant");
+  QSLIM_REQUIRE(
+      has_input(i) && tensor.is_constant() && tensor.dtype == DType::kFloat32 && !tensor.quantization,
+      node_.op_type, " '", node_.label, "': input ", i, " must be a float32 constant");
   std::vector<float> values(static_cast<std::size_t>(element_count(*tensor.shape)));
   if (!values.empty()) std::memcpy(values.data(), tensor.data, values.size() * sizeof(float));
   return values;
+}
+
+void InferContext::require_real(std::size_t i) const {
+  QSLIM_REQUIRE(input(i).dtype == DType::kFloat32, node_.op_type, " '", node_.label, "': input ", i,
+                " must be float32, it is ", name_of(input(i).dtype));
 }
 
 void InferContext::set_output(std::size_t i, Dims dims, DType dtype) {
@@ -111,14 +130,16 @@ void InferContext::set_output(std::size_t i, Dims dims, DType dtype) {
 
 void InferContext::set_output(std::size_t i, TensorFacts facts) {
   if (i >= node_.outputs.size() || node_.outputs[i] == kAbsent) return;
-  std::int64_t count = 1;
-  for (const std::int64_t extent : facts.dims) {
-    QSLIM_REQUIRE(extent >= 0 && (extent == 0 || count <= kMaxElements / extent), node_.op_type, " '",
-                  node_.label, "': its output would have shape ", text_of(facts.dims),
-                  "; is the input too small or too large for this network?");
-    count *= extent;
-  }
+  QSLIM_REQUIRE(is_sensible(facts.dims), node_.op_type, " '", node_.label, "': its output would have shape ",
+                text_of(facts.dims), "; is the input too small or too large for this network?");
+  const std::int64_t count = element_count(facts.dims);
   if (facts.integers && count > kMaxFollowed) facts.integers.reset();
+  // Lists of extents may be empty, data may not: kernels divide by extents.
+  QSLIM_REQUIRE(count > 0 || facts.integers, node_.op_type, " '", node_.label,
+                "': its output would be empty, of shape ", text_of(facts.dims));
+  const Tensor& tensor = model_.tensors[static_cast<std::size_t>(node_.outputs[i])];
+  QSLIM_REQUIRE(!tensor.quantization || facts.dtype == DType::kFloat32, node_.op_type, " '", node_.label,
+                "': its output '", tensor.name, "' has a quantization but is ", name_of(facts.dtype));
   facts_[static_cast<std::size_t>(node_.outputs[i])] = std::move(facts);
 }
 
@@ -138,10 +159,13 @@ std::vector<TensorFacts> infer(const Model& model, const std::vector<Dims>& inpu
   }
   for (const Node& node : model.nodes) {
     const Operator* op = find_operator(node);
-    QSLIM_REQUIRE(op != nullptr, "operator '", node.domain.empty() ? "" : node.domain + ".", node.op_type, "' ('",
-                  node.label, "') has no kernel here");
+    QSLIM_REQUIRE(op != nullptr, "operator '", node.domain.empty() ? "" : node.domain + ".", node.op_type,
+                  "' ('", node.label, "') has no kernel here");
     QSLIM_REQUIRE(node.outputs[0] != kAbsent, "operator '", node.op_type, "': its first output has no name");
     InferContext context(model, node, facts);
+    QSLIM_REQUIRE(!context.has_input(0) || context.input(0).integers || element_count(context.dims(0)) > 0,
+                  node.op_type, " '", node.label, "': its input is empty, of shape ",
+                  text_of(facts[static_cast<std::size_t>(node.inputs[0])].dims));
     op->infer(context);
   }
   return facts;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Inference: the extents and element types of every tensor of a Model for given input extents, and the values
-// of small integer tensors (what Shape, Gather and Concat make of extents), so that the compiler sees constants.
+// of small integer tensors (what Shape, Gather and Concat make of extents), so that the compiler sees
+// constants.
 #pragma once
 
 #include <optional>
@@ -21,6 +22,7 @@ struct TensorFacts {
 };
 
 std::int64_t element_count(const Dims& dims) noexcept;
+inline constexpr std::size_t kMaxRank = 8;
 std::string text_of(const Dims& dims);
 // `axis` of a tensor of `rank` axes, negative ones counted from the end; InvalidArgument names the node.
 std::size_t checked_axis(const Node& node, std::int64_t axis, std::int64_t rank);
@@ -35,13 +37,17 @@ class InferContext {
 
   const Node& node() const noexcept { return node_; }
   std::size_t input_count() const noexcept { return node_.inputs.size(); }
-  bool has_input(std::size_t i) const noexcept { return i < node_.inputs.size() && node_.inputs[i] != kAbsent; }
+  bool has_input(std::size_t i) const noexcept {
+    return i < node_.inputs.size() && node_.inputs[i] != kAbsent;
+  }
   const TensorFacts& input(std::size_t i) const;
   // False for constants and for what follows from shapes alone.
   bool depends_on_input(std::size_t i) const;
   const Dims& dims(std::size_t i) const { return input(i).dims; }
   // After inference.
-  const Dims& output_dims(std::size_t i) const { return facts_[static_cast<std::size_t>(node_.outputs[i])].dims; }
+  const Dims& output_dims(std::size_t i) const {
+    return facts_[static_cast<std::size_t>(node_.outputs[i])].dims;
+  }
   std::int64_t rank(std::size_t i) const { return input(i).rank(); }
   // Integers that must be known before the network runs; InvalidArgument if they are not.
   const std::vector<std::int64_t>& integers(std::size_t i) const;
@@ -53,6 +59,8 @@ class InferContext {
 
   void set_output(std::size_t i, Dims dims, DType dtype);
   void set_output(std::size_t i, TensorFacts facts);
+  // The kernels of most operators compute with float32 alone.
+  void require_real(std::size_t i) const;
   void require(bool condition, const char* what) const {
     QSLIM_REQUIRE(condition, node_.op_type, " '", node_.label, "': ", what);
   }
@@ -63,8 +71,8 @@ class InferContext {
   std::vector<TensorFacts>& facts_;
 };
 
-// Facts of every tensor. InvalidArgument names the node that cannot take its inputs, or the input of the wrong
-// extents.
+// Facts of every tensor. InvalidArgument names the node that cannot take its inputs, or the input of the
+// wrong extents.
 std::vector<TensorFacts> infer(const Model& model, const std::vector<Dims>& input_dims);
 
 }  // namespace qslim::runtime

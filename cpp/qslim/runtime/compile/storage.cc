@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What each tensor is stored as: bytes on its grid if it is annotated with one of at most 8 bits, else float32.
+// What each tensor is stored as: bytes on its grid if it is annotated with one of at most 8 bits, else
+// float32.
 //
 // Operators that only move elements commute with rounding to a grid. So a tensor that nobody reads but such
-// operators, all of whose results lie on one grid, may lie on it as well (backward); and what such an operator
-// makes of a quantized tensor is on that tensor's grid (forward). Neither changes a value.
+// operators, all of whose results lie on one grid, may lie on it as well (backward); and what such an
+// operator makes of a quantized tensor is on that tensor's grid (forward). Neither changes a value.
 #include <string>
 #include <unordered_set>
 
@@ -15,9 +16,8 @@ namespace {
 
 bool moves_elements(const Node& node) {
   static const std::unordered_set<std::string> kMovers = {
-      "Concat",  "Expand",        "Flatten", "Gather",  "GlobalMaxPool", "Identity", "MaxPool",
-      "Reshape", "Resize",        "Slice",   "Split",   "Squeeze",       "Tile",     "Transpose",
-      "Unsqueeze"};
+      "Concat", "Expand", "Flatten", "Gather",  "GlobalMaxPool", "Identity",  "MaxPool",  "Reshape",
+      "Resize", "Slice",  "Split",   "Squeeze", "Tile",          "Transpose", "Unsqueeze"};
   if (!node.domain.empty() || kMovers.count(node.op_type) == 0) return false;
   return node.op_type != "Resize" || Attributes(node).text("mode", "nearest") == "nearest";
 }
@@ -94,14 +94,16 @@ class Settler {
 
 bool Storage::operator==(const Storage& other) const noexcept {
   return type.dtype == other.type.dtype && type.scale == other.type.scale &&
-         type.zero_point == other.type.zero_point && type.qmin == other.type.qmin && type.qmax == other.type.qmax;
+         type.zero_point == other.type.zero_point && type.qmin == other.type.qmin &&
+         type.qmax == other.type.qmax;
 }
 
 Storage real_storage() { return Storage{ElementwiseType{DType::kFloat32, 1.0f, 0, 0, 0}}; }
 
 Storage storage_of(const Quantization& q) {
   const std::int32_t shift = q.is_unsigned() ? 0 : 128;
-  return Storage{ElementwiseType{DType::kUint8, q.scale[0], q.zero_point + shift, q.qmin + shift, q.qmax + shift}};
+  return Storage{
+      ElementwiseType{DType::kUint8, q.scale[0], q.zero_point + shift, q.qmin + shift, q.qmax + shift}};
 }
 
 std::vector<Storage> settle_storage(const Model& model, const std::vector<TensorFacts>& facts,

@@ -14,7 +14,8 @@
 namespace qslim::runtime {
 
 MappedFile::MappedFile(const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   QSLIM_REQUIRE(file >= 0, "cannot open model file '", path, "': ", std::strerror(errno));
   struct stat status = {};
   const bool is_file = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Model: a network as its file describes it. Operators carry ONNX names and NCHW semantics; a quantized tensor
-// carries its grid, there are no Q/DQ nodes. Nodes are in topological order, each tensor has one producer.
-// Tensors are referred to by index; an absent input or output is kAbsent.
+// Model: a network as its file describes it. Operators carry ONNX names and NCHW semantics; a quantized
+// tensor carries its grid, there are no Q/DQ nodes. Nodes are in topological order, each tensor has one
+// producer. Tensors are referred to by index; an absent input or output is kAbsent.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ struct Quantization {
   std::int32_t zero_point = 0, qmin = 0, qmax = 0;
 
   bool is_unsigned() const noexcept { return qmin >= 0; }
-  bool fits_a_byte() const noexcept { return qmax - qmin <= 255 && qmin >= -128 && qmax <= 255; }
+  bool fits_a_byte() const noexcept { return is_unsigned() ? qmax <= 255 : qmin >= -128 && qmax <= 127; }
 };
 
 struct Tensor {

@@ -3,6 +3,7 @@
 // Reads the safetensors container, then the graph inside it, then checks the whole.
 #include "qslim/runtime/model/model_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -36,9 +37,34 @@ void require(bool condition, const Parts&... parts) {
   if (!condition) fail(parts...);
 }
 
-// ---- JSON, with the type checked at each step ---------------------------------------------------------------
+// ---- JSON, with the type checked at each step
+// ---------------------------------------------------------------
+
+// Ours nest five deep. The parser takes dozens of bytes for each bracket, so a file of brackets is a bomb.
+constexpr int kMaxDepth = 32;
+
+int depth_of(const char* begin, const char* end) {
+  int depth = 0, deepest = 0;
+  bool in_text = false;
+  for (const char* c = begin; c != end; ++c) {
+    if (in_text) {
+      if (*c == '\\' && c + 1 != end)
+        ++c;
+      else if (*c == '"')
+        in_text = false;
+    } else if (*c == '"') {
+      in_text = true;
+    } else if (*c == '[' || *c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (*c == ']' || *c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
 
 Json parse_json(const char* begin, const char* end, const char* what) {
+  require(depth_of(begin, end) <= kMaxDepth, what, " nests more than ", kMaxDepth, " deep");
   Json json = Json::parse(begin, end, nullptr, /*allow_exceptions=*/false);
   require(json.is_object(), what, " is not a JSON object");
   return json;
@@ -73,12 +99,14 @@ std::int64_t integer(const Json& value, const char* what) {
 
 std::int32_t integer32(const Json& value, const char* what) {
   const std::int64_t wide = integer(value, what);
-  require(wide >= std::numeric_limits<std::int32_t>::min() && wide <= std::numeric_limits<std::int32_t>::max(),
-          what, " does not fit 32 bits");
+  require(
+      wide >= std::numeric_limits<std::int32_t>::min() && wide <= std::numeric_limits<std::int32_t>::max(),
+      what, " does not fit 32 bits");
   return static_cast<std::int32_t>(wide);
 }
 
-// ---- the container --------------------------------------------------------------------------------------------
+// ---- the container
+// --------------------------------------------------------------------------------------------
 
 struct Entry {
   std::string dtype;
@@ -87,8 +115,8 @@ struct Entry {
 };
 
 std::size_t item_size(const std::string& dtype) {
-  static const std::unordered_map<std::string, std::size_t> kSizes = {
-      {"F32", 4}, {"I8", 1}, {"U8", 1}, {"I32", 4}, {"I64", 8}, {"BOOL", 1}};
+  static const std::unordered_map<std::string, std::size_t> kSizes = {{"F32", 4}, {"I8", 1},  {"U8", 1},
+                                                                      {"I32", 4}, {"I64", 8}, {"BOOL", 1}};
   const auto found = kSizes.find(dtype);
   require(found != kSizes.end(), "entry type '", dtype, "' is not one of F32, I8, U8, I32, I64, BOOL");
   return found->second;
@@ -101,29 +129,32 @@ Entry read_entry(const Json& json, Span<const std::byte> data) {
   Entry entry;
   entry.dtype = text(member(json, "dtype", kWhat), "entry dtype");
   const std::size_t size = item_size(entry.dtype);
-  std::uint64_t elements = 1;
+  // Extents beside a 0 count as well: products of some of the extents shall fit, too.
+  std::uint64_t elements = 1, others = 1;
   require(array(json, "shape", kWhat).size() <= kMaxRank, "an entry has more than ", kMaxRank, " axes");
   for (const Json& extent : array(json, "shape", kWhat)) {
     const std::int64_t value = integer(extent, "extent");
     require(value >= 0 && value < kMaxExtent, "entry extent ", value, " is out of range");
     entry.shape.push_back(static_cast<std::size_t>(value));
     elements *= static_cast<std::uint64_t>(value);
-    require(elements <= kMaxElements, "an entry has more than 2^40 elements");
+    others *= static_cast<std::uint64_t>(std::max<std::int64_t>(value, 1));
+    require(others <= kMaxElements, "an entry has more than 2^40 elements");
   }
   const Json& offsets = array(json, "data_offsets", kWhat);
   require(offsets.size() == 2, "data_offsets are not two numbers");
   const std::int64_t begin = integer(offsets[0], "data offset"), end = integer(offsets[1], "data offset");
-  require(begin >= 0 && begin <= end && static_cast<std::uint64_t>(end) <= data.size(), "data offsets [", begin,
-          ", ", end, ") lie outside the ", data.size(), " bytes of data; is the file truncated?");
-  require(static_cast<std::uint64_t>(end - begin) == elements * size, "an entry of ", elements, " elements of ",
-          size, " bytes has ", end - begin, " bytes of data");
+  require(begin >= 0 && begin <= end && static_cast<std::uint64_t>(end) <= data.size(), "data offsets [",
+          begin, ", ", end, ") lie outside the ", data.size(), " bytes of data; is the file truncated?");
+  require(static_cast<std::uint64_t>(end - begin) == elements * size, "an entry of ", elements,
+          " elements of ", size, " bytes has ", end - begin, " bytes of data");
   entry.bytes = data.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
   require(reinterpret_cast<std::uintptr_t>(entry.bytes.data()) % size == 0,
           "an entry's data are not aligned to its type");
   return entry;
 }
 
-// ---- the graph ------------------------------------------------------------------------------------------------
+// ---- the graph
+// ------------------------------------------------------------------------------------------------
 
 DType dtype_from_name(const std::string& name) {
   for (const DType dtype :
@@ -156,6 +187,7 @@ std::vector<float> read_scale(const Json& json, const Entries& entries) {
     scale.resize(found->second.shape[0]);
     if (!scale.empty()) std::memcpy(scale.data(), found->second.bytes.data(), found->second.bytes.size());
   }
+  require(!scale.empty(), "a quantized tensor has no scale");
   for (const float value : scale) {
     require(std::isfinite(value) && value >= kMinScale && value <= kMaxScale, "scale ", value,
             " is out of range");
@@ -352,8 +384,8 @@ Model parse_model(Span<const std::byte> bytes, std::shared_ptr<const void> owner
   require(bytes.size() >= 8, "expected at least 8 bytes, got ", bytes.size());
   std::uint64_t header_size = 0;
   for (std::size_t i = 8; i-- > 0;) header_size = header_size << 8 | static_cast<std::uint64_t>(bytes[i]);
-  require(header_size <= bytes.size() - 8 && header_size <= kMaxHeader, "its header should have ", header_size,
-          " bytes, but the file has ", bytes.size(), "; is it a model file, and whole?");
+  require(header_size <= bytes.size() - 8 && header_size <= kMaxHeader, "its header should have ",
+          header_size, " bytes, but the file has ", bytes.size(), "; is it a model file, and whole?");
   const auto* text_begin = reinterpret_cast<const char*>(bytes.data() + 8);
   const Json header = parse_json(text_begin, text_begin + header_size, "the header");
   const auto data_begin = static_cast<std::size_t>(8 + header_size);

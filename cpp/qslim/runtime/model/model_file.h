@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The model file (*.qslim): safetensors layout, the graph as JSON in its __metadata__. docs/model_file.md
-// specifies it. Every offset, extent and reference is checked before it is used: bytes that do not make a model
-// throw FormatError, whatever they are.
+// specifies it. Every offset, extent and reference is checked before it is used: bytes that do not make a
+// model throw FormatError, whatever they are.
 #pragma once
 
 #include <memory>

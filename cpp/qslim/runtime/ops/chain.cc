@@ -17,17 +17,28 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 const std::unordered_map<std::string, ElementwiseOp>& plain_operators() {
   static const std::unordered_map<std::string, ElementwiseOp> kOps = {
-      {"Abs", ElementwiseOp::kAbs},           {"Add", ElementwiseOp::kAdd},
-      {"Ceil", ElementwiseOp::kCeil},         {"Div", ElementwiseOp::kDiv},
-      {"Erf", ElementwiseOp::kErf},           {"Exp", ElementwiseOp::kExp},
-      {"Floor", ElementwiseOp::kFloor},       {"HardSwish", ElementwiseOp::kHardSwish},
-      {"Log", ElementwiseOp::kLog},           {"Max", ElementwiseOp::kMax},
-      {"Min", ElementwiseOp::kMin},           {"Mish", ElementwiseOp::kMish},
-      {"Mul", ElementwiseOp::kMul},           {"Neg", ElementwiseOp::kNeg},
-      {"PRelu", ElementwiseOp::kPRelu},       {"Pow", ElementwiseOp::kPow},
-      {"Reciprocal", ElementwiseOp::kReciprocal}, {"Round", ElementwiseOp::kRound},
-      {"Sigmoid", ElementwiseOp::kSigmoid},   {"Softplus", ElementwiseOp::kSoftplus},
-      {"Sqrt", ElementwiseOp::kSqrt},         {"Sub", ElementwiseOp::kSub},
+      {"Abs", ElementwiseOp::kAbs},
+      {"Add", ElementwiseOp::kAdd},
+      {"Ceil", ElementwiseOp::kCeil},
+      {"Div", ElementwiseOp::kDiv},
+      {"Erf", ElementwiseOp::kErf},
+      {"Exp", ElementwiseOp::kExp},
+      {"Floor", ElementwiseOp::kFloor},
+      {"HardSwish", ElementwiseOp::kHardSwish},
+      {"Log", ElementwiseOp::kLog},
+      {"Max", ElementwiseOp::kMax},
+      {"Min", ElementwiseOp::kMin},
+      {"Mish", ElementwiseOp::kMish},
+      {"Mul", ElementwiseOp::kMul},
+      {"Neg", ElementwiseOp::kNeg},
+      {"PRelu", ElementwiseOp::kPRelu},
+      {"Pow", ElementwiseOp::kPow},
+      {"Reciprocal", ElementwiseOp::kReciprocal},
+      {"Round", ElementwiseOp::kRound},
+      {"Sigmoid", ElementwiseOp::kSigmoid},
+      {"Softplus", ElementwiseOp::kSoftplus},
+      {"Sqrt", ElementwiseOp::kSqrt},
+      {"Sub", ElementwiseOp::kSub},
       {"Tanh", ElementwiseOp::kTanh}};
   return kOps;
 }
@@ -124,10 +135,16 @@ std::vector<std::size_t> as_shape(const Dims& dims) { return {dims.begin(), dims
 }  // namespace
 
 bool is_elementwise(const Node& node) {
-  static const std::unordered_map<std::string, bool> kOthers = {
-      {"Relu", true}, {"Clip", true}, {"LeakyRelu", true}, {"Elu", true}, {"HardSigmoid", true}, {"Gelu", true}};
+  static const std::unordered_map<std::string, bool> kOthers = {{"Relu", true},        {"Clip", true},
+                                                                {"LeakyRelu", true},   {"Elu", true},
+                                                                {"HardSigmoid", true}, {"Gelu", true}};
   return node.domain.empty() &&
          (plain_operators().count(node.op_type) != 0 || kOthers.count(node.op_type) != 0);
+}
+
+bool is_binary_operator(const std::string& op_type) {
+  const auto plain = plain_operators().find(op_type);
+  return plain != plain_operators().end() && is_binary(plain->second);
 }
 
 Chain::Chain(Compiler& compiler, int result, Layout layout, std::optional<int> start)
@@ -206,7 +223,8 @@ bool Chain::add(const Node& node) {
 
 void Chain::clamp(float lo, float hi) {
   const auto last = find_register(result_);
-  steps_.push_back(ElementwiseStep{ElementwiseOp::kClip, static_cast<std::uint8_t>(last ? *last : 0), 0, lo, hi});
+  steps_.push_back(
+      ElementwiseStep{ElementwiseOp::kClip, static_cast<std::uint8_t>(last ? *last : 0), 0, lo, hi});
   for (auto& [id, number] : registers_) {
     if (id == result_) number = kFirstStep + steps_.size() - 1;
   }
@@ -248,7 +266,8 @@ void Chain::grow() {
 void run_chain(const Chain::Compiled& chain, const Execution& e) {
   const void* operands[Elementwise::kMaxOperands];
   for (std::size_t i = 0; i < chain.operands.size(); ++i) operands[i] = e.at<void>(chain.operands[i]);
-  chain.program.run(e.context, chain.extents, {operands, chain.operands.size()}, e.at<void>(chain.result.buffer));
+  chain.program.run(e.context, chain.extents, {operands, chain.operands.size()},
+                    e.at<void>(chain.result.buffer));
 }
 
 Chain::Compiled Chain::compile() {

@@ -15,13 +15,17 @@ namespace qslim::runtime {
 
 // True for operators that compute each element of the result from the elements at its place.
 bool is_elementwise(const Node& node);
+// True for those of two operands, by name.
+bool is_binary_operator(const std::string& op_type);
 
 class Chain {
  public:
-  // Begins with tensor `start`, computed by the caller's own kernel as contiguous float rows, or with nothing.
+  // Begins with tensor `start`, computed by the caller's own kernel as contiguous float rows, or with
+  // nothing.
   Chain(Compiler& compiler, int result, Layout layout, std::optional<int> start);
 
-  // Adds `node`, whose result has the chain's extents; false (and nothing changed) if it cannot be part of it.
+  // Adds `node`, whose result has the chain's extents; false (and nothing changed) if it cannot be part of
+  // it.
   bool add(const Node& node);
   // Adds all following nodes that can be fused.
   void grow();

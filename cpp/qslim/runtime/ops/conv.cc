@@ -2,9 +2,9 @@
 //
 // Conv and ConvTranspose.
 //
-// A transposed convolution of stride s is s_h * s_w ordinary ones, one for each residue of the output position
-// modulo the stride: position oh takes the taps kh = (oh + pad) mod s, + s, + 2s, ... from the input rows
-// ih = (oh + pad - kh) / s. Each writes every s-th pixel of every s-th row.
+// A transposed convolution of stride s is s_h * s_w ordinary ones, one for each residue of the output
+// position modulo the stride: position oh takes the taps kh = (oh + pad) mod s, + s, + 2s, ... from the input
+// rows ih = (oh + pad - kh) / s. Each writes every s-th pixel of every s-th row.
 #include "qslim/runtime/ops/linear.h"
 #include "qslim/runtime/ops/registry.h"
 #include "qslim/runtime/ops/window.h"
@@ -56,7 +56,8 @@ struct Phase {
   std::int64_t pad;                 // of the ordinary convolution
 };
 
-Phase phase_of(std::int64_t residue, std::int64_t stride, std::int64_t kernel, std::int64_t pad, std::int64_t out) {
+Phase phase_of(std::int64_t residue, std::int64_t stride, std::int64_t kernel, std::int64_t pad,
+               std::int64_t out) {
   Phase p;
   p.first_tap = residue;
   p.taps = residue < kernel ? (kernel - residue + stride - 1) / stride : 0;
@@ -105,7 +106,8 @@ void compile_Conv(Compiler& compiler, const Node& node) {
 void infer_ConvTranspose(InferContext& context) {
   const std::int64_t groups = context.attributes.integer("group", 1);
   const Dims& w = context.dims(1);
-  context.require(context.rank(1) == 4 && w[0] > 0 && w[1] > 0, "expected a weight [IC, OC / groups, KH, KW]");
+  context.require(context.rank(1) == 4 && w[0] > 0 && w[1] > 0,
+                  "expected a weight [IC, OC / groups, KH, KW]");
   check_weights(context, w[0], groups);
   const Window window = transposed_window_of(context.node(), context.dims(0), w[2], w[3]);
   context.set_output(0, {context.dims(0)[0], w[1] * groups, window.out[0], window.out[1]}, DType::kFloat32);
@@ -119,6 +121,8 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
   const Window window = transposed_window_of(node, x, w[2], w[3]);
   QSLIM_REQUIRE(window.dilation[0] == 1 && window.dilation[1] == 1, "ConvTranspose '", node.label,
                 "': dilations other than 1 are not supported");
+  QSLIM_REQUIRE(window.stride[0] <= w[2] && window.stride[1] <= w[3], "ConvTranspose '", node.label,
+                "': a stride larger than the kernel is not supported");
   const std::int64_t groups = Attributes(node).integer("group", 1);
   const std::int64_t oc_group = w[1], ic_group = w[0] / groups, oc = oc_group * groups;
   const ConvExtents whole = extents_of(x, window, as_size(oc));
@@ -128,8 +132,6 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
       const Phase ph = phase_of(rh, window.stride[0], w[2], window.pad_begin[0], window.out[0]);
       const Phase pw = phase_of(rw, window.stride[1], w[3], window.pad_begin[1], window.out[1]);
       if (ph.outputs == 0 || pw.outputs == 0) continue;
-      QSLIM_REQUIRE(ph.taps > 0 && pw.taps > 0, "ConvTranspose '", node.label,
-                    "': a stride larger than the kernel is not supported");
       LinearPart part;
       part.key = std::to_string(node.outputs[0]) + " " + std::to_string(rh) + " " + std::to_string(rw);
       part.geometry.input_channels = as_size(w[0]);
@@ -144,13 +146,10 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
       part.extents.pad_left = pw.pad;
       part.extents.y_pixel_stride = whole.y_pixel_stride * as_size(window.stride[1]);
       part.extents.y_row_stride = whole.y_row_stride * as_size(window.stride[0]);
-      part.y_offset = as_size(ph.first_out) * whole.y_row_stride + as_size(pw.first_out) * whole.y_pixel_stride;
+      part.y_offset =
+          as_size(ph.first_out) * whole.y_row_stride + as_size(pw.first_out) * whole.y_pixel_stride;
       part.weights.tensor = node.inputs[1];
-      if (groups == 1) {
-        part.weights.channel_axis = 1;
-      } else if (ic_group == 1 && oc_group == 1) {
-        part.weights.channel_axis = 0;
-      }
+      part.weights.channel_axis = 1;  // of one group; the scales repeat for each
       for (std::int64_t o = 0; o < oc; ++o) {
         for (std::int64_t i = 0; i < ic_group; ++i) {
           for (std::int64_t th = 0; th < ph.taps; ++th) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Unary and binary operators with broadcasting. On floats they become chains; on integers they are computed at
-// compile time, where they work out extents.
+// Unary and binary operators with broadcasting. On floats they become chains; on integers they are computed
+// at compile time, where they work out extents.
 #include <algorithm>
 #include <cmath>
 
@@ -15,8 +15,8 @@ Dims broadcast(const InferContext& context, const Dims& a, const Dims& b) {
   Dims result(std::max(a.size(), b.size()), 1);
   for (std::size_t i = 0; i < result.size(); ++i) {
     const std::int64_t x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
-    QSLIM_REQUIRE(x == y || x == 1 || y == 1, context.node().op_type, " '", context.node().label, "': shapes ",
-                  text_of(a), " and ", text_of(b), " do not broadcast");
+    QSLIM_REQUIRE(x == y || x == 1 || y == 1, context.node().op_type, " '", context.node().label,
+                  "': shapes ", text_of(a), " and ", text_of(b), " do not broadcast");
     result[result.size() - 1 - i] = x == 1 ? y : x;
   }
   return result;
@@ -37,18 +37,23 @@ std::optional<std::int64_t> combine(const std::string& op, std::int64_t a, std::
 }
 
 void infer_elementwise(InferContext& context) {
-  const bool has_two = context.input_count() == 2 && context.node().op_type != "Clip";
+  const std::string& op = context.node().op_type;
+  const bool has_two = is_binary_operator(op);
+  const std::size_t most = op == "Clip" ? 3 : has_two ? 2 : 1;
+  QSLIM_REQUIRE(context.input_count() <= most, op, " '", context.node().label, "': expected ", most,
+                " inputs, got ", context.input_count());
   TensorFacts facts{context.dims(0), context.input(0).dtype, std::nullopt};
   if (has_two) {
     facts.dims = broadcast(context, context.dims(0), context.dims(1));
     const auto &a = context.input(0).integers, &b = context.input(1).integers;
-    const bool scalar_like = a && b && (a->size() == b->size() || a->size() == 1 || b->size() == 1) &&
-                             static_cast<std::int64_t>(std::max(a->size(), b->size())) ==
-                                 element_count(facts.dims);
+    const bool scalar_like =
+        a && b && (a->size() == b->size() || a->size() == 1 || b->size() == 1) &&
+        static_cast<std::int64_t>(std::max(a->size(), b->size())) == element_count(facts.dims);
     if (scalar_like) {
       std::vector<std::int64_t> values;
       for (std::size_t i = 0; i < std::max(a->size(), b->size()); ++i) {
-        const auto value = combine(context.node().op_type, (*a)[a->size() == 1 ? 0 : i], (*b)[b->size() == 1 ? 0 : i]);
+        const auto value =
+            combine(context.node().op_type, (*a)[a->size() == 1 ? 0 : i], (*b)[b->size() == 1 ? 0 : i]);
         if (!value) break;
         values.push_back(*value);
       }
@@ -92,15 +97,16 @@ void compile_elementwise(Compiler& compiler, const Node& node) {
     compiler.emit(std::move(step));
     return;
   }
-  throw InvalidArgument(concatenate(node.op_type, " '", node.label,
-                                    "': these operands are not supported (float32 arrays that broadcast are)"));
+  throw InvalidArgument(
+      concatenate(node.op_type, " '", node.label,
+                  "': these operands are not supported (float32 arrays that broadcast are)"));
 }
 
 }  // namespace
 
-#define QSLIM_ELEMENTWISE(Name)                                                                          \
-  void infer_##Name(InferContext& context) { infer_elementwise(context); }                               \
-  void compile_##Name(Compiler& compiler, const Node& node) { compile_elementwise(compiler, node); }     \
+#define QSLIM_ELEMENTWISE(Name)                                                                      \
+  void infer_##Name(InferContext& context) { infer_elementwise(context); }                           \
+  void compile_##Name(Compiler& compiler, const Node& node) { compile_elementwise(compiler, node); } \
   bool splits_##Name(const InferContext& context) { return splits_elementwise(context); }
 
 QSLIM_ELEMENTWISE(Abs)

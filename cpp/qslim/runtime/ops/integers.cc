@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Operators that compute extents: their results are known before the network runs.
-#include <cstdlib>
-
 #include "qslim/runtime/compile/compiler.h"
 #include "qslim/runtime/ops/movement_steps.h"
 #include "qslim/runtime/ops/registry.h"
 
 namespace qslim::runtime {
 namespace {
+
+constexpr std::int64_t kMaxBound = std::int64_t{1} << 40;
 
 [[noreturn]] void refuse(const Node& node) {
   throw InvalidArgument(concatenate(node.op_type, " '", node.label,
@@ -37,8 +37,8 @@ void infer_Cast(InferContext& context) {
     default: context.require(false, "casts to float32, int32, int64, int8, uint8 and bool are supported");
   }
   const bool is_integer = to == DType::kInt32 || to == DType::kInt64;
-  context.set_output(
-      0, TensorFacts{context.dims(0), to, is_integer ? context.input(0).integers : std::nullopt});
+  context.set_output(0,
+                     TensorFacts{context.dims(0), to, is_integer ? context.input(0).integers : std::nullopt});
 }
 bool splits_Cast(const InferContext&) { return true; }
 void compile_Cast(Compiler& compiler, const Node& node) {
@@ -51,7 +51,8 @@ void infer_Range(InferContext& context) {
   std::int64_t bounds[3];
   for (std::size_t i = 0; i < 3; ++i) {
     const std::vector<std::int64_t>& value = context.integers(i);
-    context.require(value.size() == 1 && std::abs(value[0]) < (std::int64_t{1} << 40), "a bound is out of range");
+    context.require(value.size() == 1 && value[0] > -kMaxBound && value[0] < kMaxBound,
+                    "a bound is out of range");
     bounds[i] = value[0];
   }
   const auto [start, limit, delta] = bounds;

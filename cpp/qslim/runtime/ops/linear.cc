@@ -28,14 +28,16 @@ std::vector<float> channel_constant(const Compiler& compiler, int id, std::size_
   if (dims.size() > rank) return {};
   for (std::size_t i = 0; i < dims.size(); ++i) {
     const std::size_t from_end = dims.size() - 1 - i;
-    if (dims[i] != 1 && (from_end != axes_behind || dims[i] != static_cast<std::int64_t>(channels))) return {};
+    if (dims[i] != 1 && (from_end != axes_behind || dims[i] != static_cast<std::int64_t>(channels)))
+      return {};
   }
   std::vector<float> values = compiler.constant_floats(id);
   if (values.size() == 1) values.assign(channels, values[0]);
   return values.size() == channels ? values : std::vector<float>{};
 }
 
-bool absorb_add(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind, Tail& tail) {
+bool absorb_add(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind,
+                Tail& tail) {
   if (node.op_type != "Add" || tail.clamps() || !tail.bias.empty()) return false;
   const int other = node.inputs[0] == tail.result ? node.inputs[1] : node.inputs[0];
   if (other == tail.result) return false;
@@ -52,7 +54,8 @@ bool absorb_clamp(Compiler& compiler, const Node& node, Tail& tail) {
   } else if (node.op_type == "Clip") {
     for (std::size_t i = 1; i < node.inputs.size(); ++i) {
       if (node.inputs[i] == kAbsent) continue;
-      if (!compiler.tensor(node.inputs[i]).is_constant() || element_count(compiler.dims(node.inputs[i])) != 1) {
+      if (!compiler.tensor(node.inputs[i]).is_constant() ||
+          element_count(compiler.dims(node.inputs[i])) != 1) {
         return false;
       }
       (i == 1 ? lo : hi) = compiler.constant_floats(node.inputs[i])[0];
@@ -76,16 +79,19 @@ std::vector<T> reordered(const T* values, std::size_t count, const std::vector<s
 }
 
 // fl(sx * sw) of each output channel.
-std::vector<float> product_scales(const Compiler& compiler, int x, const Weights& weights, std::size_t channels) {
+std::vector<float> product_scales(const Compiler& compiler, int x, const Weights& weights,
+                                  std::size_t channels) {
   const std::vector<float>& scale = compiler.tensor(weights.tensor).quantization->scale;
   std::vector<float> products(channels);
   for (std::size_t i = 0; i < channels; ++i) {
-    products[i] = compiler.storage(x).type.scale * scale[scale.size() == 1 ? 0 : i];
+    products[i] = compiler.storage(x).type.scale * scale[i % scale.size()];
   }
   return products;
 }
 
-std::size_t products_of(const ConvGeometry& g) { return g.input_channels / g.groups * g.kernel_h * g.kernel_w; }
+std::size_t products_of(const ConvGeometry& g) {
+  return g.input_channels / g.groups * g.kernel_h * g.kernel_w;
+}
 
 // Biases in units of the accumulator; empty if a sum of `products` and a bias could leave int32.
 std::vector<std::int32_t> integer_bias(const std::vector<float>& bias, const std::vector<float>& scales,
@@ -132,11 +138,12 @@ void take_rows(const void* self, std::size_t first, std::size_t pixels, const fl
 std::string reason_for_float(const Compiler& compiler, int x, const LinearPart& part) {
   const Tensor& tensor = compiler.tensor(part.weights.tensor);
   if (!compiler.storage(x).is_quantized()) return "its input is not quantized to 8 bits";
-  if (!tensor.quantization || !tensor.quantization->fits_a_byte()) return "its weight is not quantized to 8 bits";
+  if (!tensor.quantization || !tensor.quantization->fits_a_byte())
+    return "its weight is not quantized to 8 bits";
   const Quantization& q = *tensor.quantization;
-  const bool per_output = q.scale.size() == 1 ||
-                          (part.weights.channel_axis && q.quant_axis == part.weights.channel_axis &&
-                           q.scale.size() == part.geometry.output_channels);
+  // Of a grouped ConvTranspose the scales are those of one group.
+  const bool per_output = q.scale.size() == 1 || (q.quant_axis == part.weights.channel_axis &&
+                                                  part.geometry.output_channels % q.scale.size() == 0);
   if (!per_output) return "its weight's scales do not run along the output channels";
   if (q.is_unsigned() || q.zero_point != 0) return "its weight's grid is not symmetric";
   if (products_of(part.geometry) > kMaxProducts) return "its sums could leave int32";
@@ -145,7 +152,8 @@ std::string reason_for_float(const Compiler& compiler, int x, const LinearPart& 
 
 class Emitter {
  public:
-  Emitter(Compiler& compiler, const Node& node, int x, Layout layout, std::vector<LinearPart> parts, Tail tail)
+  Emitter(Compiler& compiler, const Node& node, int x, Layout layout, std::vector<LinearPart> parts,
+          Tail tail)
       : compiler_(compiler),
         node_(node),
         x_(x),
@@ -156,6 +164,17 @@ class Emitter {
         is_int8_(reason_.empty()) {
     if (!is_int8_) return;
     scales_ = product_scales(compiler_, x_, parts_[0].weights, parts_[0].geometry.output_channels);
+    // Scales of 2^-126 to 2^126 are legal; their products and quotients may leave float.
+    const Storage& result = compiler_.storage(tail_.result);
+    const float step = result.is_quantized() ? result.type.scale : 1.0f;
+    const bool fits = std::all_of(scales_.begin(), scales_.end(), [&](float scale) {
+      return std::isnormal(scale) && std::isfinite(scale / step);
+    });
+    if (!fits) {
+      is_int8_ = false;
+      reason_ = "the product of its scales leaves the range of float32";
+      return;
+    }
     bias_ = integer_bias(tail_.bias, scales_, products_of(parts_[0].geometry));
     if (bias_.size() == tail_.bias.size()) return;
     is_int8_ = false;
@@ -195,7 +214,7 @@ class Emitter {
   }
 
   std::shared_ptr<const ConvU8S8> packed_int8(const LinearPart& part) const {
-    return compiler_.weights().get<ConvU8S8>("int8 " + part.key, [&] {
+    return compiler_.weights().get<ConvU8S8>((bias_.empty() ? "int8 " : "int8 with bias ") + part.key, [&] {
       const Tensor& tensor = compiler_.tensor(part.weights.tensor);
       const auto count = static_cast<std::size_t>(element_count(*tensor.shape));
       const auto* stored = reinterpret_cast<const std::int8_t*>(tensor.data);
@@ -208,13 +227,14 @@ class Emitter {
   }
 
   std::shared_ptr<const ConvF32> packed_float(const LinearPart& part) const {
-    return compiler_.weights().get<ConvF32>("float " + part.key, [&] {
-      const std::vector<float> floats = compiler_.constant_floats(part.weights.tensor);
-      const std::vector<float> weights = reordered(floats.data(), floats.size(), part.weights.order);
-      ConvF32 conv(compiler_.isa(), part.geometry, weights, tail_.bias);
-      compiler_.weights().add_bytes(conv.packed_bytes());
-      return conv;
-    });
+    return compiler_.weights().get<ConvF32>(
+        (tail_.bias.empty() ? "float " : "float with bias ") + part.key, [&] {
+          const std::vector<float> floats = compiler_.constant_floats(part.weights.tensor);
+          const std::vector<float> weights = reordered(floats.data(), floats.size(), part.weights.order);
+          ConvF32 conv(compiler_.isa(), part.geometry, weights, tail_.bias);
+          compiler_.weights().add_bytes(conv.packed_bytes());
+          return conv;
+        });
   }
 
   Step step_of(const LinearPart& part, const char* kernel, std::size_t scratch, int result) const {
@@ -243,10 +263,10 @@ class Emitter {
     output.hi = hi;
     for (const LinearPart& part : parts_) {
       const auto conv = packed_int8(part);
-      Step step = step_of(part, conv->kernel_name(), conv->scratch_bytes(part.extents, compiler_.num_threads()),
-                          result.buffer);
-      step.run = [conv, multipliers, output, extents = part.extents, offset = part.y_offset, x = x_value_.buffer,
-                  y = result.buffer](const Execution& e) {
+      Step step = step_of(part, conv->kernel_name(),
+                          conv->scratch_bytes(part.extents, compiler_.num_threads()), result.buffer);
+      step.run = [conv, multipliers, output, extents = part.extents, offset = part.y_offset,
+                  x = x_value_.buffer, y = result.buffer](const Execution& e) {
         RequantizedOutput here = output;
         here.y = e.at<std::uint8_t>(y) + offset;
         conv->run(e.context, extents, e.at<std::uint8_t>(x), here, e.scratch);
@@ -292,22 +312,25 @@ class Emitter {
 
   void emit_real(int buffer) {
     for (const LinearPart& part : parts_) {
-      emit_part(part, buffer, {}, [buffer, offset = part.y_offset](const Execution& e, SinkState&, PixelSink&) {
-        return e.at<float>(buffer) + offset;
-      });
+      emit_part(part, buffer, {},
+                [buffer, offset = part.y_offset](const Execution& e, SinkState&, PixelSink&) {
+                  return e.at<float>(buffer) + offset;
+                });
     }
   }
 
   void emit_with_sink(const std::shared_ptr<const Chain::Compiled>& chain) {
     const std::vector<int> reads(chain->operands.begin() + 1, chain->operands.end());
-    emit_part(parts_[0], chain->result.buffer, reads, [chain](const Execution& e, SinkState& state, PixelSink& sink) {
-      state.chain = chain.get();
-      state.operands[0] = nullptr;
-      for (std::size_t i = 1; i < chain->operands.size(); ++i) state.operands[i] = e.at<void>(chain->operands[i]);
-      state.result = e.at<void>(chain->result.buffer);
-      sink = PixelSink{&state, take_rows};
-      return static_cast<float*>(nullptr);
-    });
+    emit_part(parts_[0], chain->result.buffer, reads,
+              [chain](const Execution& e, SinkState& state, PixelSink& sink) {
+                state.chain = chain.get();
+                state.operands[0] = nullptr;
+                for (std::size_t i = 1; i < chain->operands.size(); ++i)
+                  state.operands[i] = e.at<void>(chain->operands[i]);
+                state.result = e.at<void>(chain->result.buffer);
+                sink = PixelSink{&state, take_rows};
+                return static_cast<float*>(nullptr);
+              });
   }
 
   void emit_chain(const Chain::Compiled& chain) {
@@ -334,7 +357,8 @@ class Emitter {
 
 }  // namespace
 
-Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind, int bias) {
+Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind,
+                 int bias) {
   Tail tail;
   tail.result = node.outputs[0];
   if (bias != kAbsent) {
@@ -345,7 +369,8 @@ Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std
   while (compiler.is_private(tail.result)) {
     const Node& next = *compiler.consumers(tail.result)[0];
     if (!next.domain.empty() || compiler.dims(next.outputs[0]) != compiler.dims(tail.result)) break;
-    if (!absorb_add(compiler, next, channels, axes_behind, tail) && !absorb_clamp(compiler, next, tail)) break;
+    if (!absorb_add(compiler, next, channels, axes_behind, tail) && !absorb_clamp(compiler, next, tail))
+      break;
     compiler.mark_done(next);
     tail.result = next.outputs[0];
     tail.names += "+" + next.op_type;

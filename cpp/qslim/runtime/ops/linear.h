@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What Conv, ConvTranspose, MatMul and Gemm share: constant weights packed once, bias and activation absorbed,
-// int8 where the data and the weights are quantized.
+// What Conv, ConvTranspose, MatMul and Gemm share: constant weights packed once, bias and activation
+// absorbed, int8 where the data and the weights are quantized.
 //
 // Semantics (int8): acc = sum of integer products + round(bias / (sx * sw)); if nothing but a clamp follows
 // until the result is rounded to its grid, one multiplication by sx * sw / sy does both; else the real value
@@ -9,7 +9,6 @@
 #pragma once
 
 #include <limits>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,14 +30,16 @@ struct Tail {
   }
 };
 
-// `bias` is the constant that the node itself adds, or kAbsent. Channels lie `axes_behind` axes before the last.
-Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind, int bias);
+// `bias` is the constant that the node itself adds, or kAbsent. Channels lie `axes_behind` axes before the
+// last.
+Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind,
+                 int bias);
 
 // A constant as weights [OC, IC / groups, KH, KW].
 struct Weights {
   int tensor = kAbsent;
   std::vector<std::size_t> order;  // where each weight is in the constant; empty: in the same order
-  std::optional<std::size_t> channel_axis;  // of the constant: the axis of the output channels, if one is
+  std::size_t channel_axis = 0;    // of the constant: the axis of the output channels
 };
 
 // One kernel call writes all of the result, or (ConvTranspose) an interleaved part that begins at `y_offset`.

@@ -81,7 +81,8 @@ void infer_Gemm(InferContext& context) {
   context.require(context.rank(0) == 2 && context.rank(1) == 2, "expected two matrices");
   const bool transposed = context.attributes.integer("transB", 0) != 0;
   const Dims& b = context.dims(1);
-  context.require(context.attributes.integer("transA", 0) == 0 && context.attributes.real("alpha", 1) == 1.0f &&
+  context.require(context.attributes.integer("transA", 0) == 0 &&
+                      context.attributes.real("alpha", 1) == 1.0f &&
                       context.attributes.real("beta", 1) == 1.0f,
                   "transA, alpha and beta are not supported");
   context.require(context.dims(0)[1] == b[transposed ? 1 : 0] && context.dims(0)[1] > 0,
@@ -93,8 +94,9 @@ bool splits_Gemm(const InferContext& context) { return !context.depends_on_input
 
 void compile_Gemm(Compiler& compiler, const Node& node) {
   const int bias = node.inputs.size() > 2 ? node.inputs[2] : kAbsent;
-  QSLIM_REQUIRE(is_weight(compiler, node.inputs[1]) && (bias == kAbsent || compiler.tensor(bias).is_constant()),
-                "Gemm '", node.label, "': its weight and bias must be constants");
+  QSLIM_REQUIRE(
+      is_weight(compiler, node.inputs[1]) && (bias == kAbsent || compiler.tensor(bias).is_constant()),
+      "Gemm '", node.label, "': its weight and bias must be constants");
   compile_with_weights(compiler, node, Attributes(node).integer("transB", 0) != 0, bias);
 }
 

@@ -3,6 +3,7 @@
 // Operators that move elements: each is one or a few strided copies on memory as it lies.
 #include <algorithm>
 
+#include "qslim/kernels/movement/movement.h"
 #include "qslim/runtime/compile/compiler.h"
 #include "qslim/runtime/ops/movement_steps.h"
 #include "qslim/runtime/ops/registry.h"
@@ -39,7 +40,8 @@ Step step_of(const Compiler& compiler, const Node& node, const Value& from, cons
 // The layout in which most of a node's data is there.
 Layout preferred_layout(Compiler& compiler, const Node& node) {
   for (const int input : node.inputs) {
-    if (input != kAbsent && compiler.dims(input).size() == 4 && compiler.layout_of(input) == Layout::kChannelsLast) {
+    if (input != kAbsent && compiler.dims(input).size() == 4 &&
+        compiler.layout_of(input) == Layout::kChannelsLast) {
       return Layout::kChannelsLast;
     }
   }
@@ -50,18 +52,25 @@ bool avoids_axis_0(const InferContext& context, std::int64_t axis) {
   return context.axis(axis, context.rank(0)) != 0;
 }
 
+bool keeps_axis_0(const InferContext& context) {
+  return context.rank(0) > 0 && context.dims(0)[0] == context.output_dims(0)[0];
+}
+
 struct Slicing {
   std::vector<std::int64_t> start, step, count;  // per axis
 };
 
 Slicing slicing_of(const InferContext& context) {
   const Dims& x = context.dims(0);
-  const std::vector<std::int64_t> starts = context.integers_or(1, "starts"), ends = context.integers_or(2, "ends");
+  const std::vector<std::int64_t> starts = context.integers_or(1, "starts"),
+                                  ends = context.integers_or(2, "ends");
   std::vector<std::int64_t> axes = context.integers_or(3, "axes"), steps = context.integers_or(4, "steps");
-  context.require(starts.size() == ends.size() && starts.size() <= x.size(), "starts and ends differ in number");
+  context.require(starts.size() == ends.size() && starts.size() <= x.size(),
+                  "starts and ends differ in number");
   for (std::size_t i = axes.size(); i < starts.size(); ++i) axes.push_back(static_cast<std::int64_t>(i));
   if (steps.empty()) steps.assign(starts.size(), 1);
-  context.require(steps.size() == starts.size() && axes.size() == starts.size(), "axes or steps differ in number");
+  context.require(steps.size() == starts.size() && axes.size() == starts.size(),
+                  "axes or steps differ in number");
   Slicing s{std::vector<std::int64_t>(x.size(), 0), std::vector<std::int64_t>(x.size(), 1), x};
   for (std::size_t i = 0; i < starts.size(); ++i) {
     const std::size_t axis = context.axis(axes[i], context.rank(0));
@@ -79,6 +88,7 @@ Slicing slicing_of(const InferContext& context) {
     s.start[axis] = begin;
     s.step[axis] = step;
     s.count[axis] = length <= 0 ? 0 : (length + stride - 1) / stride;
+    if (s.count[axis] <= 1) s.step[axis] = 1;  // a step that is never taken may be huge
   }
   return s;
 }
@@ -112,7 +122,8 @@ void compile_Transpose(Compiler& compiler, const Node& node) {
   const int x = node.inputs[0], y = node.outputs[0];
   const auto rank = compiler.facts(x).rank();
   std::vector<std::int64_t> perm = Attributes(node).integers("perm");
-  for (std::int64_t i = rank - 1; static_cast<std::int64_t>(perm.size()) < rank && i >= 0; --i) perm.push_back(i);
+  for (std::int64_t i = rank - 1; static_cast<std::int64_t>(perm.size()) < rank && i >= 0; --i)
+    perm.push_back(i);
   const Value from = on_grid_of(compiler, x, y, compiler.layout_of(x));
   const Dims source = logical_strides(from);
   Dims strides;
@@ -142,6 +153,7 @@ void infer_Concat(InferContext& context) {
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     const TensorFacts& part = context.input(i);
     context.require(part.rank() == context.rank(0), "the arrays differ in rank");
+    context.require(part.dtype == context.input(0).dtype, "the arrays differ in type");
     for (std::size_t a = 0; a < part.dims.size(); ++a) {
       context.require(a == axis || part.dims[a] == facts.dims[a], "the arrays differ in extent");
     }
@@ -271,8 +283,7 @@ void infer_Expand(InferContext& context) {
 }
 
 bool splits_Expand(const InferContext& context) {
-  return context.rank(0) == static_cast<std::int64_t>(context.output_dims(0).size()) &&
-         context.dims(0)[0] == context.output_dims(0)[0];
+  return context.rank(0) == static_cast<std::int64_t>(context.output_dims(0).size()) && keeps_axis_0(context);
 }
 
 void compile_Expand(Compiler& compiler, const Node& node) {
@@ -301,7 +312,7 @@ void infer_Tile(InferContext& context) {
   context.set_output(0, std::move(dims), context.input(0).dtype);
 }
 
-bool splits_Tile(const InferContext& context) { return context.dims(0)[0] == context.output_dims(0)[0]; }
+bool splits_Tile(const InferContext& context) { return keeps_axis_0(context); }
 
 void compile_Tile(Compiler& compiler, const Node& node) {
   const int y = node.outputs[0];
@@ -324,7 +335,8 @@ void infer_Gather(InferContext& context) {
   const std::size_t axis = context.axis(context.attributes.integer("axis", 0), context.rank(0));
   const std::vector<std::int64_t>& indices = context.integers(1);
   const Dims &x = context.dims(0), &i = context.dims(1);
-  TensorFacts facts{Dims(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(axis)), context.input(0).dtype, {}};
+  TensorFacts facts{
+      Dims(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(axis)), context.input(0).dtype, {}};
   facts.dims.insert(facts.dims.end(), i.begin(), i.end());
   facts.dims.insert(facts.dims.end(), x.begin() + static_cast<std::ptrdiff_t>(axis) + 1, x.end());
   for (const std::int64_t index : indices) context.axis(index, x[axis]);
@@ -347,21 +359,25 @@ void compile_Gather(Compiler& compiler, const Node& node) {
       checked_axis(node, Attributes(node).integer("axis", 0), compiler.facts(node.inputs[0]).rank());
   const Value from = on_grid_of(compiler, node.inputs[0], y, Layout::kPlain);
   const Value to = compiler.define(y, Layout::kPlain, from.storage);
-  const std::vector<std::int64_t>& indices = *compiler.facts(node.inputs[1]).integers;
-  const std::int64_t outer = element_count(Dims(from.dims.begin(), from.dims.begin() + static_cast<std::ptrdiff_t>(axis)));
-  const std::int64_t extent = from.dims[axis], count = static_cast<std::int64_t>(indices.size());
+  const std::vector<std::int64_t> indices = *compiler.facts(node.inputs[1]).integers;
+  const std::int64_t outer =
+      element_count(Dims(from.dims.begin(), from.dims.begin() + static_cast<std::ptrdiff_t>(axis)));
+  const std::int64_t extent = from.dims[axis];
   const std::int64_t inner =
       element_count(Dims(from.dims.begin() + static_cast<std::ptrdiff_t>(axis) + 1, from.dims.end()));
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t index = indices[at(i)] < 0 ? indices[at(i)] + extent : indices[at(i)];
-    Copy copy{{outer, inner}, {extent * inner, 1}, {count * inner, 1}, index * inner, i * inner};
-    emit_copy(compiler, step_of(compiler, node, from, to), from, to, copy);
-  }
+  Step step = step_of(compiler, node, from, to);
+  step.kernel = "gather";
+  step.run = [=, size = size_of(to.dtype), x = from.buffer, r = to.buffer](const Execution& e) {
+    gather(e.context, size, at(outer), at(extent), at(inner), e.at<void>(x), indices, e.at<void>(r));
+  };
+  compiler.emit(std::move(step));
 }
 
 // ---- Pad ----
 
 namespace {
+
+constexpr std::int64_t kMaxPad = 1 << 20;
 
 struct Padding {
   Dims before, after;
@@ -381,8 +397,9 @@ Padding padding_of(const InferContext& context) {
     const std::size_t axis = context.axis(axes[i], context.rank(0));
     p.before[axis] = pads[i];
     p.after[axis] = pads[axes.size() + i];
-    context.require(std::max(std::abs(pads[i]), std::abs(pads[axes.size() + i])) <= (1 << 20),
-                    "a pad is out of range");
+    for (const std::int64_t pad : {p.before[axis], p.after[axis]}) {
+      context.require(pad >= -kMaxPad && pad <= kMaxPad, "a pad is out of range");
+    }
   }
   return p;
 }
@@ -390,7 +407,8 @@ Padding padding_of(const InferContext& context) {
 }  // namespace
 
 void infer_Pad(InferContext& context) {
-  context.require(context.attributes.text("mode", "constant") == "constant", "only constant padding is supported");
+  context.require(context.attributes.text("mode", "constant") == "constant",
+                  "only constant padding is supported");
   const Padding p = padding_of(context);
   Dims dims = context.dims(0);
   for (std::size_t i = 0; i < dims.size(); ++i) {
@@ -400,7 +418,10 @@ void infer_Pad(InferContext& context) {
   context.set_output(0, std::move(dims), context.input(0).dtype);
 }
 
-bool splits_Pad(const InferContext& context) { return context.dims(0)[0] == context.output_dims(0)[0]; }
+bool splits_Pad(const InferContext& context) {
+  if (!keeps_axis_0(context)) return false;
+  return padding_of(context).before[0] == 0;  // cropped at one end and padded at the other
+}
 
 void compile_Pad(Compiler& compiler, const Node& node) {
   const int y = node.outputs[0];
@@ -409,7 +430,12 @@ void compile_Pad(Compiler& compiler, const Node& node) {
   const Value from = on_grid_of(compiler, node.inputs[0], y, layout);
   const Value to = compiler.define(y, layout, from.storage);
   float value = 0;
-  if (node.inputs.size() > 2 && node.inputs[2] != kAbsent) value = compiler.constant_floats(node.inputs[2]).at(0);
+  if (node.inputs.size() > 2 && node.inputs[2] != kAbsent) {
+    const std::vector<float> values = compiler.constant_floats(node.inputs[2]);
+    QSLIM_REQUIRE(values.size() == 1, "Pad '", node.label, "': expected one value to pad with, got ",
+                  values.size());
+    value = values[0];
+  }
   emit_fill(compiler, node, to, value);
   bool is_empty = false;  // pads that crop may leave nothing of the data
   Copy copy{from.dims, logical_strides(from), logical_strides(to)};

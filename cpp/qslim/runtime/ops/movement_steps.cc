@@ -14,7 +14,9 @@ namespace qslim::runtime {
 namespace {
 
 std::string type_name(const Storage& from, const Storage& to) {
-  const auto name = [](const Storage& s) { return s.is_quantized() ? std::string("int8") : std::string("float32"); };
+  const auto name = [](const Storage& s) {
+    return s.is_quantized() ? std::string("int8") : std::string("float32");
+  };
   return name(from) == name(to) ? name(from) : name(from) + "->" + name(to);
 }
 
@@ -77,7 +79,8 @@ void emit_copy(Compiler& compiler, Step step, const Value& from, const Value& to
   const std::size_t source_offset = static_cast<std::size_t>(copy.source_offset) * size;
   const std::size_t target_offset = static_cast<std::size_t>(copy.target_offset) * size;
   step.run = [=, x = from.buffer, y = to.buffer](const Execution& e) {
-    strided_copy(e.context, size, extents, e.at<std::byte>(x) + source_offset, e.at<std::byte>(y) + target_offset);
+    strided_copy(e.context, size, extents, e.at<std::byte>(x) + source_offset,
+                 e.at<std::byte>(y) + target_offset);
   };
   compiler.emit(std::move(step));
 }
@@ -92,8 +95,8 @@ void emit_retype(Compiler& compiler, int id, const Value& from, const Value& to)
                              to.storage.type);
   const auto count = static_cast<std::size_t>(element_count(from.dims));
   const ElementwiseExtents extents = broadcast_extents({{count}});
-  Step step = step_on(compiler, id, to.storage.is_quantized() ? "Quantize" : "Dequantize", program.kernel_name(),
-                      from, to);
+  Step step = step_on(compiler, id, to.storage.is_quantized() ? "Quantize" : "Dequantize",
+                      program.kernel_name(), from, to);
   step.run = [program, extents, x = from.buffer, y = to.buffer](const Execution& e) {
     const void* operand = e.at<void>(x);
     program.run(e.context, extents, {&operand, 1}, e.at<void>(y));
@@ -121,18 +124,16 @@ void emit_round_to_grid(Compiler& compiler, int id, const Value& value) {
   rounded.buffer = compiler.new_buffer(value.bytes());
   const auto zero_point = static_cast<float>(q.zero_point);
   // q = clamp(round(x * (1 / scale)) + zero_point, qmin, qmax), back as (q - zero_point) * scale.
-  const auto constants = std::make_shared<std::vector<float>>(
-      std::vector<float>{1.0f / q.scale[0], zero_point, q.scale[0]});
+  const auto constants =
+      std::make_shared<std::vector<float>>(std::vector<float>{1.0f / q.scale[0], zero_point, q.scale[0]});
   const ElementwiseType real = real_storage().type;
-  auto program = Elementwise(compiler.isa(), {real, real, real, real},
-                             {ElementwiseStep{ElementwiseOp::kMul, 0, 1},
-                              ElementwiseStep{ElementwiseOp::kRound, 4},
-                              ElementwiseStep{ElementwiseOp::kAdd, 5, 2},
-                              ElementwiseStep{ElementwiseOp::kClip, 6, 0, static_cast<float>(q.qmin),
-                                              static_cast<float>(q.qmax)},
-                              ElementwiseStep{ElementwiseOp::kSub, 7, 2},
-                              ElementwiseStep{ElementwiseOp::kMul, 8, 3}},
-                             real);
+  auto program = Elementwise(
+      compiler.isa(), {real, real, real, real},
+      {ElementwiseStep{ElementwiseOp::kMul, 0, 1}, ElementwiseStep{ElementwiseOp::kRound, 4},
+       ElementwiseStep{ElementwiseOp::kAdd, 5, 2},
+       ElementwiseStep{ElementwiseOp::kClip, 6, 0, static_cast<float>(q.qmin), static_cast<float>(q.qmax)},
+       ElementwiseStep{ElementwiseOp::kSub, 7, 2}, ElementwiseStep{ElementwiseOp::kMul, 8, 3}},
+      real);
   const auto count = static_cast<std::size_t>(element_count(value.dims));
   const ElementwiseExtents extents = broadcast_extents({{count}, {1}, {1}, {1}});
   Step step = step_on(compiler, id, "RoundToGrid", program.kernel_name(), value, rounded);
@@ -153,8 +154,9 @@ void emit_fill(Compiler& compiler, const Node& node, const Value& value, float w
   std::uint32_t bits = 0;
   if (value.storage.is_quantized()) {
     const float steps = std::nearbyint(with * (1.0f / type.scale)) + static_cast<float>(type.zero_point);
+    // In this order a NaN becomes qmin.
     bits = static_cast<std::uint32_t>(
-        std::min(std::max(steps, static_cast<float>(type.qmin)), static_cast<float>(type.qmax)));
+        std::min(std::max(static_cast<float>(type.qmin), steps), static_cast<float>(type.qmax)));
   } else {
     QSLIM_REQUIRE(value.dtype == DType::kFloat32, node.op_type, " '", node.label, "': expected float32 data");
     std::memcpy(&bits, &with, sizeof bits);
@@ -218,7 +220,8 @@ bool emit_channel_shuffle(Compiler& compiler, const Node& node) {
     return false;
   }
   const Node& transpose = *compiler.consumers(split)[0];
-  if (transpose.op_type != "Transpose" || !transpose.domain.empty()) return false;
+  if (transpose.op_type != "Transpose" || !transpose.domain.empty() || transpose.inputs[0] != split)
+    return false;
   const int moved = transpose.outputs[0];
   if (Attributes(transpose).integers("perm") != std::vector<std::int64_t>{0, 2, 1, 3, 4} ||
       compiler.consumers(moved).size() != 1 || compiler.is_output(moved)) {
@@ -226,12 +229,14 @@ bool emit_channel_shuffle(Compiler& compiler, const Node& node) {
   }
   const Node& join = *compiler.consumers(moved)[0];
   const int y = join.outputs[0];
-  const bool fits = join.op_type == "Reshape" && join.domain.empty() && compiler.dims(y) == dx && ds[0] == dx[0] &&
-                    ds[1] * ds[2] == dx[1] && ds[3] == dx[2] && ds[4] == dx[3];
+  const bool fits = join.op_type == "Reshape" && join.inputs[0] == moved && join.domain.empty() &&
+                    compiler.dims(y) == dx && ds[0] == dx[0] && ds[1] * ds[2] == dx[1] && ds[3] == dx[2] &&
+                    ds[4] == dx[3];
   const bool one_grid = compiler.storage(x) == compiler.storage(split) &&
                         compiler.storage(split) == compiler.storage(moved) &&
                         compiler.storage(moved) == compiler.storage(y);
-  if (!fits || !one_grid || compiler.tensor(split).quantization.has_value() != compiler.tensor(moved).quantization.has_value()) {
+  if (!fits || !one_grid ||
+      compiler.tensor(split).quantization.has_value() != compiler.tensor(moved).quantization.has_value()) {
     return false;
   }
   const Value from = compiler.get(x, Layout::kChannelsLast);

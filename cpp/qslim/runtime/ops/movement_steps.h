@@ -33,8 +33,8 @@ void emit_round_to_grid(Compiler& compiler, int id, const Value& value);
 // To the caller's array.
 void emit_output(Compiler& compiler, int id, const Value& value, int target);
 
-// For operators that compute in `computed` storage, whatever tensor `id` shall be stored as: where it goes, and,
-// after the step that fills it, the rounding to its grid if that is another.
+// For operators that compute in `computed` storage, whatever tensor `id` shall be stored as: where it goes,
+// and, after the step that fills it, the rounding to its grid if that is another.
 Value define_or_round_later(Compiler& compiler, int id, Layout layout, const Storage& computed);
 void round_if_needed(Compiler& compiler, int id, const Value& value);
 

@@ -25,7 +25,8 @@ Around around(const Dims& dims, std::size_t axis) {
   return a;
 }
 
-Step step_of(const Compiler& compiler, const Node& node, const char* kernel, const Value& from, const Value& to) {
+Step step_of(const Compiler& compiler, const Node& node, const char* kernel, const Value& from,
+             const Value& to) {
   Step step = compiler.step_for(node, kernel, "float32");
   step.reads = {from.buffer};
   step.writes = {to.buffer};
@@ -67,7 +68,8 @@ void infer_LayerNormalization(InferContext& context) {
   const std::size_t axis = context.axis(context.attributes.integer("axis", -1), context.rank(0));
   const Dims& x = context.dims(0);
   const std::int64_t normalized = element_count(Dims(x.begin() + static_cast<std::ptrdiff_t>(axis), x.end()));
-  context.require(element_count(context.dims(1)) == normalized, "the scale does not have the normalized extents");
+  context.require(element_count(context.dims(1)) == normalized,
+                  "the scale does not have the normalized extents");
   context.require(!context.has_input(2) || element_count(context.dims(2)) == normalized,
                   "the bias does not have the normalized extents");
   context.set_output(0, x, DType::kFloat32);
@@ -86,14 +88,15 @@ void compile_LayerNormalization(Compiler& compiler, const Node& node) {
   const Value beta = has_beta ? compiler.get_real(node.inputs[2], Layout::kPlain) : Value{};
   const Value to = define_or_round_later(compiler, y, Layout::kPlain, real_storage());
   std::size_t rows = 1, n = 1;
-  for (std::size_t i = 0; i < from.dims.size(); ++i) (i < axis ? rows : n) *= static_cast<std::size_t>(from.dims[i]);
+  for (std::size_t i = 0; i < from.dims.size(); ++i)
+    (i < axis ? rows : n) *= static_cast<std::size_t>(from.dims[i]);
   const float epsilon = Attributes(node).real("epsilon", 1e-5);
   Step step = step_of(compiler, node, "layer_norm", from, to);
   step.reads.push_back(gamma.buffer);
   if (has_beta) step.reads.push_back(beta.buffer);
   step.run = [=, p = from.buffer, q = to.buffer, g = gamma.buffer, b = beta.buffer](const Execution& e) {
-    layer_norm(e.context, rows, n, e.at<float>(p), {e.at<float>(g), has_beta ? e.at<float>(b) : nullptr, epsilon},
-               e.at<float>(q));
+    layer_norm(e.context, rows, n, e.at<float>(p),
+               {e.at<float>(g), has_beta ? e.at<float>(b) : nullptr, epsilon}, e.at<float>(q));
   };
   compiler.emit(std::move(step));
   round_if_needed(compiler, y, to);

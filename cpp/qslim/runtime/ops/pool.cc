@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Poolings. Maxima are taken on stored bytes, which have the order of the values; averages of quantized tensors
-// are integer sums.
+// Poolings. Maxima are taken on stored bytes, which have the order of the values; averages of quantized
+// tensors are integer sums.
 #include "qslim/kernels/pool/pool.h"
 
 #include "qslim/runtime/ops/movement_steps.h"
@@ -16,7 +16,8 @@ std::size_t as_size(std::int64_t value) { return static_cast<std::size_t>(value)
 
 Window window_from_attributes(const Node& node, const Dims& x) {
   const std::vector<std::int64_t> kernel = Attributes(node).integers("kernel_shape");
-  QSLIM_REQUIRE(kernel.size() == 2, node.op_type, " '", node.label, "': expected a kernel_shape of two extents");
+  QSLIM_REQUIRE(kernel.size() == 2, node.op_type, " '", node.label,
+                "': expected a kernel_shape of two extents");
   return window_of(node, x, kernel[0], kernel[1]);
 }
 
@@ -28,12 +29,14 @@ Window whole_image(const Dims& x) {
 }
 
 void infer_windowed(InferContext& context) {
+  context.require_real(0);
   const Dims& x = context.dims(0);
   const Window w = window_from_attributes(context.node(), x);
   context.set_output(0, {x[0], x[1], w.out[0], w.out[1]}, context.input(0).dtype);
 }
 
 void infer_global(InferContext& context) {
+  context.require_real(0);
   context.require(context.rank(0) == 4, "expected an input [N, C, H, W]");
   context.set_output(0, {context.dims(0)[0], context.dims(0)[1], 1, 1}, context.input(0).dtype);
 }
@@ -59,7 +62,8 @@ PoolExtents extents_of(const PoolGeometry& g, const Dims& x, const Window& w) {
                                  as_size(w.out[1]), w.pad_begin[0], w.pad_begin[1]);
 }
 
-Step step_of(const Compiler& compiler, const Node& node, const char* kernel, const Value& from, const Value& to) {
+Step step_of(const Compiler& compiler, const Node& node, const char* kernel, const Value& from,
+             const Value& to) {
   Step step = compiler.step_for(node, kernel, from.storage.is_quantized() ? "int8" : "float32");
   step.reads = {from.buffer};
   step.writes = {to.buffer};
@@ -89,11 +93,15 @@ void compile_max(Compiler& compiler, const Node& node, const Window& w) {
 void emit_average(Compiler& compiler, const Node& node, const Window& w, bool count_includes_pad,
                   const Dims& image_dims) {
   const int x = node.inputs[0], y = node.outputs[0];
-  const Value from = compiler.get(x, Layout::kChannelsLast);
+  // Sums of more bytes could leave int32.
+  const bool fits = w.kernel[0] * w.kernel[1] <= (std::int64_t{1} << 23);
+  const Value from =
+      fits ? compiler.get(x, Layout::kChannelsLast) : compiler.get_real(x, Layout::kChannelsLast);
   PoolGeometry g = geometry_of(image_dims, w);
   g.count_includes_pad = count_includes_pad;
   const PoolExtents extents = extents_of(g, image_dims, w);
-  const bool from_bytes = from.storage.is_quantized(), to_bytes = from_bytes && compiler.storage(y).is_quantized();
+  const bool from_bytes = from.storage.is_quantized(),
+             to_bytes = from_bytes && compiler.storage(y).is_quantized();
   const Value to = define_or_round_later(compiler, y, Layout::kChannelsLast,
                                          to_bytes ? compiler.storage(y) : real_storage());
   Step step = step_of(compiler, node, "average_pool", from, to);

@@ -37,7 +37,8 @@ Dims reduced_dims(const Dims& x, const std::vector<std::size_t>& axes, bool keep
 
 void infer_reduction(InferContext& context) {
   const bool keeps = context.attributes.integer("keepdims", 1) != 0;
-  TensorFacts facts{reduced_dims(context.dims(0), axes_of(context), keeps), context.input(0).dtype, std::nullopt};
+  TensorFacts facts{reduced_dims(context.dims(0), axes_of(context), keeps), context.input(0).dtype,
+                    std::nullopt};
   if (context.node().op_type == "ReduceProd" && context.input(0).integers && element_count(facts.dims) == 1) {
     std::int64_t product = 1;
     bool overflows = false;
@@ -46,6 +47,7 @@ void infer_reduction(InferContext& context) {
     }
     if (!overflows) facts.integers = std::vector<std::int64_t>{product};
   }
+  if (!facts.integers) context.require_real(0);
   context.set_output(0, std::move(facts));
 }
 
@@ -54,7 +56,8 @@ bool splits_reduction(const InferContext& context) {
   return !axes.empty() && axes.front() != 0;
 }
 
-// x brought into the order [kept axes, reduced axes], if its reduced axes are not neighbours at the end already.
+// x brought into the order [kept axes, reduced axes], if its reduced axes are not neighbours at the end
+// already.
 struct Grouped {
   Value value;
   std::size_t outer = 1, axis = 1, inner = 1;
@@ -118,9 +121,9 @@ void compile_reduction(Compiler& compiler, const Node& node, ReduceOp op) {
 
 }  // namespace
 
-#define QSLIM_REDUCTION(Name, op)                                                                         \
-  void infer_##Name(InferContext& context) { infer_reduction(context); }                                  \
-  bool splits_##Name(const InferContext& context) { return splits_reduction(context); }                   \
+#define QSLIM_REDUCTION(Name, op)                                                       \
+  void infer_##Name(InferContext& context) { infer_reduction(context); }                \
+  bool splits_##Name(const InferContext& context) { return splits_reduction(context); } \
   void compile_##Name(Compiler& compiler, const Node& node) { compile_reduction(compiler, node, op); }
 
 QSLIM_REDUCTION(ReduceMax, ReduceOp::kMax)
@@ -132,6 +135,7 @@ QSLIM_REDUCTION(ReduceSum, ReduceOp::kSum)
 void infer_ArgMax(InferContext& context) {
   const std::size_t axis = context.axis(context.attributes.integer("axis", 0), context.rank(0));
   const bool keeps = context.attributes.integer("keepdims", 1) != 0;
+  context.require_real(0);
   context.set_output(0, reduced_dims(context.dims(0), {axis}, keeps), DType::kInt64);
 }
 

@@ -28,8 +28,8 @@ const Operator* find_operator(const Node& node);
 // Of all operators, sorted.
 std::vector<std::string> operator_names();
 
-#define QSLIM_OP(Name)                                     \
-  void infer_##Name(InferContext& context);                \
+#define QSLIM_OP(Name)                                       \
+  void infer_##Name(InferContext& context);                  \
   void compile_##Name(Compiler& compiler, const Node& node); \
   bool splits_##Name(const InferContext& context);
 #include "qslim/runtime/ops/ops.inc"

@@ -19,7 +19,8 @@ struct Resizing {
 // Entry of an operand that has one for each axis, or one for each of H and W (attribute axes).
 template <class T>
 T entry(const InferContext& context, const std::vector<T>& values, std::size_t i) {
-  context.require(values.size() == 4 || values.size() == 2, "expected scales or sizes for all four axes or for two");
+  context.require(values.size() == 4 || values.size() == 2,
+                  "expected scales or sizes for all four axes or for two");
   return values.size() == 4 ? values[2 + i] : values[i];
 }
 
@@ -30,6 +31,12 @@ Resizing resizing_of(const InferContext& context) {
   const Dims& x = context.dims(0);
   Resizing r{};
   const bool has_sizes = context.has_input(3);
+  if (has_sizes && context.integers(3).size() == 4) {
+    context.require(context.integers(3)[0] == x[0] && context.integers(3)[1] == x[1],
+                    "only H and W can be resized");
+  } else if (!has_sizes && context.floats(2).size() == 4) {
+    context.require(context.floats(2)[0] == 1 && context.floats(2)[1] == 1, "only H and W can be resized");
+  }
   for (std::size_t i = 0; i < 2; ++i) {
     const std::int64_t in = x[2 + i];
     if (has_sizes) {
@@ -40,7 +47,7 @@ Resizing resizing_of(const InferContext& context) {
       context.require(r.scale[i] > 0 && r.scale[i] <= 65536, "a scale is out of range");
       r.out[i] = static_cast<std::int64_t>(std::floor(static_cast<double>(in) * r.scale[i]));
     }
-    context.require(r.out[i] >= 1 && r.out[i] <= (1 << 24), "a size is out of range");
+    context.require(r.out[i] >= 1 && r.out[i] <= (1 << 16), "a size is out of range");
   }
   return r;
 }

@@ -13,7 +13,8 @@ namespace {
 
 void set_reshaped(InferContext& context, Dims dims) {
   QSLIM_REQUIRE(element_count(dims) == element_count(context.dims(0)), context.node().op_type, " '",
-                context.node().label, "': shape ", text_of(context.dims(0)), " cannot become ", text_of(dims));
+                context.node().label, "': shape ", text_of(context.dims(0)), " cannot become ",
+                text_of(dims));
   context.set_output(0, TensorFacts{std::move(dims), context.input(0).dtype, context.input(0).integers});
 }
 

@@ -13,8 +13,8 @@ void read_pair(const Node& node, const char* name, std::int64_t least, std::int6
   if (values.empty()) return;
   QSLIM_REQUIRE(values.size() == 2 && values[0] >= least && values[1] >= least && values[0] <= kLargest &&
                     values[1] <= kLargest,
-                node.op_type, " '", node.label, "': ", name, " must be two numbers of at least ", least, ", got ",
-                text_of(values));
+                node.op_type, " '", node.label, "': ", name, " must be two numbers of at least ", least,
+                ", got ", text_of(values));
   std::copy(values.begin(), values.end(), pair);
 }
 
@@ -67,14 +67,16 @@ Window window_of(const Node& node, const Dims& input, std::int64_t kernel_h, std
   return w;
 }
 
-Window transposed_window_of(const Node& node, const Dims& input, std::int64_t kernel_h, std::int64_t kernel_w) {
+Window transposed_window_of(const Node& node, const Dims& input, std::int64_t kernel_h,
+                            std::int64_t kernel_w) {
   Window w = attributes_of(node, input, kernel_h, kernel_w);
   std::int64_t extra[2] = {0, 0};
   read_pair(node, "output_padding", 0, extra);
   const std::vector<std::int64_t> wanted = Attributes(node).integers("output_shape");
   const std::string auto_pad = Attributes(node).text("auto_pad", "NOTSET");
   for (std::size_t i = 0; i < 2; ++i) {
-    const std::int64_t full = (input[i + 2] - 1) * w.stride[i] + (w.kernel[i] - 1) * w.dilation[i] + 1 + extra[i];
+    const std::int64_t full =
+        (input[i + 2] - 1) * w.stride[i] + (w.kernel[i] - 1) * w.dilation[i] + 1 + extra[i];
     if (auto_pad == "SAME_UPPER" || auto_pad == "SAME_LOWER") {
       const std::int64_t total = std::max<std::int64_t>(0, full - input[i + 2] * w.stride[i]);
       w.pad_begin[i] = auto_pad == "SAME_UPPER" ? total / 2 : total - total / 2;

@@ -16,6 +16,7 @@ struct Window {
 // For an input of extents [N, C, H, W]; InvalidArgument where the attributes make no sense.
 Window window_of(const Node& node, const Dims& input, std::int64_t kernel_h, std::int64_t kernel_w);
 // The same for ConvTranspose.
-Window transposed_window_of(const Node& node, const Dims& input, std::int64_t kernel_h, std::int64_t kernel_w);
+Window transposed_window_of(const Node& node, const Dims& input, std::int64_t kernel_h,
+                            std::int64_t kernel_w);
 
 }  // namespace qslim::runtime

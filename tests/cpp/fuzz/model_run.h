@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the fuzzer and the replay of its corpus do with bytes: read them as a model, compile it for small
+// inputs, and run it where that is cheap. Returns what stopped it: "", or the message of a FormatError or an
+// InvalidArgument. Nothing else may come out of any bytes.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qslim/core/error.h"
+#include "qslim/runtime/compile/compiler.h"
+#include "qslim/runtime/model/model_file.h"
+#include "qslim/runtime/session.h"
+
+namespace qslim::test {
+
+// Above these a run may take long without anything being wrong.
+inline constexpr std::int64_t kMostMacs = 1 << 24;
+inline constexpr std::size_t kMostBytes = 1 << 22;
+
+// Extents for a run: open ones are `images` (axis 0) or 5.
+inline runtime::Dims small_extents(const runtime::Tensor& input, std::int64_t images) {
+  runtime::Dims dims = input.shape ? *input.shape : runtime::Dims{images, 4};
+  for (std::size_t i = 0; i < dims.size(); ++i) {
+    if (dims[i] == runtime::kUnknownExtent) dims[i] = i == 0 ? images : 5;
+  }
+  return dims;
+}
+
+// True if a run on these inputs takes little time and memory; throws what compiling throws.
+inline bool is_cheap(const runtime::Model& model, const std::vector<runtime::Dims>& dims) {
+  std::vector<runtime::TensorFacts> facts = runtime::infer(model, dims);
+  std::size_t bytes = 0;
+  for (const runtime::TensorFacts& fact : facts) {
+    bytes += static_cast<std::size_t>(runtime::element_count(fact.dims)) * size_of(fact.dtype);
+  }
+  if (bytes > kMostBytes) return false;
+  runtime::WeightCache weights;
+  const runtime::Plan plan =
+      runtime::Compiler(model, std::move(facts), Isa::kScalar, /*num_threads=*/1, weights).compile();
+  std::int64_t macs = 0;
+  for (const runtime::Step& step : plan.steps) macs += std::min(step.macs, kMostMacs);
+  return macs <= kMostMacs && plan.arena_bytes + plan.scratch_bytes <= 4 * kMostBytes;
+}
+
+inline std::string run_model_bytes(const std::uint8_t* data, std::size_t size) {
+  // A copy of exactly that size: a read past its end is seen.
+  const auto owner = std::make_shared<std::vector<std::byte>>(size);
+  if (size != 0) std::memcpy(owner->data(), data, size);
+  try {
+    runtime::Model model = runtime::parse_model({owner->data(), owner->size()}, owner);
+    std::vector<runtime::Dims> one, two;
+    for (const int id : model.inputs) {
+      one.push_back(small_extents(model.tensors[static_cast<std::size_t>(id)], 1));
+      two.push_back(small_extents(model.tensors[static_cast<std::size_t>(id)], 2));
+    }
+    if (model.nodes.size() > 256 || !is_cheap(model, one)) return "too large to run";
+    const bool two_is_cheap = two != one && [&] {
+      try {
+        return is_cheap(model, two);
+      } catch (const InvalidArgument&) {
+        return false;
+      }
+    }();
+    const runtime::Session session(std::move(model));
+    for (const auto* dims : {&one, &two}) {
+      if (dims == &two && !two_is_cheap) continue;
+      std::vector<std::vector<std::byte>> arrays;
+      std::vector<runtime::Session::Input> inputs;
+      for (std::size_t i = 0; i < dims->size(); ++i) {
+        const auto count = static_cast<std::size_t>(runtime::element_count((*dims)[i]));
+        arrays.emplace_back(count * size_of(session.inputs()[i].dtype));
+        // Bytes that are floats of all kinds, and integers.
+        for (std::size_t b = 0; b < arrays.back().size(); ++b)
+          arrays.back()[b] = static_cast<std::byte>(b * 37);
+        inputs.push_back({arrays.back().data(), (*dims)[i]});
+      }
+      std::vector<std::vector<std::byte>> results;
+      std::vector<void*> targets;
+      for (const runtime::Session::OutputSpec& spec : session.output_specs(*dims)) {
+        results.emplace_back(static_cast<std::size_t>(runtime::element_count(spec.dims)) *
+                             size_of(spec.dtype));
+        targets.push_back(results.back().data());
+      }
+      session.run(inputs, targets);
+    }
+  } catch (const FormatError& error) {
+    return error.what();
+  } catch (const InvalidArgument& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace qslim::test
