@@ -87,16 +87,19 @@ def runs_in_a_turn(milliseconds: float) -> int:
 
 def measure(result: Result, directory: str, batch: int, threads: int, arguments: argparse.Namespace) -> None:
     """Let all engines take turns and keep their times in `result`."""
-    workers = []
+    workers: list[tuple[Worker, list[float]]] = []
     try:
-        for engine in ENGINES if batch == 1 else _INT8:
+        tasks = [(engine, batch, threads) for engine in (ENGINES if batch == 1 else _INT8)]
+        if (batch, threads) != (1, 1):  # what more threads or a batch are compared with takes part
+            tasks.append(("qslim int8", 1, threads if batch > 1 else 1))
+        for engine, images, count in tasks:
             task = {
                 "engine": engine,
                 "directory": directory,
-                "threads": threads,
-                "shape": [batch, *image_shape(result.network)],
+                "threads": count,
+                "shape": [images, *image_shape(result.network)],
                 "isa": arguments.isa,
-                "loads": 5 if engine == "qslim int8" and batch == 1 else 1,
+                "loads": 5 if engine == "qslim int8" else 1,
             }
             python = sys.executable if engine.startswith(("qslim", "Paddle")) else arguments.peers_python
             try:
@@ -104,18 +107,22 @@ def measure(result: Result, directory: str, batch: int, threads: int, arguments:
             except RuntimeError as error:
                 print(f"left out: {error}", flush=True)
                 continue
-            workers.append(worker)
+            if (images, count) == (batch, threads):
+                times = result.times.setdefault((engine, batch, threads), [])
+            else:
+                times = result.references.setdefault((batch, threads), [])
+            workers.append((worker, times))
             result.notes[engine] = worker.about["note"]
-            if task["loads"] > 1:
+            if engine == "qslim int8":
                 result.load_ms += worker.about["load_ms"]
-        for worker in workers:
+        for worker, _ in workers:
             worker.turn()  # sees how long a run takes
         for _ in range(arguments.rounds if batch == 1 else max(2, arguments.rounds // 4)):
-            for worker in workers:
+            for worker, times in workers:
                 time.sleep(_PAUSE)
-                result.times.setdefault((worker.engine, batch, threads), []).extend(worker.turn())
+                times += worker.turn()
     finally:
-        for worker in workers:
+        for worker, _ in workers:
             worker.close()
 
 

@@ -32,10 +32,20 @@ _FILE_RATIO = 0.27
 
 @dataclass
 class Result:
-    """What was measured of one network: ms of each run, by (engine, batch, threads)."""
+    """What was measured of one network.
+
+    Attributes
+    ----------
+    times : dict
+        ms of each run, by (engine, batch, threads).
+    references : dict
+        ms of qslim int8 by (batch, threads), in the same turns: with batch 1 where batch > 1, else with one
+        thread.
+    """
 
     network: str
     times: dict[tuple[str, int, int], list[float]] = field(default_factory=dict)
+    references: dict[tuple[int, int], list[float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     load_ms: list[float] = field(default_factory=list)
     file_bytes: int = 0
@@ -152,16 +162,21 @@ def _missed(what: str, value: str, goal: str, factor: float) -> str:
     return f"goal missed: {what} is {value}, wanted {goal}: off by {100 * (factor - 1):.0f} %"
 
 
-def _speedup(result: Result) -> Optional[float]:
-    return _ratio(result.median("qslim int8", 1, 1), result.median("qslim int8", 1, 2))
+def _speedup(result: Result, threads: int = 2) -> Optional[float]:
+    return _ratio(_reference(result, 1, threads), result.median("qslim int8", 1, threads))
 
 
 def _batch_ratio(result: Result, batch: int, threads: int) -> Optional[float]:
     """Time per image in `batch` over that alone."""
-    if batch == 1:
+    whole = result.median("qslim int8", batch, threads)
+    if batch == 1 or whole is None:
         return None
-    whole, alone = (result.median("qslim int8", size, threads) for size in (batch, 1))
-    return None if whole is None else _ratio(whole / batch, alone)
+    return _ratio(whole / batch, _reference(result, batch, threads))
+
+
+def _reference(result: Result, batch: int, threads: int) -> Optional[float]:
+    values = result.references.get((batch, threads))
+    return statistics.median(values) if values else None
 
 
 def _ratio(value: Optional[float], of: Optional[float]) -> Optional[float]:
@@ -182,6 +197,7 @@ def as_json(results: Iterable[Result]) -> list[Mapping[str, object]]:
             "load_ms": result.load_ms,
             "notes": result.notes,
             "times": [_times(key, values) for key, values in result.times.items()],
+            "references": [_times(("qslim int8", *key), values) for key, values in result.references.items()],
         }
         for result in results
     ]

@@ -28,7 +28,9 @@ def result() -> Result:
         ("ONNX Runtime fp32", 1, 1): 10.0,
     }
     times = {key: [median + 9.0, median, median - 0.5] for key, median in medians.items()}
-    return Result("MobileNetV1", times, {"qslim int8": "avx2"}, [60.0, 40.0, 41.0], 1_000_000, 4_000_000)
+    references = {(1, 2): [4.0], (16, 1): [4.0, 9.0, 3.0]}
+    notes = {"qslim int8": "avx2"}
+    return Result("MobileNetV1", times, references, notes, [60.0, 40.0, 41.0], 1_000_000, 4_000_000)
 
 
 def test_the_bar_is_the_fastest_int8_peer(result: Result) -> None:
@@ -67,6 +69,7 @@ def test_missed_goals_say_by_how_far(result: Result) -> None:
     ]
     result.times["qslim int8", 1, 1] = [5.0]
     result.times["qslim int8", 1, 2] = [4.0]
+    result.references = {(1, 2): [5.0]}
     result.times["qslim fp32", 1, 1] = [15.0]
     result.load_ms = [100.0]
     result.file_bytes = 1_350_000

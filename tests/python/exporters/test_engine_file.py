@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from qslim.exporters.engine_file import runnable_part, write_engine_file
 from qslim.graph import Graph, Node, Tensor
@@ -79,3 +81,52 @@ def test_half_a_network_is_no_file(tmp_path: Path) -> None:
     assert file.path is None
     assert file.notes == ["no .qslim file: the engine has no kernel for paddle.loss"]
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("directory", ["pir_dir", "legacy_dir"])
+def test_the_engine_answers_as_simulation_and_paddle_do(
+    directory: str, trained_mobilenet: Any, run_python: Any, tmp_path: Path
+) -> None:
+    """Of a trained network, and where the saved program feeds labels and fetches accuracy and loss."""
+    out = run_python(
+        f"""
+        import numpy as np
+        import paddle
+        import qslim as slim
+        from qslim.graph import evaluate
+        from qslim.importers import load_qslim
+
+        paddle.enable_static()
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        images = np.load("{trained_mobilenet.root}/images.npy")
+        labels = np.load("{trained_mobilenet.root}/labels.npy")
+        batches = [images[begin:begin + 32] for begin in range(0, 128, 32)]
+        report = slim.quant.quant_post_static(
+            executor, "{getattr(trained_mobilenet, directory)}", "int8",
+            batch_generator=lambda: ((batch, labels[:32]) for batch in batches), algo="KL",
+        )
+        session = slim.runtime.Session(report.engine_file)
+        (engine,) = session.run({{"image": images}})
+        (simulated,) = evaluate(load_qslim(report.engine_file), {{"image": images[:128]}}).values()
+        assert (engine[:128].argmax(1) == simulated.argmax(1)).all()
+        # Softmax of the same scores.
+        np.testing.assert_allclose(engine[:128], simulated, rtol=1e-5, atol=1e-6)
+
+        program, feeds, fetches = paddle.static.load_inference_model("int8/model", executor)
+        feed = {{"image": images, "label": labels}}
+        if len(feeds) == 1:
+            del feed["label"]
+            name = fetches[0]
+        else:
+            name = session.outputs[0].name
+        in_paddle = executor.run(program, feed=feed, fetch_list=[name])[0]  # the program's own come behind
+        assert in_paddle.shape == engine.shape
+        print((engine.argmax(1) == in_paddle.argmax(1)).mean(), (engine.argmax(1) == labels[:, 0]).mean())
+        """,
+        legacy_ir=directory == "legacy_dir",
+        cwd=tmp_path,
+    )
+    agreement, accuracy = map(float, out.split()[-2:])
+    # Paddle adds biases in float: now and then a value is a step off, and a close call has another answer.
+    assert agreement >= 0.98
+    assert accuracy >= trained_mobilenet.accuracy - 0.03
