@@ -15,6 +15,7 @@ struct Avx2Ops {
   using Vector = __m256;
   using Operand = __m256;
   static constexpr std::size_t kVectorBytes = 32, kMaxVectors = 2;
+  static constexpr bool kFetchesAhead = true;
   // 6 x 2 accumulators, 2 of B, 1 of A: 15 of 16 registers, and enough sums to hide the latency of 4.
   static constexpr int rows_for(int vectors) { return vectors == 2 ? 6 : 12; }
 
