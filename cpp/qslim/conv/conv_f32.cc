@@ -78,8 +78,11 @@ ConvF32::ConvF32(Isa isa, const ConvGeometry& geometry, Span<const float> weight
     const GemmKernel& kernel = best_kernel(kGemmKernels, isa);
     packed->gemm_kernel = &kernel;
     packed->gemm.emplace(geometry, kernel.layout, sizeof(float), 0, kernel.gather);
-    packed->gemm->pack_weights<float>([&](std::size_t oc, std::size_t k) {
-      return weights[(oc * channels + k % channels) * taps + k / channels];
+    packed->gemm->pack_weights<float>([&](std::size_t oc, float* row) {
+      const float* w = weights.data() + oc * channels * taps;
+      for (std::size_t ic = 0; ic < channels; ++ic) {
+        for (std::size_t tap = 0; tap < taps; ++tap) row[tap * channels + ic] = *w++;
+      }
     });
     packed->gemm->pack_bias<float>(bias_at);
   }

@@ -132,20 +132,21 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
     const ConvGeometry merged = merge_groups(geometry);
     packed->gemm.emplace(merged, kernel.layout, sizeof(std::uint8_t), x_zero_point, kernel.gather);
     const std::size_t columns = geometry.output_channels / geometry.groups;
+    const std::size_t merged_columns = merged.output_channels / merged.groups;
     const std::size_t merged_channels = merged.input_channels / merged.groups;
-    const auto weight_at = [&](std::size_t oc, std::size_t column) -> std::int8_t {
-      const std::size_t tap = column / merged_channels;
-      const std::size_t group = oc / columns;
-      const std::size_t ic =
-          oc / (merged.output_channels / merged.groups) * merged_channels + column % merged_channels;
-      if (ic / channels != group) return 0;
-      return weights[(oc * channels + ic % channels) * taps + tap];
+    // Of merged groups a channel has weights only for the columns of its own.
+    const auto fill_columns = [&](std::size_t oc, auto* row) {
+      const std::size_t first = oc / columns * channels - oc / merged_columns * merged_channels;
+      const std::int8_t* w = weights.data() + oc * channels * taps;
+      for (std::size_t ic = 0; ic < channels; ++ic) {
+        for (std::size_t tap = 0; tap < taps; ++tap) row[tap * merged_channels + first + ic] = *w++;
+      }
     };
     if (kernel.layout.depth == 4) {
-      packed->gemm->pack_weights<std::int8_t>(weight_at);
+      packed->gemm->pack_weights<std::int8_t>(fill_columns);
       packed->gemm->pack_bias<std::int32_t>([&](std::size_t oc) { return shifted_bias[oc]; });
     } else {
-      packed->gemm->pack_weights<std::int16_t>(weight_at);
+      packed->gemm->pack_weights<std::int16_t>(fill_columns);
       packed->gemm->pack_bias<std::int32_t>([&](std::size_t oc) { return bias.empty() ? 0 : bias[oc]; });
     }
   }

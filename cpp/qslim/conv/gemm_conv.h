@@ -9,6 +9,7 @@
 // there is no table of pointers to keep.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -46,9 +47,9 @@ class GemmConv {
   GemmConv(const ConvGeometry& geometry, const GemmLayout& layout, std::size_t x_element_bytes,
            int x_zero_point, void (*gather)(const PatchBlock&) noexcept);
 
-  // weight_at(oc, k): the weight of output channel oc for column k of A; bias_at(oc).
-  template <class Element, class WeightAt>
-  void pack_weights(const WeightAt& weight_at);
+  // fill_columns(oc, w): the weights of output channel oc for the columns of A, into zeros; bias_at(oc).
+  template <class Element, class FillColumns>
+  void pack_weights(const FillColumns& fill_columns);
   template <class Bias, class BiasAt>
   void pack_bias(const BiasAt& bias_at);
 
@@ -81,23 +82,23 @@ class GemmConv {
   std::vector<std::uint32_t> channel_;                         // output channel of each padded column
 };
 
-template <class Element, class WeightAt>
-void GemmConv::pack_weights(const WeightAt& weight_at) {
+template <class Element, class FillColumns>
+void GemmConv::pack_weights(const FillColumns& fill_columns) {
   b_ = AlignedBuffer<std::byte>(geometry_.groups * padded_columns_ * steps_ * 4);
   std::byte* b = b_.data();
+  const std::size_t padded_k = steps_ * layout_.depth;
+  std::vector<Element> panel(layout_.lanes * layout_.max_vectors * padded_k);
   for (std::size_t first = 0; first < channel_.size();) {
     const std::size_t in_group = first % padded_columns_;
     const std::size_t vectors = panel_vectors(columns_ - in_group, layout_.lanes, layout_.max_vectors);
     const std::size_t width = vectors * layout_.lanes;
+    std::fill(panel.begin(), panel.end(), Element{});
+    for (std::size_t i = 0; i < width; ++i) {
+      if (channel_[first + i] != kNoChannel) fill_columns(channel_[first + i], panel.data() + i * padded_k);
+    }
     for (std::size_t step = 0; step < steps_; ++step) {
-      for (std::size_t i = 0; i < width; ++i) {
-        const std::uint32_t oc = channel_[first + i];
-        for (std::size_t d = 0; d < layout_.depth; ++d, b += sizeof(Element)) {
-          const std::size_t k = step * layout_.depth + d;
-          const Element weight =
-              oc != kNoChannel && k < k_ ? static_cast<Element>(weight_at(oc, k)) : Element{};
-          std::memcpy(b, &weight, sizeof weight);
-        }
+      for (std::size_t i = 0; i < width; ++i, b += 4) {
+        std::memcpy(b, panel.data() + i * padded_k + step * layout_.depth, 4);
       }
     }
     first += width;
