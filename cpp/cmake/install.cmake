@@ -10,6 +10,8 @@ set(qslim_headers
   cpp/qslim/conv/conv_u8s8.h
   cpp/qslim/conv/geometry.h
   cpp/qslim/conv/pixel_sink.h
+  cpp/qslim/kernels/channel_params.h
+  cpp/qslim/kernels/channel_tables.h
   cpp/qslim/kernels/elementwise/elementwise.h
   cpp/qslim/kernels/elementwise/operations.h
   cpp/qslim/kernels/fake_quant/fake_quant.h
@@ -20,6 +22,7 @@ set(qslim_headers
   cpp/qslim/kernels/pool/pool.h
   cpp/qslim/kernels/quantize/quantize.h
   cpp/qslim/kernels/reduce/reduce.h
+  cpp/qslim/kernels/reduce_axes/operations.h
   cpp/qslim/kernels/reduce_axes/reduce_axes.h
   cpp/qslim/kernels/resize/resize.h
   cpp/qslim/kernels/softmax/softmax.h
