@@ -446,7 +446,8 @@ void Program::run(const Walk& walk, const void* const* data, void* result, std::
                   static_cast<std::ptrdiff_t>(c) * walk.strides[t][kAxes - 1]) *
                  size[t];
         };
-        for (std::size_t t = 0; t < operands; ++t)
+        // Operand 0 may be null where first_operand stands in for it, and nothing can be added to null.
+        for (std::size_t t = first_operand != nullptr ? 1 : 0; t < operands; ++t)
           at.operand[t] = static_cast<const std::byte*>(data[t]) + moved(t);
         if (first_operand != nullptr) {
           at.operand[0] =

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <utility>
 
 #include "qslim/kernels/movement/kernels.h"
 #include "qslim/kernels/quantize/kernels.h"
@@ -61,9 +62,12 @@ std::size_t order_axes(const CopyExtents& extents, bool source_matters, Axis* ax
     axes[count++] = {extents.extent[i], source_matters ? extents.source_strides[i] : 0,
                      extents.destination_strides[i]};
   }
-  std::stable_sort(axes, axes + count, [](const Axis& a, const Axis& b) {
-    return distance(a.destination) > distance(b.destination);
-  });
+  // By insertion: std::stable_sort allocates.
+  for (std::size_t i = 1; i < count; ++i) {
+    for (std::size_t j = i; j > 0 && distance(axes[j].destination) > distance(axes[j - 1].destination); --j) {
+      std::swap(axes[j], axes[j - 1]);
+    }
+  }
   std::size_t merged = 0;
   for (std::size_t i = 0; i < count; ++i) {
     Axis* const outer = merged > 0 ? axes + merged - 1 : nullptr;

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# `cmake --install`: the static library, the headers that a program may include, and a package for
+# find_package(qslim). The wheel holds none of it. What is below kernels/<family> is internal but for the header
+# that has the family's name.
+include(CMakePackageConfigHelpers)
+
+set(qslim_headers
+  cpp/qslim/conv/conv_f32.h
+  cpp/qslim/conv/conv_u8s8.h
+  cpp/qslim/conv/geometry.h
+  cpp/qslim/conv/pixel_sink.h
+  cpp/qslim/kernels/channel_params.h
+  cpp/qslim/kernels/channel_tables.h
+  cpp/qslim/kernels/elementwise/elementwise.h
+  cpp/qslim/kernels/elementwise/operations.h
+  cpp/qslim/kernels/fake_quant/fake_quant.h
+  cpp/qslim/kernels/histogram/histogram.h
+  cpp/qslim/kernels/layer_norm/layer_norm.h
+  cpp/qslim/kernels/matmul_f32/matmul_f32.h
+  cpp/qslim/kernels/movement/movement.h
+  cpp/qslim/kernels/pool/pool.h
+  cpp/qslim/kernels/quantize/quantize.h
+  cpp/qslim/kernels/reduce/reduce.h
+  cpp/qslim/kernels/reduce_axes/operations.h
+  cpp/qslim/kernels/reduce_axes/reduce_axes.h
+  cpp/qslim/kernels/resize/resize.h
+  cpp/qslim/kernels/softmax/softmax.h
+  cpp/qslim/quant/statistics/exact_sum.h
+  cpp/qslim/quant/statistics/tensor_statistics.h
+  cpp/qslim/quant/threshold_search/threshold_search.h
+  cpp/qslim/runtime/model/model.h
+  cpp/qslim/runtime/model/model_file.h
+  cpp/qslim/runtime/session.h)
+file(GLOB qslim_core_headers RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS cpp/qslim/core/*.h)
+foreach(header ${qslim_headers} ${qslim_core_headers})
+  get_filename_component(folder ${header} DIRECTORY)
+  string(REGEX REPLACE "^cpp/" "" folder ${folder})
+  install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/${folder})
+endforeach()
+
+set(qslim_package ${CMAKE_INSTALL_LIBDIR}/cmake/qslim)
+install(TARGETS qslim EXPORT qslim-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(EXPORT qslim-targets NAMESPACE qslim:: DESTINATION ${qslim_package})
+configure_package_config_file(cpp/cmake/qslim-config.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/qslim-config.cmake
+  INSTALL_DESTINATION ${qslim_package})
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/qslim-config.cmake DESTINATION ${qslim_package})
