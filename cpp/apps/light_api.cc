@@ -6,8 +6,8 @@
 //   light_api FILE.qslim [IMAGE.bin] [options]
 //
 // The input is IMAGE.bin, raw float32 values in the order of the model, or else ones. Extents that the model
-// leaves open are 1 (the batch) and 224, or as --shape says. Exit codes: 1 the model or the image will not do,
-// 2 the command line will not.
+// leaves open are 1 (the batch) and 224, or as --shape says. Exit codes: 1 the model or the image will not
+// do, 2 the command line will not.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -106,7 +106,8 @@ std::string model_file(const std::string& path) {
   std::string found;
   for (const auto& entry : std::filesystem::directory_iterator(path)) {
     if (entry.path().extension() != ".qslim") continue;
-    if (!found.empty()) throw std::runtime_error("'" + path + "' holds several *.qslim files: name one of them");
+    if (!found.empty())
+      throw std::runtime_error("'" + path + "' holds several *.qslim files: name one of them");
     found = entry.path().string();
   }
   if (found.empty()) throw std::runtime_error("'" + path + "' holds no *.qslim file");
@@ -115,7 +116,8 @@ std::string model_file(const std::string& path) {
 
 Dims extents_of(const Session::Signature& input, const Command& command) {
   if (!command.shape.empty()) return command.shape;
-  if (!input.shape) throw std::runtime_error("the model leaves the shape of '" + input.name + "' open: use --shape");
+  if (!input.shape)
+    throw std::runtime_error("the model leaves the shape of '" + input.name + "' open: use --shape");
   Dims dims = *input.shape;
   for (std::size_t i = 0; i < dims.size(); ++i) {
     if (dims[i] == qslim::runtime::kUnknownExtent) dims[i] = i == 0 ? 1 : 224;
@@ -152,8 +154,8 @@ std::vector<std::byte> read_image(const std::string& path, std::size_t count) {
   const auto size = static_cast<std::size_t>(file.tellg());
   if (size != count * sizeof(float)) {
     throw std::runtime_error("image '" + path + "' has " + std::to_string(size) + " bytes, the model takes " +
-                             std::to_string(count) + " float32 values, " + std::to_string(count * sizeof(float)) +
-                             " bytes");
+                             std::to_string(count) + " float32 values, " +
+                             std::to_string(count * sizeof(float)) + " bytes");
   }
   std::vector<std::byte> bytes(size);
   file.seekg(0);
@@ -218,9 +220,11 @@ void run(const Command& command) {
   for (std::size_t i = 0; i < command.repeat; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     session.run(inputs, targets);
-    milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
+    milliseconds.push_back(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
   }
-  std::nth_element(milliseconds.begin(), milliseconds.begin() + static_cast<std::ptrdiff_t>(milliseconds.size() / 2),
+  std::nth_element(milliseconds.begin(),
+                   milliseconds.begin() + static_cast<std::ptrdiff_t>(milliseconds.size() / 2),
                    milliseconds.end());
   std::printf("Median time: %.3f ms (%zu runs, %zu threads, %s)\n", milliseconds[milliseconds.size() / 2],
               command.repeat, command.threads, qslim::name_of(session.isa()));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// write_example MODEL IMAGE: a model of four inputs whose output i is i times their mean, and an input of mean 1.5.
+// write_example MODEL IMAGE: a model of four inputs whose output i is i times their mean, and an input of
+// mean 1.5.
 #include <cstdio>
 #include <fstream>
 #include <vector>
