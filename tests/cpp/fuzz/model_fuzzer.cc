@@ -7,9 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "fuzz/model_run.h"
 
@@ -125,20 +127,19 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
       !header["__metadata__"]["graph"].is_string()) {
     return LLVMFuzzerMutate(data, size, max_size);
   }
-  Json& in_header = header["__metadata__"]["graph"];
-  Json graph = Json::parse(in_header.get<std::string>(), nullptr, false);
+  Json graph = Json::parse(header["__metadata__"]["graph"].get<std::string>(), nullptr, false);
+  header["__metadata__"]["graph"] = "";
   if (!graph.is_object()) return LLVMFuzzerMutate(data, size, max_size);
   const std::string rest(text + length, reinterpret_cast<const char*>(data + size));
   for (unsigned i = 0; i <= random() % 3; ++i) {
     if (random() % 8 == 0) {
-      in_header = "";
       mutate(header, random);
-      if (!header.is_object() || !header["__metadata__"].is_object())
-        return LLVMFuzzerMutate(data, size, max_size);
     } else {
       mutate(graph, random);
     }
   }
+  if (!header.is_object() || !header["__metadata__"].is_object())
+    return LLVMFuzzerMutate(data, size, max_size);
   header["__metadata__"]["graph"] = graph.dump(-1, ' ', false, Json::error_handler_t::replace);
   std::string head = header.dump(-1, ' ', false, Json::error_handler_t::replace);
   head.append((64 - (8 + head.size()) % 64) % 64, ' ');
