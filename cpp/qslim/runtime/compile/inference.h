@@ -21,6 +21,8 @@ struct TensorFacts {
   std::int64_t rank() const noexcept { return static_cast<std::int64_t>(dims.size()); }
 };
 
+// An extent, known not to be negative.
+inline std::size_t as_size(std::int64_t extent) noexcept { return static_cast<std::size_t>(extent); }
 std::int64_t element_count(const Dims& dims) noexcept;
 inline constexpr std::size_t kMaxRank = 8;
 std::string text_of(const Dims& dims);

@@ -12,8 +12,6 @@
 namespace qslim::runtime {
 namespace {
 
-std::size_t as_size(std::int64_t value) { return static_cast<std::size_t>(value); }
-
 void check_weights(InferContext& context, std::int64_t input_channels, std::int64_t groups) {
   context.require(context.rank(0) == 4, "expected an input [N, C, H, W]");
   context.require(context.rank(1) == 4, "expected a weight of four axes");

@@ -12,8 +12,6 @@
 namespace qslim::runtime {
 namespace {
 
-std::size_t as_size(std::int64_t value) { return static_cast<std::size_t>(value); }
-
 // x [.., K] times a constant [K, N] (or [N, K], transposed).
 void compile_with_weights(Compiler& compiler, const Node& node, bool is_transposed, int bias) {
   const Dims &x = compiler.dims(node.inputs[0]), &w = compiler.dims(node.inputs[1]);

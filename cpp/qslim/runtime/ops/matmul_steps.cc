@@ -9,8 +9,6 @@ namespace {
 
 constexpr std::size_t kBatchAxes = MatmulExtents::kBatchAxes;
 
-std::size_t as_size(std::int64_t value) { return static_cast<std::size_t>(value); }
-
 // Strides of the leading axes of an operand, right-aligned; 0 where it broadcasts.
 void set_batch_strides(const Dims& dims, std::ptrdiff_t (&strides)[kBatchAxes]) {
   const Dims own = strides_of(dims);

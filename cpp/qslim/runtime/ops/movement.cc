@@ -11,8 +11,6 @@
 namespace qslim::runtime {
 namespace {
 
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
-
 // Operand i as bytes on the result's grid, or as floats.
 Value on_grid_of(Compiler& compiler, int operand, int result, Layout layout) {
   const Storage& wanted = compiler.storage(result);
@@ -241,7 +239,7 @@ void infer_Slice(InferContext& context) {
   if (context.input(0).integers && context.rank(0) == 1) {
     facts.integers.emplace();
     for (std::int64_t i = 0; i < s.count[0]; ++i) {
-      facts.integers->push_back((*context.input(0).integers)[at(s.start[0] + i * s.step[0])]);
+      facts.integers->push_back((*context.input(0).integers)[as_size(s.start[0] + i * s.step[0])]);
     }
   }
   context.set_output(0, std::move(facts));
@@ -368,7 +366,8 @@ void compile_Gather(Compiler& compiler, const Node& node) {
   Step step = step_of(compiler, node, from, to);
   step.kernel = "gather";
   step.run = [=, size = size_of(to.dtype), x = from.buffer, r = to.buffer](const Execution& e) {
-    gather(e.context, size, at(outer), at(extent), at(inner), e.at<void>(x), indices, e.at<void>(r));
+    gather(e.context, size, as_size(outer), as_size(extent), as_size(inner), e.at<void>(x), indices,
+           e.at<void>(r));
   };
   compiler.emit(std::move(step));
 }
@@ -384,7 +383,7 @@ struct Padding {
 };
 
 Padding padding_of(const InferContext& context) {
-  const auto rank = at(context.rank(0));
+  const auto rank = as_size(context.rank(0));
   const std::vector<std::int64_t> pads = context.integers_or(1, "pads");
   std::vector<std::int64_t> axes;
   if (context.has_input(3)) axes = context.integers(3);

@@ -12,8 +12,6 @@
 namespace qslim::runtime {
 namespace {
 
-std::size_t as_size(std::int64_t value) { return static_cast<std::size_t>(value); }
-
 Window window_from_attributes(const Node& node, const Dims& x) {
   const std::vector<std::int64_t> kernel = Attributes(node).integers("kernel_shape");
   QSLIM_REQUIRE(kernel.size() == 2, node.op_type, " '", node.label,
