@@ -8,7 +8,13 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["qslim.quant.post_static", "qslim.quant.post_dynamic", "qslim.importers.paddle.layer"]
+    "module",
+    [
+        "qslim.importers.paddle.layer",
+        "qslim.quant.distributed",
+        "qslim.quant.post_dynamic",
+        "qslim.quant.post_static",
+    ],
 )
 def test_docstring_examples_run(module: str) -> None:
     result = doctest.testmod(importlib.import_module(module))
