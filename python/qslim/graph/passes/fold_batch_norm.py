@@ -96,7 +96,8 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
 def _scale_grid(weight: Tensor, factor: NDArray[np.float64], axis: int) -> None:
     """Multiply a quantized weight by `factor` along `axis` without rounding it a second time."""
     params, value = weight.quantization, weight.value
-    assert params is not None and value is not None
+    assert params is not None
+    assert value is not None
     integers = params.quantize(value).astype(np.float64)
     scale = np.broadcast_to(params.scale, factor.shape) * np.maximum(np.abs(factor), _SMALLEST_FACTOR)
     weight.quantization = replace(params, scale=scale.astype(np.float32), quant_axis=axis)

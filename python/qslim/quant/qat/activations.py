@@ -55,10 +55,10 @@ class ActivationQuantizer(Quantizer):
         """Largest magnitude and least element of the batch, over all ranks."""
         least, most = min_and_max(x)
         # Checked after the exchange: every rank stops, none waits for one that has stopped.
-        seen = distributed.all_reduce_max(np.float32([np.maximum(-least, most), -least]))
+        seen = distributed.all_reduce_max(np.array([np.maximum(-least, most), -least], np.float32))
         self.check_finite(bool(np.isfinite(seen).all()), f"the {self.role}")
         if seen[1] > 0 and self._may_be_unsigned:
-            self._write("_signed", np.float32([1]))
+            self._write("_signed", [1.0])
         return np.float32(seen[0]), np.float32(-seen[1])
 
     def _update(self, abs_max: np.float32) -> None:

@@ -157,7 +157,8 @@ def _report(name: str, layer: Any, graph: Graph, used: set[int]) -> LayerReport:
         weight = layer._fake_quant_weight.weight_params(values)
         if tensor.quantization is not None and not same_grid(tensor.quantization, weight):
             raise ValueError(
-                f"save_quantized_model: parameter {tensor.name!r} is shared by layers that quantize it differently"
+                f"save_quantized_model: parameter {tensor.name!r} is shared by layers that quantize it "
+                "differently"
             )
     else:
         values = _evaluated(layer, layer.quantized_weight)

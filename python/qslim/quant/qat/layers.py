@@ -11,7 +11,6 @@ that a user's subclass overrides; it only sees another ``weight``.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from typing import Any, Optional
 
@@ -71,11 +70,16 @@ class QuantizedOutput:
         return self._fake_quant_output(self._float_class.forward(self, *args, **kwargs))
 
 
-@functools.lru_cache(maxsize=None)
+_CLASSES: dict[tuple[type, type], type] = {}
+
+
 def quantized_class(float_class: type, mixin: type = QuantizedLayer) -> type:
-    """`float_class` with `mixin` in front of it."""
-    members = {"__module__": __name__, "_float_class": float_class}
-    return type(f"Quantized{float_class.__name__}", (mixin, float_class), members)
+    """`float_class` with `mixin` in front of it; the same class each time."""
+    key = (float_class, mixin)
+    if key not in _CLASSES:
+        members = {"__module__": __name__, "_float_class": float_class}
+        _CLASSES[key] = type(f"Quantized{float_class.__name__}", (mixin, float_class), members)
+    return _CLASSES[key]
 
 
 def is_quantized(layer: Any) -> bool:

@@ -60,6 +60,8 @@ class _LearnedFakeQuant(PyLayer):  # type: ignore[misc]
         ctx.grid = grid
         ctx.factor_shape = list(factor.shape)
         ctx.has_offset = offset is not None
+        # Paddle wants None for what needs no gradient: the image, or a parameter that is frozen.
+        ctx.needs_gradient = [not t.stop_gradient for t in (x, factor, offset) if t is not None]
         return fake_quant(x, grid.params)
 
     @staticmethod
@@ -77,7 +79,7 @@ class _LearnedFakeQuant(PyLayer):  # type: ignore[misc]
         if ctx.has_offset:
             span = float(grid.params.qmax - grid.params.qmin)
             results.append(paddle.to_tensor(_bounded(g * d_offset / (initial * span), grid), place=x.place))
-        return tuple(results)
+        return tuple(result if needed else None for result, needed in zip(results, ctx.needs_gradient))
 
 
 def _bounded(relative: NDArray[np.float64], grid: LearnedGrid) -> NDArray[np.float32]:
@@ -92,7 +94,7 @@ def _backward(x: Any, grad: Any, grid: LearnedGrid) -> tuple[Any, NDArray[np.flo
     params = grid.params
     native = is_native(x) and is_native(grad)
     dx = paddle.empty(grad.shape, "float32") if native else None
-    out = np.from_dlpack(dx) if native and grad.size else None
+    out: Any = np.from_dlpack(dx) if dx is not None and grad.size else None
     values, upstream = array_of(x), array_of(grad)
     if grid.rule == "pact":
         gradient, d_threshold = functional.pact_backward(

@@ -85,7 +85,7 @@ class LearnedActivation(ActivationQuantizer):
         return self._learn(x, params, is_learning)
 
     def _learn(self, x: Any, params: QuantParams, is_learning: bool) -> Any:
-        initial = params.scale / self._factor()
+        initial = np.asarray(params.scale / self._factor(), np.float32)
         grid = LearnedGrid(params, initial, "pact" if self._rule == "pact" else "lsq", is_learning)
         return learned_fake_quant(x, self.alpha, self.beta, grid)
 
@@ -123,7 +123,8 @@ class LearnedActivation(ActivationQuantizer):
             self.check_finite(bool(np.isfinite(offset).all()), f"the learned offset of the {self.role}")
 
     def _factor(self) -> np.float32:
-        return np.float32(np.clip(array_of(self.alpha)[0], *FACTOR_RANGE))
+        low, high = FACTOR_RANGE
+        return min(max(np.float32(array_of(self.alpha)[0]), low), high)
 
     @property
     def threshold(self) -> float:
@@ -137,7 +138,7 @@ class LearnedActivation(ActivationQuantizer):
         if self._rule != "lsqplus":
             return QuantParams.activation(float(threshold), self.quant_bits, not self.is_signed)
         qmax = 2**self.quant_bits - 1
-        # The parameter shifts zero by spans of the grid: beta = -1/4 has a quarter of the grid below zero more.
+        # beta counts in spans of the grid: at -1/4 a quarter of it more lies below zero.
         zero_point = self._read("_zero_point")[0] - array_of(self.beta)[0] * np.float32(qmax)
         rounded = int(np.clip(np.rint(zero_point), 0, qmax)) if np.isfinite(zero_point) else 0
         scale: NDArray[np.float32] = np.asarray(threshold / np.float32(qmax), np.float32)

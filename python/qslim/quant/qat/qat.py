@@ -19,7 +19,6 @@ from qslim.quant.qat.config import QATConfig
 from qslim.quant.qat.export import save_quantized
 from qslim.quant.qat.factory import activation_quantizer, weight_quantizer
 from qslim.quant.qat.layers import (
-    QuantizedLayer,
     QuantizedOutput,
     is_quantized,
     output_channel_axis,
@@ -113,7 +112,7 @@ class QAT:
 
         Returns
         -------
-        The model. Its parameters keep their names and ``state_dict`` keys; the quantizers' state comes on top.
+        The model. Its parameters keep their names and ``state_dict`` keys; what the quantizers keep is added.
 
         Raises
         ------
@@ -169,8 +168,8 @@ class QAT:
         model : paddle.nn.Layer
             What `quantize` returned, or that in a ``paddle.DataParallel``. Its training flag is left alone.
         path : str
-            Prefix of the files: ``path``.json (PIR) or .pdmodel (legacy), .pdiparams and .qslim. Written whole
-            or not at all.
+            Prefix of the files: ``path``.json (PIR) or .pdmodel (legacy), .pdiparams and .qslim. They are
+            written whole or not at all.
         input_spec : list of paddle.static.InputSpec or Tensors
             Shapes and dtypes of the inputs.
         legacy : bool, default=False
@@ -210,7 +209,7 @@ class QAT:
         count = set_batch_norm_frozen(model, frozen)
         logger.info("%s %d batch normalizations", "froze" if frozen else "released", count)
 
-    # ---- layers ----------------------------------------------------------------------------------------------
+    # ---- layers ----------------------------------------------------------------------------------------
 
     def _layer_types(self) -> tuple[type, ...]:
         return tuple(kind for name in self.config.quantizable_layer_type for kind in _types_named(name))

@@ -17,7 +17,7 @@ from paddle import nn
 from qslim.graph import QuantParams
 from qslim.quant.qat.tensors import array_of
 
-__all__ = ["Quantizer", "THRESHOLD_FLOOR"]
+__all__ = ["THRESHOLD_FLOOR", "Quantizer"]
 
 # The threshold of a tensor of zeros: any positive number gives zeros back.
 THRESHOLD_FLOOR = np.float32(1e-8)
@@ -40,7 +40,7 @@ class Quantizer(nn.Layer):  # type: ignore[misc]
         self.layer_name = ""
         self._state_buffer("_batches", [0], "int64")
 
-    # ---- state -----------------------------------------------------------------------------------------------
+    # ---- state -------------------------------------------------------------------------------------------
 
     def _state_buffer(self, name: str, value: ArrayLike, dtype: str = "float32") -> None:
         tensor = paddle.to_tensor(np.asarray(value), dtype=dtype)
@@ -66,17 +66,17 @@ class Quantizer(nn.Layer):  # type: ignore[misc]
     def _count_batch(self) -> None:
         self._write("_batches", self._read("_batches") + 1)
 
-    # ---- messages --------------------------------------------------------------------------------------------
+    # ---- messages ----------------------------------------------------------------------------------------
 
     def check_finite(self, is_finite: bool, what: str) -> None:
         if not is_finite:
             raise FloatingPointError(
                 f"QAT: {what} of layer {self.layer_name!r} holds NaN or infinite values in training batch "
-                f"{self.batches + 1}: the training has diverged. Lower the learning rate, clip the gradients, "
-                f"or look at what this layer is fed"
+                f"{self.batches + 1}: the training has diverged. Lower the learning rate, clip the "
+                f"gradients, or look at what this layer is fed"
             )
 
-    # ---- grid ------------------------------------------------------------------------------------------------
+    # ---- grid --------------------------------------------------------------------------------------------
 
     def quant_params(self) -> Optional[QuantParams]:
         """The grid as it stands; None as long as nothing is known of the tensor."""

@@ -28,7 +28,7 @@ __all__ = ["array_of", "context", "fake_quant", "is_native", "min_and_max", "str
 _ROUNDING = 1.5 * 2.0**23
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def context() -> _core.Context:
     """The kernels' threads: QSLIM_NUM_THREADS, else every core that this process may use."""
     declared = os.environ.get("QSLIM_NUM_THREADS", "")
@@ -41,7 +41,7 @@ def context() -> _core.Context:
 
 def is_native(x: Any) -> bool:
     """Whether the kernels can work on the memory of `x` itself."""
-    return paddle.in_dynamic_mode() and x.place.is_cpu_place() and x.dtype == paddle.float32
+    return bool(paddle.in_dynamic_mode() and x.place.is_cpu_place() and x.dtype == paddle.float32)
 
 
 def array_of(x: Any) -> NDArray[Any]:
@@ -58,7 +58,8 @@ def min_and_max(x: Any) -> tuple[float, float]:
     if not x.size:
         return 0.0, 0.0
     if is_native(x):
-        return functional.min_max(np.from_dlpack(x.detach()), context=context())
+        least, most = functional.min_max(np.from_dlpack(x.detach()), context=context())
+        return float(least), float(most)
     wide = x.detach().astype("float32")
     least, most = float(wide.min()), float(wide.max())
     # Paddle's reductions may pass over NaN; a sum does not.
@@ -84,7 +85,7 @@ def fake_quant(x: Any, params: QuantParams) -> Any:
                 params.qmax,
                 params.quant_axis,
                 "ties_to_even",
-                np.from_dlpack(y),
+                array_of(y),
                 context(),
             )
         return y
@@ -121,7 +122,7 @@ class _StraightThrough(PyLayer):  # type: ignore[misc]
 
 
 def straight_through(x: Any, params: Optional[QuantParams]) -> Any:
-    """`fake_quant` whose gradient is the identity (Bengio et al. 2013, arXiv:1308.3432); None passes `x` on."""
+    """`fake_quant` with the identity as gradient (Bengio et al. 2013, arXiv:1308.3432); None: `x` itself."""
     if params is None:
         return x
     if not paddle.in_dynamic_mode() or x.stop_gradient or not paddle.is_grad_enabled():

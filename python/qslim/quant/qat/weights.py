@@ -106,7 +106,7 @@ class WeightQuantizer(Quantizer):
             return None
         gamma, variance = array_of(self._norm.weight), array_of(self._norm._variance)
         factor = np.abs(gamma) / np.sqrt(variance + np.float32(self._norm._epsilon))
-        return np.maximum(factor, THRESHOLD_FLOOR).astype(np.float32)
+        return np.asarray(np.maximum(factor, THRESHOLD_FLOOR), np.float32)
 
     def _folded(self, values: NDArray[np.float32], factor: Optional[NDArray[np.float32]]) -> Any:
         if factor is None:
@@ -156,7 +156,7 @@ class TrackedWeight(WeightQuantizer):
 
 
 class LearnedWeight(WeightQuantizer):
-    """lsq_weight and channel_wise_lsq_weight: ``_scale`` is where it started, ``alpha`` the learned factor."""
+    """lsq_weight and channel_wise_lsq_weight; ``_scale`` is where it started, ``alpha`` the factor on it."""
 
     rule: Literal["pact", "lsq"] = "lsq"
 
