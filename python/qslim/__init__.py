@@ -12,16 +12,22 @@ from typing import Any
 
 from qslim._core import FormatError, __version__
 
-__all__ = ["FormatError", "__version__", "functional", "graph", "models", "quant", "runtime"]
+__all__ = ["QAT", "FormatError", "__version__", "functional", "graph", "models", "quant", "runtime"]
 
 _SUBPACKAGES = ("exporters", "functional", "graph", "importers", "models", "quant", "runtime")
+
+
+# PaddleSlim has these at its top level.
+_SHORTCUTS = {"QAT": "qslim.quant"}
 
 
 def __getattr__(name: str) -> Any:
     if name in _SUBPACKAGES:
         return importlib.import_module(f"qslim.{name}")
+    if name in _SHORTCUTS:
+        return getattr(importlib.import_module(_SHORTCUTS[name]), name)
     raise AttributeError(f"module 'qslim' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_SUBPACKAGES])
+    return sorted([*globals(), *_SUBPACKAGES, *_SHORTCUTS])

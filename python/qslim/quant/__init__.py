@@ -1,14 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantization: PaddleSlim's calls on today's Paddle."""
+"""Quantization: PaddleSlim's calls on today's Paddle.
 
+``QAT`` and what belongs to it subclass Paddle's layers, so they are imported when they are first touched.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from qslim.importers.paddle.framework import paddle_module
 from qslim.quant.post_dynamic import quant_post_dynamic, quant_post_only_weight
 from qslim.quant.post_static import quant_post, quant_post_static
 from qslim.quant.report import QuantizationReport
 
 __all__ = [
+    "QAT",
+    "QATConfig",
+    "QATReport",
     "QuantizationReport",
     "quant_post",
     "quant_post_dynamic",
     "quant_post_only_weight",
     "quant_post_static",
 ]
+
+_NEED_PADDLE = {
+    "QAT": "qslim.quant.qat",
+    "QATConfig": "qslim.quant.qat",
+    "QATReport": "qslim.quant.qat",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEED_PADDLE:
+        paddle_module()
+        return getattr(importlib.import_module(_NEED_PADDLE[name]), name)
+    raise AttributeError(f"module 'qslim.quant' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NEED_PADDLE])

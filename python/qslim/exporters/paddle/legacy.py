@@ -19,6 +19,7 @@ from qslim.exporters.paddle.plan import RewritePlan, WeightRewrite
 from qslim.graph import QuantParams
 from qslim.graph.passes import FoldedBatchNorm
 from qslim.importers.paddle import PaddleProgram, framework
+from qslim.importers.paddle.marks import is_legacy_mark
 
 __all__ = ["write_legacy"]
 
@@ -47,6 +48,7 @@ def write_legacy(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> 
         rewriter.quantize_weight(weight)
     for name, params in plan.activations.items():
         rewriter.quantize_activation(name, params)
+    rewriter.remove_marks()
     feeds = [block.var(name) for name in source.feed_names]
     fetches = [block.var(name) for name in source.graph.outputs]
     with paddle.static.scope_guard(scope):
@@ -90,6 +92,14 @@ class _Rewriter:
         )
         self._dequantize(position + 1, name + ".quantized", name + ".dequantized", params, scale)
         self._redirect(position + 2, name, name + ".dequantized")
+
+    def remove_marks(self) -> None:
+        """Let the readers of marks read what is marked."""
+        for op in [op for op in self._block.ops if is_legacy_mark(op)]:
+            index = self._block.ops.index(op)
+            source, target = op.input("In")[0], op.output("Out")[0]
+            self._block._remove_op(index)
+            self._redirect(index, target, source)
 
     def replace_batch_norm(self, item: FoldedBatchNorm, bias: NDArray[np.float32]) -> None:
         index = next(

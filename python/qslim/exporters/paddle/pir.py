@@ -3,6 +3,8 @@
 
     weight:      int8 parameter -> cast to float32 -> multiply by the step
     activation:  quantize_linear(threshold, qmax) -> multiply by the step
+    with a zero point z, on [0, qmax]:
+                 relu(x + z * step) -> quantize_linear(threshold, qmax) -> subtract z -> multiply by the step
 
 ``dequantize_linear`` is not used: in PIR its builder makes an operator that quantizes (Paddle 3.3.1: 1
 becomes 50 for scale 2.55). ``quantize_linear`` computes clip(rne(x * qmax / threshold), -qmax - 1, qmax), so
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from qslim.exporters.paddle.plan import RewritePlan, WeightRewrite
 from qslim.graph import QuantParams
 from qslim.importers.paddle import PaddleProgram, framework
+from qslim.importers.paddle.marks import is_pir_mark
 
 __all__ = ["write_pir"]
 
@@ -40,6 +43,7 @@ def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> Non
             rewriter.replace_batch_norm(item.conv_output, item.norm_output, item.bias, plan.biases[item.bias])
         for name, params in plan.activations.items():
             rewriter.quantize_activation(name, params)
+        rewriter.remove_marks()
         paddle.static.save_inference_model(
             path_prefix,
             feeds,
@@ -92,16 +96,30 @@ class _Rewriter:
         value = self._values[name]
         users = [(op, index) for op, index in _uses(value) if op.name() != "pd_op.fetch"]
         paddle = self._paddle
+        producer = value.get_defining_op()
+        if is_pir_mark(producer):
+            value = producer.operand_source(0)
         with paddle.static.program_guard(self._program, self._startup):
-            self._pir.set_insertion_point_after(value.get_defining_op())
+            self._pir.set_insertion_point_after(producer)
+            if params.zero_point:
+                value = paddle.nn.functional.relu(value + float(params.scale) * params.zero_point)
             threshold = paddle.full([1], float(params.threshold), "float32")
             zero, one = (paddle.full([1], constant, "float32") for constant in (0.0, 1.0))
             quantized = paddle._C_ops.quantize_linear(
                 value, threshold, zero, one, one, -1, 8, -params.qmax - 1, params.qmax, 0, True, False
             )
             integers = quantized[0] if isinstance(quantized, (list, tuple)) else quantized
+            if params.zero_point:
+                integers = integers - float(params.zero_point)
             step = paddle.full([1], float(params.scale), "float32")
             self._redirect(users, paddle.multiply(integers, step))
+
+    def remove_marks(self) -> None:
+        """Let the readers of marks read what is marked."""
+        block = self._program.global_block()
+        for op in [op for op in block.ops if is_pir_mark(op)]:
+            self._redirect(_uses(op.result(0)), op.operand_source(0))
+            block.remove_op(op)
 
     def replace_batch_norm(
         self, conv_output: str, norm_output: str, bias_name: str, bias: NDArray[np.float32]

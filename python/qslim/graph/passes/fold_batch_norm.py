@@ -6,13 +6,14 @@
 
 Followed: Conv -> BatchNormalization and Conv -> Add(constant per channel) -> BatchNormalization, each
 tensor between them read by nothing else and no output of the graph, the weight read by that convolution
-alone. Computed in float64, stored in float32.
+alone. Computed in float64, stored in float32. A weight that is quantized keeps its integers but for the sign:
+its scale takes the factor's magnitude.
 Source: Jacob et al. 2018 (arXiv:1712.05877), section 3.2.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import numpy as np
@@ -21,6 +22,10 @@ from numpy.typing import NDArray
 from qslim.graph.graph import Graph, Node, Tensor
 
 __all__ = ["FoldedBatchNorm", "fold_batch_norm"]
+
+
+# A smaller factor would leave no normal float32 of a scale; the channel is zero for every purpose.
+_SMALLEST_FACTOR = 1e-20
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,10 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
     axis = 0 if node.op_type == "Conv" else 1
     shape = [1] * weight.value.ndim
     shape[axis] = -1
-    weight.value = (weight.value * factor.reshape(shape)).astype(np.float32)
+    if weight.quantization is not None:
+        _scale_grid(weight, factor, axis)
+    else:
+        weight.value = (weight.value * factor.reshape(shape)).astype(np.float32)
     new_bias = ((bias - mean.astype(np.float64)) * factor + offset).astype(np.float32)
     conv_output = node.outputs[0]
     folded = FoldedBatchNorm(conv_output, norm.outputs[0], weight.name, weight.name + ".folded_bias")
@@ -83,6 +91,20 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
     graph.set_outputs(node, [folded.norm_output])
     graph.set_inputs(node, [*node.inputs[:2], folded.bias])
     return folded
+
+
+def _scale_grid(weight: Tensor, factor: NDArray[np.float64], axis: int) -> None:
+    """Multiply a quantized weight by `factor` along `axis` without rounding it a second time."""
+    params, value = weight.quantization, weight.value
+    assert params is not None
+    assert value is not None
+    integers = params.quantize(value).astype(np.float64)
+    scale = np.broadcast_to(params.scale, factor.shape) * np.maximum(np.abs(factor), _SMALLEST_FACTOR)
+    weight.quantization = replace(params, scale=scale.astype(np.float32), quant_axis=axis)
+    shape = [1] * value.ndim
+    shape[axis] = -1
+    signed = integers * np.sign(factor).reshape(shape)
+    weight.value = (signed * weight.quantization.broadcast_scale(value.ndim)).astype(np.float32)
 
 
 def _only_producer(graph: Graph, name: str) -> Optional[Node]:

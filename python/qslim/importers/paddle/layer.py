@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from qslim.importers.paddle.program import PaddleProgram, load_program
 __all__ = ["import_layer"]
 
 
-def import_layer(layer: Any, input_spec: Optional[Sequence[Any]] = None) -> PaddleProgram:
+def import_layer(
+    layer: Any, input_spec: Optional[Sequence[Any]] = None, legacy: Optional[bool] = None
+) -> PaddleProgram:
     """Trace `layer` in evaluation mode and load what came out.
 
     Parameters
@@ -23,6 +26,8 @@ def import_layer(layer: Any, input_spec: Optional[Sequence[Any]] = None) -> Padd
     layer : paddle.nn.Layer
     input_spec : list of paddle.static.InputSpec or Tensors
         Shapes and dtypes of the inputs of ``forward``, as for ``paddle.jit.save``.
+    legacy : bool, optional
+        Trace in the legacy IR (True) or in PIR (False); None follows FLAGS_enable_pir_api.
 
     Returns
     -------
@@ -55,7 +60,7 @@ def import_layer(layer: Any, input_spec: Optional[Sequence[Any]] = None) -> Padd
         try:
             paddle.disable_static()
             layer.eval()
-            with framework.quiet():
+            with framework.quiet(), _ir(legacy):
                 paddle.jit.save(layer, os.path.join(directory, "layer"), input_spec=list(input_spec))
         finally:
             if not was_dygraph:
@@ -63,3 +68,9 @@ def import_layer(layer: Any, input_spec: Optional[Sequence[Any]] = None) -> Padd
             for sub, training in was_training.items():
                 sub.training = training
         return load_program(find_model_files(directory))
+
+
+def _ir(legacy: Optional[bool]) -> contextlib.AbstractContextManager[None]:
+    if legacy is None:
+        return contextlib.nullcontext()
+    return framework.legacy_ir() if legacy else framework.pir_ir()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that compute with quantized operands: the user's own layer objects, given another class.
+
+    conv.__class__: Conv2D  ->  QuantizedConv2D(QuantizedLayer, Conv2D)
+
+The object stays: its parameters, hooks, name and place in the model, so ``state_dict`` keeps the float
+model's keys and a float checkpoint loads before or after. The float class's own ``forward`` runs, also one
+that a user's subclass overrides; it only sees another ``weight``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Optional
+
+import paddle
+
+__all__ = ["QuantizedLayer", "QuantizedOutput", "is_quantized", "quantized_class"]
+
+
+class QuantizedLayer:
+    """Mixin for layers with a ``weight`` and one input.
+
+    ``_fake_quant_input`` and ``_fake_quant_weight`` quantize, after ``_act_preprocess`` and
+    ``_weight_preprocess`` where the user gave such layers.
+    """
+
+    _fake_quant_input: Any
+    _fake_quant_weight: Any
+    weight: Any
+    _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
+    _act_preprocess: Optional[Any] = None
+    _weight_preprocess: Optional[Any] = None
+    _is_exporting = False
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._act_preprocess is not None:
+            x = self._act_preprocess(x)
+        x = self._fake_quant_input(x)
+        if self._is_exporting:  # the exporter quantizes the parameter itself
+            return self._float_class.forward(self, x, *args, **kwargs)
+        with self._weight_replaced(self.quantized_weight()):
+            return self._float_class.forward(self, x, *args, **kwargs)
+
+    def quantized_weight(self) -> Any:
+        """The weight as the layer computes with it, a float tensor on the integer grid."""
+        return self._fake_quant_weight(self.preprocessed_weight())
+
+    def preprocessed_weight(self) -> Any:
+        return self.weight if self._weight_preprocess is None else self._weight_preprocess(self.weight)
+
+    @contextlib.contextmanager
+    def _weight_replaced(self, weight: Any) -> Iterator[None]:
+        # nn.Layer looks parameters up where an instance has no attribute of that name.
+        self.__dict__["weight"] = weight
+        try:
+            yield
+        finally:
+            del self.__dict__["weight"]
+
+
+class QuantizedOutput:
+    """Mixin for paddle.nn.quant.add and its like: what they return is quantized."""
+
+    _fake_quant_output: Any
+    _float_class: Any
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._fake_quant_output(self._float_class.forward(self, *args, **kwargs))
+
+
+_CLASSES: dict[tuple[type, type], type] = {}
+
+
+def quantized_class(float_class: type, mixin: type = QuantizedLayer) -> type:
+    """`float_class` with `mixin` in front of it; the same class each time."""
+    key = (float_class, mixin)
+    if key not in _CLASSES:
+        members = {"__module__": __name__, "_float_class": float_class}
+        _CLASSES[key] = type(f"Quantized{float_class.__name__}", (mixin, float_class), members)
+    return _CLASSES[key]
+
+
+def is_quantized(layer: Any) -> bool:
+    return isinstance(layer, (QuantizedLayer, QuantizedOutput))
+
+
+def output_channel_axis(layer: Any) -> int:
+    """The axis of a quantizable layer's weight that runs over its output channels."""
+    return 0 if isinstance(layer, paddle.nn.Conv2D) else 1

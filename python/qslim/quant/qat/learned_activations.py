@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantizers of a layer's input whose grid is learned: PACT, LSQ and LSQ+.
+
+The first ``calibration_batches`` training batches give the starting value: the mean of the thresholds with
+the least squared error on each batch (over all ranks together). After them the optimizer moves ``factor``,
+and with LSQ+ ``offset``; see learned.py for their gradients. PACT's clipping value is the grid's threshold,
+so what training clips is what the integers clip.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Optional
+
+import numpy as np
+import paddle
+from numpy.typing import NDArray
+
+from qslim.functional import TensorStatistics, find_threshold
+from qslim.graph import QuantParams
+from qslim.quant import distributed
+from qslim.quant.qat.activations import ActivationQuantizer
+from qslim.quant.qat.learned import LearnedGrid, learned_fake_quant
+from qslim.quant.qat.quantizer import THRESHOLD_FLOOR
+from qslim.quant.qat.tensors import array_of, context, fake_quant
+
+__all__ = ["FACTOR_RANGE", "LearnedActivation", "learned_parameter"]
+
+# No further from the calibrated scale than this, so that a parameter gone astray can come back.
+FACTOR_RANGE = (np.float32(1 / 32), np.float32(32))
+
+
+def learned_parameter(
+    layer: Any, shape: list[int], value: float, learning_rate: float, weight_decay: float
+) -> Any:
+    """A parameter of `layer` with a learning-rate factor and a decay of its own."""
+    attribute = paddle.ParamAttr(
+        initializer=paddle.nn.initializer.Constant(value),
+        learning_rate=learning_rate,
+        regularizer=paddle.regularizer.L2Decay(weight_decay),
+    )
+    return layer.create_parameter(shape, attr=attribute, dtype="float32")
+
+
+class LearnedActivation(ActivationQuantizer):
+    """PACT ("pact"), LSQ ("lsq") or LSQ+ ("lsqplus").
+
+    ``_scale`` holds the calibrated threshold, ``alpha`` the factor on it that is learned; LSQ+ also has
+    ``_zero_point``, calibrated, and ``beta``, the learned shift in spans of the grid.
+    """
+
+    def __init__(
+        self,
+        rule: Literal["pact", "lsq", "lsqplus"],
+        quant_bits: int = 8,
+        is_signed: Optional[bool] = None,
+        calibration_batches: int = 4,
+        learning_rate: float = 1.0,
+        weight_decay: float = 1e-4,
+    ) -> None:
+        super().__init__(quant_bits, is_signed)
+        self._rule = rule
+        self._calibration_batches = calibration_batches
+        self.alpha = learned_parameter(self, [1], 1.0, learning_rate, weight_decay)
+        self.beta = None
+        if rule == "lsqplus":
+            self.beta = learned_parameter(self, [1], 0.0, learning_rate, 0.0)
+            self._state_buffer("_zero_point", [0.0])
+
+    def forward(self, x: Any) -> Any:
+        if self._marker is not None or not paddle.in_dynamic_mode():
+            return super().forward(x)
+        is_learning = self.batches >= self._calibration_batches
+        if self.training:
+            self._observe(x)
+            if is_learning:
+                self._keep_in_range()
+            else:
+                self._calibrate(x)
+            self._count_batch()
+        params = self.quant_params()
+        if params is None:
+            return x
+        if not self.training:
+            return fake_quant(x, params) if not paddle.is_grad_enabled() else self._learn(x, params, True)
+        return self._learn(x, params, is_learning)
+
+    def _learn(self, x: Any, params: QuantParams, is_learning: bool) -> Any:
+        initial = np.asarray(params.scale / self._factor(), np.float32)
+        grid = LearnedGrid(params, initial, "pact" if self._rule == "pact" else "lsq", is_learning)
+        return learned_fake_quant(x, self.alpha, self.beta, grid)
+
+    def _calibrate(self, x: Any) -> None:
+        statistics = TensorStatistics()
+        statistics.update(array_of(x), context())
+        if distributed.world_size() > 1:
+            parts = distributed.all_gather_bytes(statistics.to_bytes())
+            statistics = TensorStatistics()
+            for part in parts:
+                statistics.merge(TensorStatistics.from_bytes(part))
+        threshold = find_threshold(
+            statistics, "mse", quant_bits=self.quant_bits, is_unsigned=not self.is_signed
+        )
+        seen = np.float32(self.batches)
+        if self._rule == "lsqplus":
+            threshold, zero_point = self._asymmetric(statistics, threshold)
+            self._write("_zero_point", (self._read("_zero_point") * seen + zero_point) / (seen + 1))
+        self._write("_scale", (self._read("_scale") * seen + np.float32(threshold)) / (seen + 1))
+
+    def _asymmetric(self, statistics: TensorStatistics, threshold: float) -> tuple[float, np.float32]:
+        """Span of the grid and its zero point for data on [min, max], clipped as the symmetric grid is."""
+        kept = min(1.0, threshold / max(statistics.abs_max, float(THRESHOLD_FLOOR)))
+        low, high = min(0.0, statistics.min * kept), max(0.0, statistics.max * kept)
+        span = max(high - low, float(THRESHOLD_FLOOR))
+        return span, np.float32(-low / span * (2**self.quant_bits - 1))
+
+    def _keep_in_range(self) -> None:
+        factor = array_of(self.alpha)
+        self.check_finite(bool(np.isfinite(factor).all()), f"the learned clipping value of the {self.role}")
+        if not FACTOR_RANGE[0] <= factor[0] <= FACTOR_RANGE[1]:
+            self.alpha.set_value(np.clip(factor, *FACTOR_RANGE))
+        if self.beta is not None:
+            offset = array_of(self.beta)
+            self.check_finite(bool(np.isfinite(offset).all()), f"the learned offset of the {self.role}")
+
+    def _factor(self) -> np.float32:
+        low, high = FACTOR_RANGE
+        return min(max(np.float32(array_of(self.alpha)[0]), low), high)
+
+    @property
+    def threshold(self) -> float:
+        """Largest magnitude kept (LSQ+: the span of the grid), in the input's units."""
+        return float(np.float32(self._read("_scale")[0]) * self._factor())
+
+    def quant_params(self) -> Optional[QuantParams]:
+        if self.batches == 0:
+            return None
+        threshold = max(np.float32(self.threshold), THRESHOLD_FLOOR)
+        if self._rule != "lsqplus":
+            return QuantParams.activation(float(threshold), self.quant_bits, not self.is_signed)
+        qmax = 2**self.quant_bits - 1
+        # beta counts in spans of the grid: at -1/4 a quarter of it more lies below zero.
+        zero_point = self._read("_zero_point")[0] - array_of(self.beta)[0] * np.float32(qmax)
+        rounded = int(np.clip(np.rint(zero_point), 0, qmax)) if np.isfinite(zero_point) else 0
+        scale: NDArray[np.float32] = np.asarray(threshold / np.float32(qmax), np.float32)
+        return QuantParams(scale, rounded, 0, qmax)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the quantizers of training share: state that is saved with the model, and words that name the layer.
+
+State lives in persistable buffers and parameters only, so that ``state_dict`` holds all of it and a run that
+was stopped goes on with the same bits. Arithmetic on it is float32 NumPy on the host, the same on any device.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import numpy as np
+import paddle
+from numpy.typing import ArrayLike, NDArray
+from paddle import nn
+
+from qslim.graph import QuantParams
+from qslim.quant.qat.tensors import array_of
+
+__all__ = ["THRESHOLD_FLOOR", "Quantizer"]
+
+# The threshold of a tensor of zeros: any positive number gives zeros back.
+THRESHOLD_FLOOR = np.float32(1e-8)
+
+
+class Quantizer(nn.Layer):  # type: ignore[misc]
+    """Fake-quantizes one tensor of one layer.
+
+    Attributes
+    ----------
+    layer_name : str
+        The quantized layer's place in the model, for messages.
+    """
+
+    role = "input"
+
+    def __init__(self, quant_bits: int) -> None:
+        super().__init__()
+        self.quant_bits = quant_bits
+        self.layer_name = ""
+        self._state_buffer("_batches", [0], "int64")
+
+    # ---- state -------------------------------------------------------------------------------------------
+
+    def _state_buffer(self, name: str, value: ArrayLike, dtype: str = "float32") -> None:
+        tensor = paddle.to_tensor(np.asarray(value), dtype=dtype)
+        tensor.stop_gradient = True
+        self.register_buffer(name, tensor, persistable=True)
+
+    def _read(self, name: str) -> NDArray[Any]:
+        return array_of(getattr(self, name))
+
+    def _write(self, name: str, value: ArrayLike) -> None:
+        buffer = getattr(self, name)
+        array = np.asarray(value)
+        if buffer.place.is_cpu_place() and list(buffer.shape) == list(array.shape):
+            np.from_dlpack(buffer)[...] = array
+        else:
+            buffer.set_value(paddle.to_tensor(array, dtype=buffer.dtype))
+
+    @property
+    def batches(self) -> int:
+        """Training batches seen."""
+        return int(self._read("_batches")[0])
+
+    def _count_batch(self) -> None:
+        self._write("_batches", self._read("_batches") + 1)
+
+    # ---- messages ----------------------------------------------------------------------------------------
+
+    def check_finite(self, is_finite: bool, what: str) -> None:
+        if not is_finite:
+            raise FloatingPointError(
+                f"QAT: {what} of layer {self.layer_name!r} holds NaN or infinite values in training batch "
+                f"{self.batches + 1}: the training has diverged. Lower the learning rate, clip the "
+                f"gradients, or look at what this layer is fed"
+            )
+
+    # ---- grid --------------------------------------------------------------------------------------------
+
+    def quant_params(self) -> Optional[QuantParams]:
+        """The grid as it stands; None as long as nothing is known of the tensor."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return f"quant_bits={self.quant_bits}"
