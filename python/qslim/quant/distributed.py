@@ -5,10 +5,10 @@ A process that never called ``paddle.distributed.init_parallel_env()``, or has n
 every function here is then the identity and costs nothing. With more, every rank must make the same calls in
 the same order, and every rank gets the same result, to the bit.
 
-Two ways lead from rank to rank. Numbers that a training step waits for go through the backend (gloo, NCCL):
+Two ways lead from rank to rank. What a training step waits for goes through the backend (gloo, NCCL):
 gathered and combined here, because a backend's own reduction is free in the order of its operands and loses
-NaN (gloo does). Bytes go through the store that the ranks met at: gloo gives up on a rank that is 30 s late,
-and a rank may calibrate for an hour.
+NaN (gloo does). But gloo gives up on a rank that is 30 s late, and a rank may calibrate for an hour: `together` and
+`barrier` meet at the process group's store, which waits, and takes a tenth of a second a rank.
 
 All of it works in dygraph and in static mode, but ``init_parallel_env()`` itself belongs before
 ``enable_static()``: in static mode Paddle makes no process group.
@@ -46,7 +46,7 @@ __all__ = [
 _PATIENCE = 600.0
 _REPORT_INTERVAL = 10.0
 
-_exchanges = itertools.count()
+_meetings = itertools.count()
 _last_report = 0.0
 
 
@@ -96,11 +96,7 @@ def all_reduce_max(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def all_gather_bytes(data: bytes) -> list[bytes]:
-    """Every rank's `data`, in the order of the ranks. Lengths may differ. Takes a tenth of a second a rank.
-
-    Raises
-    ------
-    RuntimeError : a rank has neither come here nor reported progress for ten minutes.
+    """Every rank's `data`, in the order of the ranks. Lengths may differ.
 
     Examples
     --------
@@ -108,33 +104,31 @@ def all_gather_bytes(data: bytes) -> list[bytes]:
     >>> distributed.all_gather_bytes(b"statistics")
     [b'statistics']
     """
-    if _initialized() is None:
+    distributed = _initialized()
+    if distributed is None:
         return [data]
-    # Paddle's store takes 40 ms to answer (Nagle's algorithm and delayed acknowledgements), to set costs
-    # nothing. It has no empty values.
-    store, own, number = _store(), rank(), next(_exchanges)
-    store.set(f"qslim/{number}/{own}", b"." + data)
-    store.add(f"qslim/{number}/{own}/set", 1)
-    parts = []
-    for other in range(world_size()):
-        if other == own:
-            parts.append(data)
-            continue
-        _wait_for(store, other, number)
-        parts.append(store.get(f"qslim/{number}/{other}")[1:])
-    if number > 0:
-        # Who has come to this exchange has read everything of the one before.
-        store.set(f"qslim/{number - 1}/{own}", b".")
-    return parts
+    sizes = [int(size[0]) for size in _all_gather(distributed, np.array([len(data)], np.int64))]
+    longest = max(sizes)
+    if longest == 0:
+        return [b""] * len(sizes)
+    padded = np.zeros(longest, np.uint8)
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    return [part[:size].tobytes() for part, size in zip(_all_gather(distributed, padded), sizes)]
 
 
 def barrier() -> None:
-    """Wait until every rank has come here."""
-    all_gather_bytes(b"")
+    """Wait until every rank has come here.
+
+    Raises
+    ------
+    RuntimeError : a rank has neither come here nor reported progress for ten minutes.
+    """
+    if _initialized() is not None:
+        _meet(b".")
 
 
 def report_progress() -> None:
-    """Tell ranks that wait in `all_gather_bytes` that this one is still at work."""
+    """Tell ranks that wait in `together` or `barrier` that this one is still at work."""
     global _last_report
     if _initialized() is not None and time.monotonic() - _last_report > _REPORT_INTERVAL:
         _last_report = time.monotonic()
@@ -158,7 +152,7 @@ def together(what: str) -> Iterator[Exchange]:
     Raises
     ------
     ValueError, RuntimeError : "quant_post_static: rank 1 failed: ..." on the ranks where the block succeeded;
-        the rank that failed raises its own error.
+        the rank that failed raises its own error. RuntimeError also as in `barrier`.
 
     Examples
     --------
@@ -173,7 +167,8 @@ def together(what: str) -> Iterator[Exchange]:
         yield exchange
     except Exception as error:
         failure = error
-    parts = all_gather_bytes(b"+" + exchange.own if failure is None else b"-" + _described(failure))
+    part = b"+" + exchange.own if failure is None else b"-" + _described(failure)
+    parts = [part] if _initialized() is None else _meet(part)
     if failure is not None:
         raise failure
     for other, part in enumerate(parts):
@@ -207,8 +202,26 @@ def _store() -> Any:
     return sys.modules["paddle"].base.core.create_or_get_global_tcp_store()
 
 
+def _meet(data: bytes) -> list[bytes]:
+    """Every rank's `data`, which is not empty, through the store."""
+    # The store takes 40 ms to answer (Nagle's algorithm and delayed acknowledgements); to set costs nothing.
+    store, own, number = _store(), rank(), next(_meetings)
+    store.set(f"qslim/{number}/{own}", data)
+    store.add(f"qslim/{number}/{own}/set", 1)
+    parts = []
+    for other in range(world_size()):
+        if other == own:
+            parts.append(data)
+            continue
+        _wait_for(store, other, number)
+        parts.append(store.get(f"qslim/{number}/{other}"))
+    if number > 0:
+        store.set(f"qslim/{number - 1}/{own}", b".")  # who is here has read all of the meeting before
+    return parts
+
+
 def _wait_for(store: Any, other: int, number: int) -> None:
-    """Return once rank `other` has set its part of exchange `number`."""
+    """Return once rank `other` has come to meeting `number`."""
     pause, progress, deadline = 0.001, -1, 0.0
     while store.add(f"qslim/{number}/{other}/set", 0) == 0:
         seen = store.add("qslim/progress", 0)
