@@ -36,16 +36,20 @@ def run_ranks(
     *,
     args: Sequence[str] = (),
     env: Optional[Mapping[str, str]] = None,
+    extra_path: Sequence[Path] = (),
     cwd: Optional[Path] = None,
     timeout: float = 120,
     check: bool = True,
 ) -> list[Finished]:
     """Run `code` (dedented) with `args` in `ranks` processes, like ``python -m paddle.distributed.launch``.
 
-    The code calls ``paddle.distributed.init_parallel_env()`` itself. A process that outlives `timeout`
-    seconds fails the test, and so does, with `check`, one that ends with an error; all outputs are shown. The
-    end of one rank does not end the others, so a test sees whether they notice.
+    The code calls ``paddle.distributed.init_parallel_env()`` itself. It can import the helpers of the tests
+    and what lies in the directories `extra_path`. A process that outlives `timeout` seconds fails the test,
+    and so does, with `check`, one that ends with an error; all outputs are shown. The end of one rank does
+    not end the others, so a test sees whether they notice.
     """
+    path = [str(Path(__file__).parent), *map(str, extra_path), os.environ.get("PYTHONPATH", "")]
+    env = {"PYTHONPATH": os.pathsep.join(filter(None, path)), **(env or {})}
     endpoints = [f"127.0.0.1:{port}" for port in free_ports(ranks + 1)]
     with tempfile.TemporaryDirectory() as logs, contextlib.ExitStack() as stack:
         script = Path(logs) / "script.py"
@@ -57,7 +61,7 @@ def run_ranks(
             out, err = (stack.enter_context(path.open("w")) for path in paths)
             process = subprocess.Popen(
                 [sys.executable, str(script), *args],
-                env={**os.environ, **_launched(rank, endpoints), **(env or {})},
+                env={**os.environ, **_launched(rank, endpoints), **env},
                 cwd=cwd,
                 stdout=out,
                 stderr=err,

@@ -6,13 +6,18 @@ batch is kept, so memory does not depend on the number of batches.
 
 The engine runs the float model where it has all the operators. The first batch runs in Paddle as well, and if
 a tensor differs by more than rounding, Paddle's executor does the rest: what is quantized is Paddle's model.
+
+In a world of several ranks each observes its own batches. Rank 0, which has the first, decides who runs
+them. The statistics are exact, so merged they are, on every rank, what one process would have, to the bit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
+import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
@@ -25,6 +30,7 @@ from qslim.exporters.engine_file import observing
 from qslim.functional import TensorStatistics
 from qslim.importers.paddle import PaddleProgram
 from qslim.logger import logger
+from qslim.quant import distributed
 from qslim.quant.data_source import Feed
 from qslim.quant.progress import progress_bar
 from qslim.runtime import Session
@@ -34,7 +40,7 @@ __all__ = ["Calibration", "collect_statistics"]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Statistics by tensor name, and how much data they have seen."""
+    """Statistics by tensor name, and how much data they have seen, on all ranks."""
 
     statistics: dict[str, TensorStatistics]
     batches: int
@@ -44,24 +50,58 @@ class Calibration:
 def collect_statistics(
     program: PaddleProgram, names: Sequence[str], batches: Iterable[Feed], total: Optional[int] = None
 ) -> Calibration:
-    """Statistics of the tensors `names` over all `batches`.
+    """Statistics of the tensors `names` over all `batches`, those of the other ranks included.
 
     Raises
     ------
     ValueError : a tensor holds NaN or infinite values; names the tensor and the batch.
     """
+    with distributed.together("calibration") as decision:
+        feeds = iter(batches if distributed.rank() else progress_bar(batches, "calibrating", total))
+        first = list(itertools.islice(feeds, 1))
+        engine = _Engine.of(program, names)
+        is_agreed = engine is not None and bool(first) and _agree(program, engine, first[0])
+        decision.own = b"engine" if is_agreed else b"Paddle"
+    if decision.all[0] == b"Paddle":
+        engine = None
+    with distributed.together("calibration") as parts:
+        own = _collect(program, engine or program, names, itertools.chain(first, feeds))
+        parts.own = pickle.dumps(own)
+    return _merge([pickle.loads(part) for part in parts.all])
+
+
+def _collect(
+    program: PaddleProgram, runner: Union[PaddleProgram, _Engine], names: Sequence[str], feeds: Iterable[Feed]
+) -> Calibration:
+    """The statistics of this rank's `feeds`."""
     statistics = {name: TensorStatistics() for name in names}
     context = _core.Context(num_threads=os.cpu_count() or 1)
-    engine = _Engine.of(program, names)
     count = samples = 0
-    for feed in progress_bar(batches, "calibrating", total):
-        if count == 0 and engine is not None and not _agree(program, engine, feed):
-            engine = None
-        _observe(engine or program, feed, statistics, context, count)
+    for feed in feeds:
+        number = distributed.rank() + count * distributed.world_size()
+        _observe(runner, feed, statistics, context, number)
         _return_free_memory()  # here, where nothing holds a tensor of the batch any more
+        distributed.report_progress()
         count += 1
         samples += len(feed[program.feeds[0].name])
     return Calibration(statistics, count, samples)
+
+
+def _merge(parts: Sequence[Calibration]) -> Calibration:
+    """What all ranks have seen together."""
+    first = parts[0]
+    for rank, part in enumerate(parts):
+        if list(part.statistics) != list(first.statistics):
+            raise ValueError(
+                f"calibration: rank {rank} observes other tensors than rank 0; every rank must quantize the "
+                "same model with the same options"
+            )
+        if rank > 0:
+            for name, statistics in first.statistics.items():
+                statistics.merge(part.statistics[name])
+    return Calibration(
+        first.statistics, sum(part.batches for part in parts), sum(part.samples for part in parts)
+    )
 
 
 class _Engine:
@@ -124,14 +164,14 @@ def _observe(
     feed: Feed,
     statistics: dict[str, TensorStatistics],
     context: _core.Context,
-    count: int,
+    number: int,
 ) -> None:
     """Run one batch and show each tensor to its statistics."""
     for name, array in zip(statistics, runner.run(feed, list(statistics))):
         try:
             statistics[name].update(array, context=context)
         except ValueError as error:
-            raise ValueError(f"calibration batch {count}, tensor {name!r}: {error}") from error
+            raise ValueError(f"calibration batch {number}, tensor {name!r}: {error}") from error
 
 
 def _return_free_memory() -> None:

@@ -5,10 +5,14 @@ Three sources, as in PaddleSlim: ``sample_generator`` yields samples, ``batch_ge
 yield batches. A batch may be a dict by feed name, a list or tuple in feed order, or one array for a model of
 one feed; values may be NumPy arrays or Paddle or Torch tensors. What comes behind the model's feeds (a
 label) is left out. Data is read once, one batch at a time, so a one-shot generator will do.
+
+In a world of several ranks, rank r takes the batches r, r + world, r + 2 * world, ... of what must be the
+same batches on every rank. A DataLoader with a DistributedBatchSampler gives each rank its own already.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional
 
@@ -16,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.importers.paddle.program import FeedSpec
+from qslim.quant import distributed
 
 __all__ = ["Feed", "calibration_batches", "expected_batches"]
 
@@ -31,7 +36,7 @@ def calibration_batches(
     batch_size: int = 1,
     batch_nums: Optional[int] = None,
 ) -> Iterator[Feed]:
-    """Yield at most `batch_nums` feeds that fit `feeds`.
+    """Yield feeds that fit `feeds`: at most `batch_nums`, of all ranks together.
 
     Raises
     ------
@@ -50,31 +55,42 @@ def calibration_batches(
             f"got {' and '.join(named) if named else 'none of them'}"
         )
     source = given[named[0]]
-    return _checked(_raw_batches(feeds, named[0], source, batch_size), feeds, named[0], batch_nums)
+    raw = _raw_batches(feeds, named[0], source, batch_size)
+    return _checked(raw, feeds, named[0], source, batch_nums)
 
 
 def expected_batches(data_loader: Any, batch_nums: Optional[int]) -> Optional[int]:
-    """How many batches will come, if that can be known, for a progress bar."""
+    """How many batches this rank will take, if that can be known, for a progress bar."""
+    ranks = distributed.world_size()
     try:
-        length = len(data_loader)
+        length = len(data_loader) * (ranks if _is_sharded(data_loader) else 1)
+        total: Optional[int] = length if batch_nums is None else min(length, batch_nums)
     except TypeError:
-        return batch_nums
-    return length if batch_nums is None else min(length, batch_nums)
+        total = batch_nums
+    return None if total is None else len(range(distributed.rank(), total, ranks))
 
 
 def _checked(
-    raw: Iterator[Any], feeds: Sequence[FeedSpec], source: str, batch_nums: Optional[int]
+    raw: Iterator[Any], feeds: Sequence[FeedSpec], name: str, source: Any, batch_nums: Optional[int]
 ) -> Iterator[Feed]:
-    count = 0
-    for batch in raw:
-        yield {
-            spec.name: _fit(value, spec, source, count) for spec, value in _match(batch, feeds, source, count)
-        }
-        count += 1
-        if count == batch_nums:
-            return
-    if count == 0:
-        raise ValueError(f"{source}: yielded no batch; at least one is needed to calibrate")
+    ranks, rank = distributed.world_size(), distributed.rank()
+    first, stride = (rank, ranks) if _is_sharded(source) else (0, 1)
+    numbers = itertools.count(first, stride) if batch_nums is None else range(first, batch_nums, stride)
+    number = None
+    for number, batch in zip(numbers, raw):
+        if number % ranks == rank:
+            yield {
+                spec.name: _fit(value, spec, name, number)
+                for spec, value in _match(batch, feeds, name, number)
+            }
+    if number is None and first == 0:
+        raise ValueError(f"{name}: yielded no batch; at least one is needed to calibrate")
+
+
+def _is_sharded(source: Any) -> bool:
+    """Whether `source` is a DataLoader that gives every rank batches of its own."""
+    ranks = getattr(getattr(source, "batch_sampler", None), "nranks", 1)
+    return bool(ranks > 1 and ranks == distributed.world_size())
 
 
 def _raw_batches(feeds: Sequence[FeedSpec], name: str, source: Any, batch_size: int) -> Iterator[Any]:

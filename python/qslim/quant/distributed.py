@@ -3,24 +3,51 @@
 
 A process that never called ``paddle.distributed.init_parallel_env()``, or has no Paddle, is a world of one:
 every function here is then the identity and costs nothing. With more, every rank must make the same calls in
-the same order, and every rank gets the same result, to the bit: values are gathered and combined here,
-because a backend's own reduction is free in the order of its operands and loses NaN (gloo does).
+the same order, and every rank gets the same result, to the bit.
 
-Works in dygraph and in static mode, but ``init_parallel_env()`` itself belongs before ``enable_static()``:
-in static mode Paddle makes no process group.
+Two ways lead from rank to rank. What a training step waits for goes through the backend (gloo, NCCL):
+gathered and combined here, because a backend's own reduction is free in the order of its operands and loses
+NaN (gloo does). But gloo gives up on a rank that is 30 s late, and a rank may calibrate for an hour: `together` and
+`barrier` meet at the process group's store, which waits, and takes a tenth of a second a rank.
+
+All of it works in dygraph and in static mode, but ``init_parallel_env()`` itself belongs before
+``enable_static()``: in static mode Paddle makes no process group.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["all_gather_bytes", "all_reduce_max", "barrier", "rank", "world_size"]
+from qslim.logger import logger
+
+__all__ = [
+    "Exchange",
+    "all_gather_bytes",
+    "all_reduce_max",
+    "barrier",
+    "rank",
+    "report_progress",
+    "together",
+    "warn_if_not_initialized",
+    "world_size",
+]
+
+# Seconds after which a rank is given up that neither answers nor reports progress, and between two reports.
+_PATIENCE = 600.0
+_REPORT_INTERVAL = 10.0
+
+_meetings = itertools.count()
+_last_report = 0.0
 
 
 def world_size() -> int:
@@ -90,11 +117,123 @@ def all_gather_bytes(data: bytes) -> list[bytes]:
 
 
 def barrier() -> None:
-    """Wait until every rank has come here."""
-    distributed = _initialized()
-    if distributed is not None:
-        with _dygraph():
-            distributed.barrier()
+    """Wait until every rank has come here.
+
+    Raises
+    ------
+    RuntimeError : a rank has neither come here nor reported progress for ten minutes.
+    """
+    if _initialized() is not None:
+        _meet(b".")
+
+
+def report_progress() -> None:
+    """Tell ranks that wait in `together` or `barrier` that this one is still at work."""
+    global _last_report
+    if _initialized() is not None and time.monotonic() - _last_report > _REPORT_INTERVAL:
+        _last_report = time.monotonic()
+        _store().add("qslim/progress", 1)
+
+
+@dataclass
+class Exchange:
+    """What a rank gives in a block of `together`, and what all ranks gave, in their order, after it."""
+
+    own: bytes = b""
+    all: Sequence[bytes] = ()
+
+
+@contextlib.contextmanager
+def together(what: str) -> Iterator[Exchange]:
+    """Run a block on every rank and exchange what it leaves in ``own``; if it fails on one, it fails on all.
+
+    So none waits for one that has gone. The block itself exchanges nothing.
+
+    Raises
+    ------
+    ValueError, RuntimeError : "quant_post_static: rank 1 failed: ..." on the ranks where the block succeeded;
+        the rank that failed raises its own error. RuntimeError also as in `barrier`.
+
+    Examples
+    --------
+    >>> from qslim.quant import distributed
+    >>> with distributed.together("the sum of the ranks") as exchange:
+    ...     exchange.own = bytes([distributed.rank()])
+    >>> sum(part[0] for part in exchange.all)
+    0
+    """
+    exchange, failure = Exchange(), None
+    try:
+        yield exchange
+    except Exception as error:
+        failure = error
+    part = b"+" + exchange.own if failure is None else b"-" + _described(failure)
+    parts = [part] if _initialized() is None else _meet(part)
+    if failure is not None:
+        raise failure
+    for other, part in enumerate(parts):
+        if part.startswith(b"-"):
+            kind, _, message = part[1:].decode().partition(": ")
+            if kind == "ValueError":
+                raise ValueError(f"{what}: rank {other} failed: {message}")
+            raise RuntimeError(f"{what}: rank {other} failed: {kind}: {message}")
+    exchange.all = [part[1:] for part in parts]
+
+
+def _described(error: Exception) -> bytes:
+    kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__
+    return f"{kind}: {error}".encode(errors="replace")
+
+
+def warn_if_not_initialized(what: str) -> None:
+    """Say so if a launcher started several processes and this one has not joined the others."""
+    launched = os.environ.get("PADDLE_TRAINERS_NUM", "1")
+    if world_size() == 1 and launched.isdigit() and int(launched) > 1:
+        logger.warning(
+            "%s: this is one of %s processes, but paddle.distributed.init_parallel_env() has not been called "
+            "(it belongs before paddle.enable_static()), so each of them does the whole work",
+            what,
+            launched,
+        )
+
+
+def _store() -> Any:
+    """The key-value store of the process group, on rank 0's machine."""
+    return sys.modules["paddle"].base.core.create_or_get_global_tcp_store()
+
+
+def _meet(data: bytes) -> list[bytes]:
+    """Every rank's `data`, which is not empty, through the store."""
+    # The store takes 40 ms to answer (Nagle's algorithm and delayed acknowledgements); to set costs nothing.
+    store, own, number = _store(), rank(), next(_meetings)
+    store.set(f"qslim/{number}/{own}", data)
+    store.add(f"qslim/{number}/{own}/set", 1)
+    parts = []
+    for other in range(world_size()):
+        if other == own:
+            parts.append(data)
+            continue
+        _wait_for(store, other, number)
+        parts.append(store.get(f"qslim/{number}/{other}"))
+    if number > 0:
+        store.set(f"qslim/{number - 1}/{own}", b".")  # who is here has read all of the meeting before
+    return parts
+
+
+def _wait_for(store: Any, other: int, number: int) -> None:
+    """Return once rank `other` has come to meeting `number`."""
+    pause, progress, deadline = 0.001, -1, 0.0
+    while store.add(f"qslim/{number}/{other}/set", 0) == 0:
+        seen = store.add("qslim/progress", 0)
+        if seen != progress:
+            progress, deadline = seen, time.monotonic() + _PATIENCE
+        elif time.monotonic() > deadline:
+            raise RuntimeError(
+                f"rank {rank()} has waited {_PATIENCE:.0f} s for rank {other}: it has ended, or it does not "
+                "make the call that this rank makes; every rank must"
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
 
 
 def _initialized() -> Any:

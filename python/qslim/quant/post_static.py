@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Callable, Optional
 
 from qslim.exporters.engine_file import write_engine_file
@@ -12,9 +14,10 @@ from qslim.exporters.paddle import export_program
 from qslim.functional import find_threshold
 from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams
-from qslim.graph.passes import fold_batch_norm, non_negative_tensors
-from qslim.importers.paddle import PaddleProgram, find_model_files, load_program
+from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm, non_negative_tensors
+from qslim.importers.paddle import ModelFiles, PaddleProgram, find_model_files, load_program
 from qslim.logger import logger
+from qslim.quant import distributed
 from qslim.quant.calibration import collect_statistics
 from qslim.quant.data_source import calibration_batches, expected_batches
 from qslim.quant.op_types import DEFAULT_OP_TYPES, TENSORRT_OP_TYPES, all_op_types, pir_names
@@ -59,6 +62,11 @@ def quant_post_static(
 ) -> QuantizationReport:
     """Quantize a saved inference model with the statistics of a few batches; nothing is trained.
 
+    In several processes (``python -m paddle.distributed.launch``, ``paddle.distributed.init_parallel_env()``
+    before ``paddle.enable_static()``) every rank makes this call with the same data. Rank r calibrates on the
+    batches r, r + world, r + 2 * world, ..., or on what a ``DistributedBatchSampler`` gives it. Statistics
+    merge without rounding, so the model is that of a single process, to the bit. Rank 0 writes it.
+
     Parameters
     ----------
     executor : paddle.static.Executor
@@ -79,7 +87,7 @@ def quant_post_static(
     batch_size : int, default=1
         Samples a batch, for `sample_generator` and for arrays.
     batch_nums : int, optional
-        At most so many batches; None takes all.
+        At most so many batches, of all ranks together; None takes all.
     scope : ignored
         The model is loaded into a scope of its own; yours is left alone.
     algo : {"hist", "KL", "avg", "mse", "emd", "abs_max", "min_max", "ptf"}
@@ -117,7 +125,7 @@ def quant_post_static(
     Raises
     ------
     ModelFileError, UnsupportedModelError : both are ValueErrors.
-    ValueError : an option or the calibration data; nothing is written then.
+    ValueError : an option or the calibration data; nothing is written then. What one rank raises ends all.
 
     References
     ----------
@@ -143,77 +151,109 @@ def quant_post_static(
     ['model.json', 'model.pdiparams', 'model.qslim']
     """
     del scope
-    options = PostTrainingOptions(
-        algo=algo,
-        round_type=round_type,
-        hist_percent=hist_percent,
-        bias_correction=bias_correction,
-        quantizable_op_type=quantizable_op_type,
-        is_full_quantize=is_full_quantize,
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        activation_quantize_type=activation_quantize_type,
-        weight_quantize_type=weight_quantize_type,
-        optimize_model=optimize_model,
-        onnx_format=onnx_format,
-        skip_tensor_list=skip_tensor_list or (),
-        deploy_backend=deploy_backend,
-        batch_size=batch_size,
-        batch_nums=batch_nums,
-    )
-    op_types = pir_names(_op_types(options))
-    program = load_program(find_model_files(model_dir, model_filename, params_filename), _place(executor))
-    selection = select(
-        program.graph, op_types, options.skip_tensor_list, quantize_outputs=options.is_full_quantize
-    )
-    if not selection.activations:
-        raise ValueError(
-            f"{program.files.program!r} holds no operator to quantize: none of its operators is among "
-            f"quantizable_op_type ({', '.join(_op_types(options))}) and has floating-point inputs"
+    with distributed.together(_WHAT):
+        options = PostTrainingOptions(
+            algo=algo,
+            round_type=round_type,
+            hist_percent=hist_percent,
+            bias_correction=bias_correction,
+            quantizable_op_type=quantizable_op_type,
+            is_full_quantize=is_full_quantize,
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            activation_quantize_type=activation_quantize_type,
+            weight_quantize_type=weight_quantize_type,
+            optimize_model=optimize_model,
+            onnx_format=onnx_format,
+            skip_tensor_list=skip_tensor_list or (),
+            deploy_backend=deploy_backend,
+            batch_size=batch_size,
+            batch_nums=batch_nums,
         )
-    batches = calibration_batches(
-        program.feeds,
-        sample_generator=sample_generator,
-        batch_generator=batch_generator,
-        data_loader=data_loader,
-        batch_size=batch_size,
-        batch_nums=batch_nums,
-    )
+        distributed.warn_if_not_initialized(_WHAT)
+        program = load_program(find_model_files(model_dir, model_filename, params_filename), _place(executor))
+        selection = _select(program, options)
+        batches = calibration_batches(
+            program.feeds,
+            sample_generator=sample_generator,
+            batch_generator=batch_generator,
+            data_loader=data_loader,
+            batch_size=batch_size,
+            batch_nums=batch_nums,
+        )
     total = expected_batches(data_loader, batch_nums)
     calibration = collect_statistics(program, selection.activations, batches, total)
-
-    folded = fold_batch_norm(program.graph) if options.optimize_model else []
-    activations = _quantize_activations(program, selection, calibration.statistics, options)
-    per_channel = options.weight_quantize_type == "channel_wise_abs_max"
-    axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
-    weights = quantize_weights(program.graph, axes, options.weight_bits, options.bias_correction)
-    files = export_program(
-        program,
-        quantize_model_path,
-        model_filename=save_model_filename,
-        params_filename=None if save_params_filename == "model.pdiparams" else save_params_filename,
-        weight_storage="int8" if options.onnx_format else "float32",
-        folded=folded,
-    )
-    engine = write_engine_file(program.graph, os.path.splitext(files.program)[0] + ".qslim")
+    with distributed.together(_WHAT) as exchange:
+        folded = fold_batch_norm(program.graph) if options.optimize_model else []
+        activations = _quantize_activations(program, selection, calibration.statistics, options)
+        per_channel = options.weight_quantize_type == "channel_wise_abs_max"
+        axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
+        weights = quantize_weights(program.graph, axes, options.weight_bits, options.bias_correction)
+        if distributed.rank() == 0:
+            exchange.own = _write(
+                program, quantize_model_path, save_model_filename, save_params_filename, options, folded
+            ).to_json()
+    written = _Written.from_json(exchange.all[0])
     report = QuantizationReport(
         algo=options.algo,
         operators=operator_reports(selection.decisions, options.weight_bits),
         activations=activations,
         weights=weights,
-        files=files,
+        files=ModelFiles(written.program, written.params),
         bytes_before=program.files.bytes,
-        bytes_after=files.bytes,
+        bytes_after=written.size,
         batches=calibration.batches,
         samples=calibration.samples,
-        notes=[*([f"{len(folded)} batch normalizations folded"] if folded else []), *engine.notes],
-        engine_file=engine.path,
+        notes=[*([f"{len(folded)} batch normalizations folded"] if folded else []), *written.notes],
+        engine_file=written.engine_file,
     )
-    logger.info("%s", report.summary)
+    if distributed.rank() == 0:
+        logger.info("%s", report.summary)
     return report
 
 
 quant_post = quant_post_static
+
+
+_WHAT = "quant_post_static"
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What rank 0 wrote, for the report on every rank; they need not share a disk."""
+
+    program: str
+    params: Optional[str]
+    size: int
+    engine_file: Optional[str]
+    notes: list[str]
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> _Written:
+        return cls(**json.loads(data))
+
+
+def _write(
+    program: PaddleProgram,
+    directory: str,
+    model_filename: Optional[str],
+    params_filename: Optional[str],
+    options: PostTrainingOptions,
+    folded: Sequence[FoldedBatchNorm],
+) -> _Written:
+    files = export_program(
+        program,
+        directory,
+        model_filename=model_filename,
+        params_filename=None if params_filename == "model.pdiparams" else params_filename,
+        weight_storage="int8" if options.onnx_format else "float32",
+        folded=folded,
+    )
+    engine = write_engine_file(program.graph, os.path.splitext(files.program)[0] + ".qslim")
+    return _Written(files.program, files.params, files.bytes, engine.path, list(engine.notes))
 
 
 def _place(executor: Any) -> Any:
@@ -228,6 +268,22 @@ def _op_types(options: PostTrainingOptions) -> Sequence[str]:
     if options.deploy_backend == "tensorrt":
         return [*options.quantizable_op_type, *TENSORRT_OP_TYPES]
     return options.quantizable_op_type
+
+
+def _select(program: PaddleProgram, options: PostTrainingOptions) -> Selection:
+    """The operators of `program` to quantize; at least one."""
+    selection = select(
+        program.graph,
+        pir_names(_op_types(options)),
+        options.skip_tensor_list,
+        quantize_outputs=options.is_full_quantize,
+    )
+    if not selection.activations:
+        raise ValueError(
+            f"{program.files.program!r} holds no operator to quantize: none of its operators is among "
+            f"quantizable_op_type ({', '.join(_op_types(options))}) and has floating-point inputs"
+        )
+    return selection
 
 
 def _quantize_activations(

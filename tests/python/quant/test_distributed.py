@@ -33,15 +33,32 @@ _EXCHANGE = """
         }
         distributed.barrier()
         assert paddle.in_dynamic_mode() == (mode == "dygraph")
-    print(rank, json.dumps(results))
+    print(rank, json.dumps(results), flush=True)
+    with distributed.together("a sum") as exchange:
+        exchange.own = bytes([rank + 1])
+    print(sum(part[0] for part in exchange.all), flush=True)
+    for error in (KeyError("key"), ValueError("a: b")):
+        try:
+            with distributed.together("work"):
+                if rank == 1:
+                    raise error
+        except (KeyError, ValueError, RuntimeError) as seen:
+            print(repr(seen), flush=True)
+    if rank == 0:  # which the other does not follow
+        distributed._PATIENCE = 0.5
+        try:
+            distributed.barrier()
+        except RuntimeError as error:
+            print(error)
 """
 
 
 def test_two_ranks_agree() -> None:
-    outputs = [one.stdout.splitlines()[-1].split(" ", 1) for one in run_ranks(_EXCHANGE)]
-    assert [rank for rank, _ in outputs] == ["0", "1"]
-    assert outputs[0][1] == outputs[1][1]
-    for results in json.loads(outputs[0][1]).values():
+    lines = [one.stdout.splitlines() for one in run_ranks(_EXCHANGE)]
+    reports = [next(line for line in own if line[1:].startswith(" {")) for own in lines]
+    assert [report[0] for report in reports] == ["0", "1"]
+    assert reports[0][1:] == reports[1][1:]
+    for results in json.loads(reports[0][1:]).values():
         assert results == {
             "world": 2,
             "float": [1.0, 0.0, float(np.float32(0.1))],
@@ -52,6 +69,13 @@ def test_two_ranks_agree() -> None:
             "bytes": ["", "000102"],
             "nothing": ["", ""],
         }
+    assert all("3" in own for own in lines)
+    assert lines[1][-2:] == ["KeyError('key')", "ValueError('a: b')"]
+    assert lines[0][-3:-1] == [
+        """RuntimeError("work: rank 1 failed: KeyError: 'key'")""",
+        "ValueError('work: rank 1 failed: a: b')",
+    ]
+    assert lines[0][-1].startswith("rank 0 has waited 0 s for rank 1: it has ended, or it does not make")
 
 
 def test_alone_everything_is_the_identity() -> None:
