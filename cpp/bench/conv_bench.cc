@@ -113,7 +113,7 @@ void run_u8s8(benchmark::State& state, const Layer& layer, Isa isa, std::size_t 
     if (to_sink) {
       conv.run(context, p.extents, x.data(), RealOutput{nullptr, sink}, scratch.data());
     } else {
-      conv.run(context, p.extents, x.data(), RequantizedOutput{128, 0, 255, y.data()}, scratch.data());
+      conv.run(context, p.extents, x.data(), RequantizedOutput{1, 128, 0, 255, y.data()}, scratch.data());
     }
     benchmark::ClobberMemory();
   }

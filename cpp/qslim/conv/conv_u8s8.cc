@@ -80,7 +80,7 @@ struct Requantize {
 Requantization requantization(const RequantizedOutput& output) {
   QSLIM_REQUIRE(output.lo <= output.hi, "ConvU8S8: lo must not exceed hi, got ", int{output.lo}, " and ",
                 int{output.hi});
-  return {output.zero_point, output.lo, output.hi};
+  return {output.inverse_scale, output.zero_point, output.lo, output.hi};
 }
 
 }  // namespace

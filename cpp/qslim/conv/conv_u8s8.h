@@ -6,9 +6,9 @@
 //   acc[n, oh, ow, oc] = sum (x - x_zero_point) * w                       exact in int32
 //   r                  = float(acc) * multiplier[oc] + bias[oc]           two fp32 operations, each rounded
 //   Real         y = r
-//   Requantized  y = clamp(round_half_even(r) + zero_point, lo, hi)
+//   Requantized  y = clamp(round_half_even(r * inverse_scale) + zero_point, lo, hi)
 //
-// multiplier is sx * sw[oc] for real values; for steps of y it and the bias are divided by sy.
+// With multiplier sx * sw[oc] r is the real value, and inverse_scale is 1 / sy: what quantizing r would give.
 // x holds stored values: unsigned bytes, a signed grid shifted by 128. Pixels outside x count as
 // x_zero_point. Every kernel equals reference/conv.h bit for bit. |acc| < 2^31 is the caller's duty: the
 // constructor throws where the weights alone (255 * sum |w|) can break it.
@@ -26,6 +26,7 @@
 namespace qslim {
 
 struct RequantizedOutput {
+  float inverse_scale = 1;                        // finite
   std::uint8_t zero_point = 0, lo = 0, hi = 255;  // stored values
   std::uint8_t* y = nullptr;
 };

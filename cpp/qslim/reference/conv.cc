@@ -54,8 +54,10 @@ float rescale(std::int32_t acc, float multiplier, float bias) noexcept {
   return product + bias;
 }
 
-std::uint8_t requantize(float r, std::uint8_t zero_point, std::uint8_t lo, std::uint8_t hi) noexcept {
-  const double q = std::nearbyint(static_cast<double>(r)) + zero_point;
+std::uint8_t requantize(float r, float inverse_scale, std::uint8_t zero_point, std::uint8_t lo,
+                        std::uint8_t hi) noexcept {
+  const float steps = r * inverse_scale;
+  const double q = std::nearbyint(static_cast<double>(steps)) + zero_point;
   return static_cast<std::uint8_t>(std::min(std::max(q, static_cast<double>(lo)), static_cast<double>(hi)));
 }
 

@@ -4,7 +4,7 @@
 //
 //   acc[n, oh, ow, oc] = sum over (kh, kw, ic) of (x - x_zero_point) * w, exact in int32
 //   rescale(acc)       = float(acc) * multiplier + bias, rounded to float after the product and after the sum
-//   requantize(r)      = clamp(round_half_even(r) + zero_point, lo, hi)
+//   requantize(r)      = clamp(round_half_even(r * inverse_scale) + zero_point, lo, hi), the product a float
 //   conv_f32           one chain of fused multiply-adds in the order (kh, kw, ic) from +0, then + bias, then
 //                      min(max(., lo), hi); a NaN stays one
 //
@@ -19,7 +19,8 @@
 namespace qslim::reference {
 
 float rescale(std::int32_t acc, float multiplier, float bias) noexcept;
-std::uint8_t requantize(float r, std::uint8_t zero_point, std::uint8_t lo, std::uint8_t hi) noexcept;
+std::uint8_t requantize(float r, float inverse_scale, std::uint8_t zero_point, std::uint8_t lo,
+                        std::uint8_t hi) noexcept;
 
 // acc [N, OH, OW, OC], contiguous.
 void conv_u8s8(const ConvGeometry& geometry, const ConvExtents& extents, const std::uint8_t* x,

@@ -6,11 +6,10 @@ which stands for s * (q - z). An integer operator (``integer_operators.py``: whi
 
     acc  = sum of (qx - zx) * qw, exactly                           m = fl(sx * sw) for each output channel
     r    = fl(fl(float32(acc) * m) + bias)                          its result where that stays in float
-    s    = fl(fl(float32(acc) * fl(m / sy)) + fl(bias / sy))        where it writes a grid (sy, zy) directly:
-    q    = clamp(rint(s) + zy, low, high)
+    q    = clamp(rint(r * fl(1 / sy)) + zy, low, high)              where it writes a grid (sy, zy) directly
 
-with low and high the positions of a Relu's or a Clip's bounds on that grid, clamp(rint(bound / sy) + zy,
-qmin, qmax), or the ends of the grid. fl() is one float32 operation; rint rounds ties to even. The average of
+with low and high the positions of a Relu's or a Clip's bounds on that grid, or its ends: q is what quantizing
+the clipped r would give. fl() is one float32 operation; rint rounds ties to even. The average of
 a quantized tensor is r = float32(sum of (qx - zx)) * fl(sx / count). Every other operator works in float32 on
 real values (``operators/``).
 
@@ -194,7 +193,7 @@ class _Run:
         y = graph.tensors[operator.target].quantization
         assert y is not None
         low, high = self._bounds(operator.clamp, y)
-        steps = acc.astype(np.float32) * _along(multiplier / y.scale, axis) + _along(bias / y.scale, axis)
+        steps = (products + _along(bias, axis)) * (np.float32(1) / y.scale)
         grid = np.rint(steps) + np.float32(y.zero_point)
         self._integers[operator.target] = np.clip(grid, low, high).astype(np.int32)
         self._values[operator.target] = _dequantize(self._integers[operator.target], y)
@@ -206,7 +205,7 @@ class _Run:
             if not name:
                 return default
             bound = np.float32(self.real(name).reshape(()))
-            grid = np.rint(bound / params.scale) + np.float32(params.zero_point)
+            grid = np.rint(bound * (np.float32(1) / params.scale)) + np.float32(params.zero_point)
             return int(np.clip(grid, params.qmin, params.qmax))
 
         if clamp is None:

@@ -92,7 +92,7 @@ struct Problem {
     const std::size_t channels = shape.geometry.output_channels;
     for (std::size_t i = 0; i < acc.size(); ++i) {
       y[shape.y_index(i / channels) + i % channels] =
-          reference::requantize(real(i), output.zero_point, output.lo, output.hi);
+          reference::requantize(real(i), output.inverse_scale, output.zero_point, output.lo, output.hi);
     }
     return y;
   }
@@ -107,9 +107,9 @@ struct Problem {
   }
 };
 
-const RequantizedOutput kGrids[] = {{0, 0, 255, nullptr},   {128, 1, 255, nullptr},
-                                    {255, 0, 200, nullptr}, {128, 128, 230, nullptr},
-                                    {3, 3, 3, nullptr},     {77, 100, 255, nullptr}};
+const RequantizedOutput kGrids[] = {{1, 0, 0, 255, nullptr},        {0.37f, 128, 1, 255, nullptr},
+                                    {113.7f, 255, 0, 200, nullptr}, {1, 128, 128, 230, nullptr},
+                                    {0x1p-126f, 3, 3, 3, nullptr},  {0x1p126f, 77, 100, 255, nullptr}};
 
 void check_requantized(Problem& problem, const ConvU8S8& conv, Context& context, RequantizedOutput output) {
   const std::vector<std::uint8_t> expected = problem.expected(output);
@@ -303,7 +303,7 @@ TEST(ConvU8S8, EmptyBatch) {
     Context context(2, isa);
     shape.extents.batch = 0;
     AlignedBuffer<std::byte> scratch(conv.scratch_bytes(shape.extents, 2));
-    conv.run(context, shape.extents, nullptr, RequantizedOutput{0, 0, 255, nullptr}, scratch.data());
+    conv.run(context, shape.extents, nullptr, RequantizedOutput{1, 0, 0, 255, nullptr}, scratch.data());
   }
 }
 

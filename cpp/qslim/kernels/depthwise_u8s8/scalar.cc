@@ -40,6 +40,7 @@ void depthwise_u8s8_requantize_scalar(const DepthwiseSpan& span, const Requantiz
     constexpr float kMagic = 0x1.8p23f;  // the sum has no fraction bits left: adding it rounds, to even
     for (std::size_t e = 0; e < channels; ++e) {
       float v = static_cast<float>(acc[e]) * span.multiplier[c + e] + span.bias[c + e];
+      v *= p.inverse_scale;
       v = v > lo ? v : lo;
       v = v < hi ? v : hi;
       v = (v + kMagic) - kMagic;

@@ -46,8 +46,9 @@ struct PatchBlock {
   std::size_t a_stride = 0;
 };
 
-// clamp(round(r) + zero_point, lo, hi)
+// clamp(round(r * inverse_scale) + zero_point, lo, hi)
 struct Requantization {
+  float inverse_scale;
   std::int32_t zero_point, lo, hi;
 };
 

@@ -55,7 +55,7 @@ inline void store_first_floats(unsigned char* y, __m256 v, std::size_t count) {
   if ((count & 3) != 0) store_first_bytes(y, part, 4 * (count & 3));
 }
 
-// Real values, or steps of the result, of 8 columns' sums.
+// Real values of 8 columns' sums.
 struct Rescale {
   __m256 multiplier, bias;
 
@@ -68,17 +68,18 @@ struct Rescale {
 
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
-  __m256 hi;
+  __m256 inverse_scale, hi;
   __m256i zero_point;
   __m128i lo;
 
   explicit RequantizeRows(const Requantization& p)
-      : hi(_mm256_set1_ps(static_cast<float>(p.hi - p.zero_point))),
+      : inverse_scale(_mm256_set1_ps(p.inverse_scale)),
+        hi(_mm256_set1_ps(static_cast<float>(p.hi - p.zero_point))),
         zero_point(_mm256_set1_epi16(static_cast<short>(p.zero_point))),
         lo(_mm_set1_epi8(static_cast<char>(p.lo))) {}
 
   __attribute__((always_inline)) __m256i round(__m256i acc, const Rescale& rescale) const {
-    return _mm256_cvtps_epi32(_mm256_min_ps(rescale(acc), hi));
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(rescale(acc), inverse_scale), hi));
   }
   // 16 columns of one row, in order.
   __attribute__((always_inline)) __m128i columns16(__m256i acc0, __m256i acc1, const Rescale& rescale0,

@@ -22,7 +22,7 @@ inline void store_first_floats(unsigned char* y, __m512 v, std::size_t count) {
               : _mm512_mask_storeu_ps(to, static_cast<__mmask16>(first_lanes(count)), v);
 }
 
-// Real values, or steps of the result, of 16 columns' sums.
+// Real values of 16 columns' sums.
 __attribute__((always_inline)) inline __m512 rescale(__m512i acc, const float* multiplier,
                                                      const float* bias) {
   return _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_load_ps(multiplier)),
@@ -31,12 +31,13 @@ __attribute__((always_inline)) inline __m512 rescale(__m512i acc, const float* m
 
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
-  __m512 hi;
+  __m512 inverse_scale, hi;
   __m512i zero_point, lo_bytes, lo_words, lo;
   std::int32_t zero_point32;
 
   explicit RequantizeRows(const Requantization& p)
-      : hi(_mm512_set1_ps(static_cast<float>(p.hi - p.zero_point))),
+      : inverse_scale(_mm512_set1_ps(p.inverse_scale)),
+        hi(_mm512_set1_ps(static_cast<float>(p.hi - p.zero_point))),
         zero_point(_mm512_set1_epi16(static_cast<short>(p.zero_point))),
         lo_bytes(_mm512_set1_epi8(static_cast<char>(p.lo))),
         lo_words(_mm512_set1_epi16(static_cast<short>(p.lo))),
@@ -45,7 +46,8 @@ struct RequantizeRows {
 
   __attribute__((always_inline)) __m512i round(__m512i acc, const float* multiplier,
                                                const float* bias) const {
-    return _mm512_cvtps_epi32(_mm512_min_ps(rescale(acc, multiplier, bias), hi));
+    const __m512 steps = _mm512_mul_ps(rescale(acc, multiplier, bias), inverse_scale);
+    return _mm512_cvtps_epi32(_mm512_min_ps(steps, hi));
   }
 
   template <int MR, int NV>

@@ -3,7 +3,7 @@
 // Int8 matrix products: what each instruction set provides. reference/conv.h is the specification.
 //
 //   gather      image patches to rows of A: uint8, or int16 less x_zero_point (kernels.inc: depth)
-//   requantize  y[m, n] = clamp(round(r[m, n]) + zero_point, lo, hi), uint8
+//   requantize  y[m, n] = clamp(round(r[m, n] * inverse_scale) + zero_point, lo, hi), uint8
 //   real        y[m, n] = r[m, n], float
 //
 // with r[m, n] = float(acc[m, n]) * multiplier[n] + bias[n], rounded after the product and after the sum.

@@ -42,7 +42,7 @@ struct ScalarOps {
 
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
-  float lo, hi;  // before zero_point is added
+  float inverse_scale, lo, hi;  // bounds before zero_point is added
   std::int32_t zero_point;
 
   template <int MR, int NV>
@@ -52,6 +52,7 @@ struct RequantizeRows {
     for (int i = 0; i < MR; ++i) {
       for (std::size_t n = 0; n < columns; ++n) {
         float v = static_cast<float>(acc[i][n / 4].lane[n % 4]) * multiplier[n] + bias[n];
+        v *= inverse_scale;
         v = v > lo ? v : lo;
         v = v < hi ? v : hi;
         v = (v + kMagic) - kMagic;
@@ -92,7 +93,7 @@ struct CopyU8S16 {
 void gather_u8_scalar(const PatchBlock& patches) noexcept { gather_patches<CopyU8S16>(patches); }
 
 void gemm_u8s8_requantize_scalar(const GemmBlock& block, const Requantization& p) noexcept {
-  multiply_block<ScalarOps>(block, RequantizeRows{static_cast<float>(p.lo - p.zero_point),
+  multiply_block<ScalarOps>(block, RequantizeRows{p.inverse_scale, static_cast<float>(p.lo - p.zero_point),
                                                   static_cast<float>(p.hi - p.zero_point), p.zero_point});
 }
 

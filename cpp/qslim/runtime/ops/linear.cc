@@ -98,8 +98,9 @@ std::int64_t macs_of(const ConvGeometry& g, const ConvExtents& e) {
 
 // The grid's positions between which a clamp of real values leaves a result.
 std::pair<std::uint8_t, std::uint8_t> stored_bounds(const Tail& tail, const ElementwiseType& type) {
+  const float inverse_scale = 1.0f / type.scale;
   const auto position = [&](float bound) {
-    const float steps = std::nearbyint(bound / type.scale) + static_cast<float>(type.zero_point);
+    const float steps = std::nearbyint(bound * inverse_scale) + static_cast<float>(type.zero_point);
     return static_cast<std::uint8_t>(
         std::min(std::max(steps, static_cast<float>(type.qmin)), static_cast<float>(type.qmax)));
   };
@@ -150,15 +151,10 @@ class Emitter {
     if (!is_int8_) return;
     multiplier_ = product_scales(compiler_, x_, parts_[0].weights, parts_[0].geometry.output_channels);
     bias_ = tail_.bias;
-    // Scales of 2^-126 to 2^126 are legal; their products and quotients may leave float.
-    is_int8_ = std::all_of(multiplier_.begin(), multiplier_.end(), [](float m) { return std::isnormal(m); });
-    const Storage& result = compiler_.storage(tail_.result);
-    for (std::vector<float>* values : {&multiplier_, &bias_}) {
-      for (float& value : *values) {
-        if (result.is_quantized()) value /= result.type.scale;
-        is_int8_ = is_int8_ && std::isfinite(value);
-      }
-    }
+    // Scales of 2^-126 to 2^126 are legal; their products may leave float.
+    is_int8_ =
+        std::all_of(multiplier_.begin(), multiplier_.end(), [](float m) { return std::isnormal(m); }) &&
+        std::all_of(bias_.begin(), bias_.end(), [](float b) { return std::isfinite(b); });
     if (!is_int8_) reason_ = "its scales leave the range of float32";
   }
 
@@ -238,6 +234,7 @@ class Emitter {
     const ElementwiseType& type = result.storage.type;
     const auto [lo, hi] = stored_bounds(tail_, type);
     RequantizedOutput output;
+    output.inverse_scale = 1.0f / type.scale;
     output.zero_point = static_cast<std::uint8_t>(type.zero_point);
     output.lo = lo;
     output.hi = hi;
@@ -328,7 +325,7 @@ class Emitter {
   Tail tail_;
   std::string reason_;
   bool is_int8_;
-  std::vector<float> multiplier_, bias_;  // in steps of the result, if it is quantized
+  std::vector<float> multiplier_, bias_;
   Value x_value_;
 };
 
