@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from qslim.graph.graph import Graph, Node, Tensor
 
-__all__ = ["FoldedBatchNorm", "fold_batch_norm"]
+__all__ = ["FoldedBatchNorm", "fold_batch_norm", "folded_bias", "folded_scale", "norm_factor"]
+
+_Vector = NDArray[np.float32]
 
 
 # A smaller factor would leave no normal float32 of a scale; the channel is zero for every purpose.
@@ -70,9 +72,7 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
     if node.op_type == "ConvTranspose" and node.attributes.get("group", 1) != 1:
         return None
 
-    factor = scale.astype(np.float64) / np.sqrt(
-        variance.astype(np.float64) + float(norm.attributes["epsilon"])
-    )
+    factor = norm_factor(scale, variance, float(norm.attributes["epsilon"]))
     axis = 0 if node.op_type == "Conv" else 1
     shape = [1] * weight.value.ndim
     shape[axis] = -1
@@ -80,7 +80,7 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
         _scale_grid(weight, factor, axis)
     else:
         weight.value = (weight.value * factor.reshape(shape)).astype(np.float32)
-    new_bias = ((bias - mean.astype(np.float64)) * factor + offset).astype(np.float32)
+    new_bias = folded_bias(bias, factor, mean, offset)
     conv_output = node.outputs[0]
     folded = FoldedBatchNorm(conv_output, norm.outputs[0], weight.name, weight.name + ".folded_bias")
     graph.add_tensor(Tensor(folded.bias, "float32", new_bias.shape, new_bias))
@@ -93,14 +93,32 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
     return folded
 
 
+def norm_factor(scale: _Vector, variance: _Vector, epsilon: float) -> NDArray[np.float64]:
+    """gamma / sqrt(variance + epsilon) of each channel."""
+    return np.asarray(scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon))
+
+
+def folded_bias(
+    bias: NDArray[Any], factor: NDArray[np.float64], mean: _Vector, offset: _Vector
+) -> NDArray[np.float32]:
+    """The bias of the layer before, once the normalization is folded into it."""
+    moved = bias.astype(np.float64) - mean.astype(np.float64)
+    return np.asarray(moved * factor + offset.astype(np.float64), np.float32)
+
+
+def folded_scale(scale: NDArray[np.float32], factor: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The scale of its quantized weight, one for each channel; the integers take the factor's sign."""
+    magnitude = np.maximum(np.abs(factor), _SMALLEST_FACTOR)
+    return np.asarray(np.broadcast_to(scale, factor.shape).astype(np.float64) * magnitude, np.float32)
+
+
 def _scale_grid(weight: Tensor, factor: NDArray[np.float64], axis: int) -> None:
     """Multiply a quantized weight by `factor` along `axis` without rounding it a second time."""
     params, value = weight.quantization, weight.value
     assert params is not None
     assert value is not None
     integers = params.quantize(value).astype(np.float64)
-    scale = np.broadcast_to(params.scale, factor.shape) * np.maximum(np.abs(factor), _SMALLEST_FACTOR)
-    weight.quantization = replace(params, scale=scale.astype(np.float32), quant_axis=axis)
+    weight.quantization = replace(params, scale=folded_scale(params.scale, factor), quant_axis=axis)
     shape = [1] * value.ndim
     shape[axis] = -1
     signed = integers * np.sign(factor).reshape(shape)

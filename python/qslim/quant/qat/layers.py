@@ -16,6 +16,8 @@ from typing import Any, Optional
 
 import paddle
 
+from qslim.quant.qat.evaluation import computes_integers, evaluate
+
 __all__ = ["QuantizedLayer", "QuantizedOutput", "is_quantized", "quantized_class"]
 
 
@@ -37,10 +39,12 @@ class QuantizedLayer:
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         if self._act_preprocess is not None:
             x = self._act_preprocess(x)
+        if not args and not kwargs and computes_integers(self, x):
+            return evaluate(self, x)
         x = self._fake_quant_input(x)
         if self._is_exporting:  # the exporter quantizes the parameter itself
             return self._float_class.forward(self, x, *args, **kwargs)
-        with self._weight_replaced(self.quantized_weight()):
+        with self.replaced(weight=self.quantized_weight()):
             return self._float_class.forward(self, x, *args, **kwargs)
 
     def quantized_weight(self) -> Any:
@@ -51,13 +55,18 @@ class QuantizedLayer:
         return self.weight if self._weight_preprocess is None else self._weight_preprocess(self.weight)
 
     @contextlib.contextmanager
-    def _weight_replaced(self, weight: Any) -> Iterator[None]:
-        # nn.Layer looks parameters up where an instance has no attribute of that name.
-        self.__dict__["weight"] = weight
+    def replaced(self, **parameters: Any) -> Iterator[None]:
+        """For the block, other tensors in place of the layer's parameters."""
+        # nn.Layer looks parameters up where an instance has no attribute of that name; a bias that was never
+        # made is such an attribute, None.
+        before = {name: self.__dict__[name] for name in parameters if name in self.__dict__}
+        self.__dict__.update(parameters)
         try:
             yield
         finally:
-            del self.__dict__["weight"]
+            for name in parameters:
+                del self.__dict__[name]
+            self.__dict__.update(before)
 
 
 class QuantizedOutput:

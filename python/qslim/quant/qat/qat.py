@@ -16,6 +16,7 @@ from qslim.logger import logger
 from qslim.quant.options import choose
 from qslim.quant.qat.batch_norm import fold_behind_convolutions, set_batch_norm_frozen
 from qslim.quant.qat.config import QATConfig
+from qslim.quant.qat.evaluation import fold_norms_in_evaluation
 from qslim.quant.qat.export import save_quantized
 from qslim.quant.qat.factory import activation_quantizer, weight_quantizer
 from qslim.quant.qat.layers import (
@@ -142,6 +143,7 @@ class QAT:
             layers = dict(model.named_sublayers(include_self=True))
         for name in chosen:
             self._quantize_layer(name, layers[name])
+        fold_norms_in_evaluation(model)
         outputs = [item for item in layers.items() if isinstance(item[1], _functional_layers())]
         for name, layer in outputs:
             self._quantize_output(name, layer)
