@@ -3,6 +3,10 @@
 
     weight:      int8 variable -> dequantize_linear(thresholds, quant_axis)
     activation:  quantize_linear(threshold) -> dequantize_linear(threshold)
+    an unsigned one that may be negative:
+                 relu before the pair
+    with a zero point z, on [0, qmax]:
+                 add z * step -> relu -> the pair -> subtract z * step
 
 The pairs are what Paddle Lite, TensorRT and paddle2onnx look for. ``Scale`` of both operators is the
 threshold; the grid is [-qmax - 1, qmax] with ``qmax`` from the attribute.
@@ -18,6 +22,7 @@ from numpy.typing import NDArray
 from qslim.exporters.paddle.plan import RewritePlan, WeightRewrite
 from qslim.graph import QuantParams
 from qslim.graph.passes import FoldedBatchNorm
+from qslim.graph.passes import non_negative_tensors
 from qslim.importers.paddle import PaddleProgram, framework
 from qslim.importers.paddle.marks import is_legacy_mark
 
@@ -41,7 +46,7 @@ def write_legacy(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> 
             value = plan.float_weights.get(variable.name)
             _set(paddle, scope, variable.name, source.parameter(variable.name) if value is None else value)
 
-    rewriter = _Rewriter(paddle, block, scope)
+    rewriter = _Rewriter(paddle, block, scope, non_negative_tensors(source.graph))
     for item in plan.folded:
         rewriter.replace_batch_norm(item, plan.biases[item.bias])
     for weight in plan.weights:
@@ -60,10 +65,11 @@ def _set(paddle: Any, scope: Any, name: str, value: NDArray[Any]) -> None:
 
 
 class _Rewriter:
-    def __init__(self, paddle: Any, block: Any, scope: Any) -> None:
+    def __init__(self, paddle: Any, block: Any, scope: Any, never_negative: set[str]) -> None:
         self._paddle = paddle
         self._block = block
         self._scope = scope
+        self._never_negative = never_negative
 
     def quantize_weight(self, weight: WeightRewrite) -> None:
         variable = self._block.var(weight.name)
@@ -82,16 +88,34 @@ class _Rewriter:
     def quantize_activation(self, name: str, params: QuantParams) -> None:
         position = self._after(name)
         scale = self._threshold(name, params)
+        source, offset = name, float(params.scale) * params.zero_point
+        if params.zero_point:
+            source = self._elementwise(position, "scale", source, name + ".shifted", bias=offset, scale=1.0)
+            position += 1
+        if params.zero_point or (params.qmin == 0 and name not in self._never_negative):
+            source = self._elementwise(position, "relu", source, name + ".kept")
+            position += 1
         self._variable(name + ".quantized", self._block.var(name).shape)
         self._insert(
             position,
             "quantize_linear",
-            {"X": [name], **scale},
+            {"X": [source], **scale},
             {"Y": [name + ".quantized"]},
             self._attributes(params),
         )
-        self._dequantize(position + 1, name + ".quantized", name + ".dequantized", params, scale)
-        self._redirect(position + 2, name, name + ".dequantized")
+        result = name + ".dequantized"
+        self._dequantize(position + 1, name + ".quantized", result, params, scale)
+        position += 2
+        if params.zero_point:
+            back = name + ".shifted_back"
+            result = self._elementwise(position, "scale", result, back, bias=-offset, scale=1.0)
+            position += 1
+        self._redirect(position, name, result)
+
+    def _elementwise(self, position: int, kind: str, source: str, target: str, **attributes: Any) -> str:
+        self._variable(target, self._block.var(source).shape)
+        self._insert(position, kind, {"X": [source]}, {"Out": [target]}, attributes)
+        return target
 
     def remove_marks(self) -> None:
         """Let the readers of marks read what is marked."""

@@ -2,24 +2,30 @@
 """Rewrite a PIR program with quantize/dequantize and save it.
 
     weight:      int8 parameter -> cast to float32 -> multiply by the step
-    activation:  quantize_linear(threshold, qmax) -> multiply by the step
-    with a zero point z, on [0, qmax]:
-                 relu(x + z * step) -> quantize_linear(threshold, qmax) -> subtract z -> multiply by the step
+    activation:  multiply by 1 / step -> quantize_linear(qmax, qmax) -> multiply by the step
+    on a grid with a zero point z, or an unsigned one for a tensor that may be negative:
+                 ... -> quantize_linear(qmax, qmax) -> clip(-z, qmax - z) -> multiply by the step
+    a product of two such operands, the second a weight:
+                 conv2d(integers of x, integers of w) -> multiply by step_x * step_w
+
+The product of integers is exact in float32, in any order, so Paddle's executor gives the bits of the engine
+and of the simulation; the operators that read x for something else read it dequantized.
 
 ``dequantize_linear`` is not used: in PIR its builder makes an operator that quantizes (Paddle 3.3.1: 1
-becomes 50 for scale 2.55). ``quantize_linear`` computes clip(rne(x * qmax / threshold), -qmax - 1, qmax), so
-qmax = 255 is the unsigned 8-bit grid for a tensor that is never negative.
+becomes 50 for scale 2.55). ``quantize_linear`` computes clip(rne(qmax * (1 / threshold) * x), -qmax - 1, qmax),
+whose factor is another float than 1 / step; with a threshold of qmax it is 1.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qslim.exporters.paddle.plan import RewritePlan, WeightRewrite
 from qslim.graph import QuantParams
+from qslim.graph.passes import non_negative_tensors
 from qslim.importers.paddle import PaddleProgram, framework
 from qslim.importers.paddle.marks import is_pir_mark
 
@@ -36,13 +42,14 @@ def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> Non
     fetch_names = source.graph.outputs
     scope = _copied_scope(paddle, source, plan)
     with paddle.static.scope_guard(scope):
-        rewriter = _Rewriter(paddle, program, values, scope)
+        rewriter = _Rewriter(paddle, program, values, scope, non_negative_tensors(source.graph))
         for weight in plan.weights:
             rewriter.quantize_weight(weight)
         for item in plan.folded:
             rewriter.replace_batch_norm(item.conv_output, item.norm_output, item.bias, plan.biases[item.bias])
         for name, params in plan.activations.items():
             rewriter.quantize_activation(name, params)
+        rewriter.multiply_integers()
         rewriter.remove_marks()
         paddle.static.save_inference_model(
             path_prefix,
@@ -71,13 +78,18 @@ def _set(paddle: Any, scope: Any, name: str, value: NDArray[Any]) -> None:
 
 
 class _Rewriter:
-    def __init__(self, paddle: Any, program: Any, values: dict[str, Any], scope: Any) -> None:
+    def __init__(
+        self, paddle: Any, program: Any, values: dict[str, Any], scope: Any, never_negative: set[str]
+    ) -> None:
         self._paddle = paddle
         self._pir = paddle.base.libpaddle.pir
         self._program = program
         self._startup = paddle.static.Program()
         self._values = values
         self._scope = scope
+        self._never_negative = never_negative
+        # By the id of a dequantized value: the integers that it stands for, and their grid.
+        self._integers: dict[str, tuple[Any, QuantParams]] = {}
 
     def quantize_weight(self, weight: WeightRewrite) -> None:
         users = _uses(self._values[weight.name])
@@ -90,7 +102,9 @@ class _Rewriter:
             # New parameters go in front of the older ones, so `step` stands before `integers`.
             self._pir.set_insertion_point_after(integers.get_defining_op())
             data = integers if weight.stored.dtype == np.float32 else self._paddle.cast(integers, "float32")
-            self._redirect(users, self._paddle.multiply(data, step))
+            real = self._paddle.multiply(data, step)
+        self._integers[real.id] = data, weight.params
+        self._redirect(users, real)
 
     def quantize_activation(self, name: str, params: QuantParams) -> None:
         value = self._values[name]
@@ -101,18 +115,46 @@ class _Rewriter:
             value = producer.operand_source(0)
         with paddle.static.program_guard(self._program, self._startup):
             self._pir.set_insertion_point_after(producer)
-            if params.zero_point:
-                value = paddle.nn.functional.relu(value + float(params.scale) * params.zero_point)
-            threshold = paddle.full([1], float(params.threshold), "float32")
-            zero, one = (paddle.full([1], constant, "float32") for constant in (0.0, 1.0))
+            zero, one, qmax = (
+                paddle.full([1], number, "float32") for number in (0.0, 1.0, float(params.qmax))
+            )
+            inverse = paddle.full([1], float(np.float32(1) / params.scale), "float32")
             quantized = paddle._C_ops.quantize_linear(
-                value, threshold, zero, one, one, -1, 8, -params.qmax - 1, params.qmax, 0, True, False
+                paddle.multiply(value, inverse),
+                *(qmax, zero, one, one, -1, 8, -params.qmax - 1, params.qmax, 0, True, False),
             )
             integers = quantized[0] if isinstance(quantized, (list, tuple)) else quantized
-            if params.zero_point:
-                integers = integers - float(params.zero_point)
+            if params.zero_point or (params.qmin == 0 and name not in self._never_negative):
+                low, high = params.qmin - params.zero_point, params.qmax - params.zero_point
+                integers = paddle.clip(integers, float(low), float(high))
             step = paddle.full([1], float(params.scale), "float32")
-            self._redirect(users, paddle.multiply(integers, step))
+            real = paddle.multiply(integers, step)
+        self._integers[real.id] = integers, params
+        self._redirect(users, real)
+
+    def multiply_integers(self) -> None:
+        """Let products multiply integers, and their results by both steps."""
+        for op in self._program.global_block().ops:
+            axes = _channel_axes(op)
+            operands = [op.operand_source(index) for index in range(2)] if axes is not None else []
+            if axes is None or not all(operand.id in self._integers for operand in operands):
+                continue
+            (x, x_params), (weight, w_params) = (self._integers[operand.id] for operand in operands)
+            # Wider grids could leave the range where float32 holds every integer.
+            if w_params.quant_axis not in (None, axes.weight) or max(x_params.qmax, w_params.qmax) > 255:
+                continue
+            result = op.result(0)
+            users = _uses(result)
+            op.operand(0).set_source(x)
+            op.operand(1).set_source(weight)
+            shape = [1] * len(result.shape)
+            shape[axes.output] = -1
+            steps = (x_params.scale * w_params.scale).reshape(shape)
+            name = f"{w_params.scale.size}_steps_{len(self._integers)}.{op.id()}"
+            scale = self._parameter(name, steps)
+            with self._paddle.static.program_guard(self._program, self._startup):
+                self._pir.set_insertion_point_after(op)
+                self._redirect(users, self._paddle.multiply(result, scale))
 
     def remove_marks(self) -> None:
         """Let the readers of marks read what is marked."""
@@ -149,6 +191,27 @@ class _Rewriter:
     def _redirect(users: list[tuple[Any, int]], value: Any) -> None:
         for op, index in users:
             op.operand(index).set_source(value)
+
+
+class _Axes(NamedTuple):
+    """Where the output channels of a product lie."""
+
+    weight: int
+    output: int
+
+
+def _channel_axes(op: Any) -> Optional[_Axes]:
+    """The axes of the output channels if `op` is a product with a weight as its second operand, else None."""
+    name, attributes = op.name().rstrip("_"), op.attrs()
+    channel_last = str(attributes.get("data_format", "NCHW")).endswith("C")
+    output = len(op.result(0).shape) - 1 if channel_last else 1
+    if name in ("pd_op.conv2d", "pd_op.depthwise_conv2d"):
+        return _Axes(0, output)
+    if name == "pd_op.conv2d_transpose" and attributes.get("groups", 1) == 1:
+        return _Axes(1, output)
+    if name == "pd_op.matmul" and not attributes.get("transpose_x") and len(op.operand_source(1).shape) == 2:
+        return _Axes(0 if attributes.get("transpose_y") else 1, len(op.result(0).shape) - 1)
+    return None
 
 
 def _uses(value: Any) -> list[tuple[Any, int]]:

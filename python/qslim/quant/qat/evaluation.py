@@ -91,9 +91,7 @@ def evaluate(layer: Any, x: Any) -> Any:
     y = acc * _along(x_params.scale * w_params.scale, acc, axis)
     if bias is not None:
         y = y + bias.reshape(_shape(len(acc.shape), axis))
-    y._qslim_product = _Product(
-        acc, x_params.scale, w_params, None if bias is None else array_of(bias), axis
-    )
+    y._qslim_product = _Product(acc, x_params.scale, w_params, None if bias is None else array_of(bias), axis)
     return y
 
 
