@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from qslim.exporters.paddle.plan import RewritePlan, WeightRewrite
 from qslim.graph import QuantParams
-from qslim.graph.passes import FoldedBatchNorm
-from qslim.graph.passes import non_negative_tensors
+from qslim.graph.passes import FoldedBatchNorm, non_negative_tensors
 from qslim.importers.paddle import PaddleProgram, framework
 from qslim.importers.paddle.marks import is_legacy_mark
 

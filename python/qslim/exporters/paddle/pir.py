@@ -12,8 +12,8 @@ The product of integers is exact in float32, in any order, so Paddle's executor 
 and of the simulation; the operators that read x for something else read it dequantized.
 
 ``dequantize_linear`` is not used: in PIR its builder makes an operator that quantizes (Paddle 3.3.1: 1
-becomes 50 for scale 2.55). ``quantize_linear`` computes clip(rne(qmax * (1 / threshold) * x), -qmax - 1, qmax),
-whose factor is another float than 1 / step; with a threshold of qmax it is 1.
+becomes 50 for scale 2.55). ``quantize_linear`` computes clip(rne(qmax * (1 / threshold) * x), -qmax - 1,
+qmax), whose factor is another float than 1 / step; with a threshold of qmax it is 1.
 """
 
 from __future__ import annotations
