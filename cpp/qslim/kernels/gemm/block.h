@@ -46,10 +46,12 @@ struct PatchBlock {
   std::size_t a_stride = 0;
 };
 
-// clamp(round(r) + zero_point, lo, hi)
+// clamp(round(r) + zero_point, lo, hi), where |r| < kLargestStep, so that it fits int32.
 struct Requantization {
   std::int32_t zero_point, lo, hi;
 };
+
+static constexpr double kLargestStep = 1 << 30;
 
 struct Clamp {
   float lo, hi;
