@@ -3,6 +3,8 @@
 // Checks, packing and dispatch of ConvU8S8.
 #include "qslim/conv/conv_u8s8.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <iterator>
 #include <limits>
@@ -83,10 +85,33 @@ Requantization requantization(const RequantizedOutput& output) {
   return {output.inverse_scale, output.zero_point, output.lo, output.hi};
 }
 
+// Real values to the grid, one by one: where they may be too large for the kernels.
+struct LargeSteps {
+  const ConvExtents& extents;
+  std::size_t channels;
+  Requantization p;
+  std::uint8_t* y;
+};
+
+void take_large_steps(const void* self, std::size_t first, std::size_t pixels, const float* rows) {
+  const auto& [e, channels, p, all] = *static_cast<const LargeSteps*>(self);
+  const auto lo = static_cast<float>(p.lo - p.zero_point), hi = static_cast<float>(p.hi - p.zero_point);
+  for (std::size_t pixel = first; pixel < first + pixels; ++pixel, rows += channels) {
+    const std::size_t row = pixel / e.out_w, n = row / e.out_h;
+    std::uint8_t* y =
+        all + n * e.y_image_stride + row % e.out_h * e.y_row_stride + pixel % e.out_w * e.y_pixel_stride;
+    for (std::size_t c = 0; c < channels; ++c) {
+      const float steps = std::nearbyint(std::min(std::max(rows[c] * p.inverse_scale, lo), hi));
+      y[c] = static_cast<std::uint8_t>(static_cast<std::int32_t>(steps) + p.zero_point);
+    }
+  }
+}
+
 }  // namespace
 
 struct ConvU8S8::Packed {
   ConvGeometry geometry;
+  double largest = 0;  // no result is of larger magnitude
   const GemmKernel* gemm_kernel = nullptr;
   const DepthwiseKernel* depthwise_kernel = nullptr;
   std::optional<GemmConv> gemm;
@@ -100,6 +125,7 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
                 geometry.output_channels, " elements, got ", multiplier.size());
   const std::size_t taps = geometry.kernel_h * geometry.kernel_w;
   const std::size_t channels = geometry.input_channels / geometry.groups, k = channels * taps;
+  auto packed = std::make_unique<Packed>();
   std::vector<std::int32_t> start(geometry.output_channels);  // of sums of raw bytes; wraps as they do
   for (std::size_t oc = 0; oc < geometry.output_channels; ++oc) {
     std::int64_t sum = 0, magnitude = 0;
@@ -111,9 +137,11 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
     QSLIM_REQUIRE(magnitude <= std::numeric_limits<std::int32_t>::max(), "ConvU8S8: output channel ", oc,
                   " can exceed int32: 255 * sum |weight| is ", magnitude);
     start[oc] = static_cast<std::int32_t>(static_cast<std::uint32_t>(-x_zero_point * sum));
+    const double largest = std::abs(double{multiplier[oc]}) * static_cast<double>(magnitude) +
+                           (bias.empty() ? 0.0 : std::abs(double{bias[oc]}));
+    packed->largest = std::max(packed->largest, largest);
   }
 
-  auto packed = std::make_unique<Packed>();
   packed->geometry = geometry;
   if (is_depthwise(geometry)) {
     const DepthwiseKernel& kernel = best_kernel(kDepthwiseKernels, isa);
@@ -171,7 +199,10 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
                    const RequantizedOutput& output, std::byte* scratch) const {
   check_extents("ConvU8S8", packed_->geometry, extents);
   const Requantization p = requantization(output);
-  if (packed_->gemm) {
+  if (!(packed_->largest * std::abs(double{output.inverse_scale}) < kLargestStep)) {
+    const LargeSteps to_grid{extents, packed_->geometry.output_channels, p, output.y};
+    run(context, extents, x, RealOutput{nullptr, {&to_grid, take_large_steps}}, scratch);
+  } else if (packed_->gemm) {
     using Call = Requantize<GemmRequantizeFn>;
     const Call call{packed_->gemm_kernel->requantize, p};
     GemmRun run;

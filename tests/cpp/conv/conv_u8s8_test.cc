@@ -53,13 +53,17 @@ struct Problem {
                                                                          : -128);
     }
     const std::size_t channels = shape.geometry.output_channels;
-    // Magnitudes that put most results inside of the range, ties (powers of two), and ones that leave it.
+    // Magnitudes that put most results inside of the range, ties (powers of two), and ones that leave it; in
+    // some problems far enough to leave int32.
+    const bool is_huge = random() % 4 == 0;
     for (std::size_t i = 0; i < channels; ++i) {
       const float scale = 1.0f / static_cast<float>(64 * (1 + weights.size() / channels));
       switch (random() % 8) {
         case 0: multiplier.push_back(std::ldexp(1.0f, -static_cast<int>(random() % 24))); break;
-        case 1: multiplier.push_back(1e4f); break;
-        case 2: multiplier.push_back(random() % 2 != 0 ? std::numeric_limits<float>::max() : 0.0f); break;
+        case 1: multiplier.push_back(is_huge ? 1e4f : 1e3f * scale); break;
+        case 2:
+          multiplier.push_back(is_huge && random() % 2 != 0 ? std::numeric_limits<float>::max() : 0.0f);
+          break;
         case 3: multiplier.push_back(-scale); break;
         default: multiplier.push_back(scale * (0.5f + static_cast<float>(random() % 1000) / 500));
       }
@@ -67,8 +71,8 @@ struct Problem {
     if (random() % 4 != 0) {
       for (std::size_t i = 0; i < channels; ++i) {
         const float value = static_cast<float>(static_cast<std::int32_t>(random())) * 0x1p-31f;
-        const float magnitudes[] = {0.0f, 1.0f, 300.0f, 1e10f, std::numeric_limits<float>::max()};
-        bias.push_back(value * magnitudes[random() % 5]);
+        const float magnitudes[] = {0.0f, 1.0f, 300.0f, 1e8f, std::numeric_limits<float>::max()};
+        bias.push_back(value * magnitudes[random() % (is_huge ? 5 : 4)]);
       }
     }
     acc.resize(shape.pixels() * channels);
@@ -246,7 +250,7 @@ TEST(ConvU8S8, ThreadsChangeNothing) {
   }
 }
 
-// A product of k terms whose sums are `accs`, one for each column, and biases around every rounding.
+// A product of k terms whose sums are `accs`, one for each column.
 Problem problem_with_sums(const std::vector<std::int32_t>& accs, std::size_t k, std::mt19937& random) {
   Problem problem(test::matrix_case(7, accs.size(), k), Values::kRandom, random);
   problem.x_zero_point = 0;
@@ -261,14 +265,11 @@ Problem problem_with_sums(const std::vector<std::int32_t>& accs, std::size_t k, 
     EXPECT_EQ(rest, 0) << accs[n];
   }
   for (std::size_t i = 0; i < problem.acc.size(); ++i) problem.acc[i] = accs[i % accs.size()];
-  const float biases[] = {0.0f,  -0.0f,  0.5f, -0.5f, 1.5f,   0x1p-24f, -1e-3f,
-                          1e-3f, 126.5f, 77,   1e10f, -3e38f, 3e38f};
-  problem.bias.clear();
-  for (std::size_t n = 0; n < accs.size(); ++n) problem.bias.push_back(biases[n % std::size(biases)]);
   return problem;
 }
 
-// Every grid, with sums that run over all interesting numbers.
+// Every grid, with sums and biases that run over all interesting numbers; those of 1e10 and more, as the
+// largest multipliers, do not fit int32.
 TEST(ConvU8S8, RequantizationOfEveryKind) {
   std::vector<std::int32_t> accs;
   for (std::int32_t acc = -70000; acc <= 70000; acc += 61) accs.push_back(acc);
@@ -278,8 +279,14 @@ TEST(ConvU8S8, RequantizationOfEveryKind) {
   Problem problems[] = {problem_with_sums(accs, 5, random), problem_with_sums(large, 33200, random)};
   const float multipliers[] = {1e-10f, 0x1p-24f, 1.0f / 3, 0x1p-1f, 0x1p-2f, 0x1p-9f, 0.0117f, 0.99f,
                                1.0f,   2.5f,     1e4f,     1e20f,   3e38f,   0.0f,    -0.5f,   -3e38f};
+  const float biases[] = {0.0f,  -0.0f,  0.5f, -0.5f, 1.5f,  0x1p-24f, -1e-3f,
+                          1e-3f, 126.5f, 77,   1e7f,  1e10f, -3e38f,   3e38f};
   for (Problem& problem : problems) {
-    for (const float multiplier : multipliers) {
+    for (std::size_t i = 0; i < 2 * std::size(multipliers); ++i) {
+      const float multiplier = multipliers[i / 2];
+      const std::size_t count = i % 2 == 0 ? std::size(biases) - 3 : std::size(biases);
+      problem.bias.resize(problem.multiplier.size());
+      for (std::size_t n = 0; n < problem.bias.size(); ++n) problem.bias[n] = biases[n % count];
       std::fill(problem.multiplier.begin(), problem.multiplier.end(), multiplier);
       SCOPED_TRACE(multiplier);
       for (const Isa isa : available_isas()) {

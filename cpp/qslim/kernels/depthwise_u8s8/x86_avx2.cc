@@ -74,32 +74,35 @@ void slide_3x3(const DepthwiseSpan& span, const Epilogue& epilogue) {
   const auto* weights = static_cast<const unsigned char*>(span.weights);
   const auto* start_bytes = reinterpret_cast<const unsigned char*>(span.start);
   constexpr std::size_t kStep = kBlock * 4;
+  // Copies: a store through y could otherwise change them, and the loop is short.
+  const std::size_t pixels = span.pixels, x_step = span.x_step, y_step = span.y_step;
   for (std::size_t c = 0; c < span.channels; c += kBlock, weights += 5 * kStep) {
     const std::size_t channels = span.channels - c < kBlock ? span.channels - c : kBlock;
     const Sums start = {load(start_bytes + 4 * c), load(start_bytes + 4 * c + 32)};
     const unsigned char* row0 = span.x[0] + c;
     const unsigned char* row1 = span.x[1] + c;
     const unsigned char* row2 = span.x[6] + c;
+    const float *multiplier = span.multiplier + c, *bias = span.bias + c;
     unsigned char* y = span.y + c * Epilogue::kOutputBytes;
 
     Sums a = interleave(widen(row0), widen(row1));
     Sums current = multiply_add(start, a, weights);
     __m256i before = widen(row2);
-    std::size_t offset = span.x_step;
+    std::size_t offset = x_step;
     a = interleave(widen(row0 + offset), widen(row1 + offset));
     __m256i now = widen(row2 + offset);
     current =
         multiply_add(multiply_add(current, a, weights + kStep), interleave(before, now), weights + 3 * kStep);
     Sums next = multiply_add(start, a, weights);
-    for (std::size_t i = 0; i < span.pixels; ++i, y += span.y_step) {
+    for (std::size_t i = 0; i < pixels; ++i, y += y_step) {
       before = now;
-      offset += span.x_step;
+      offset += x_step;
       a = interleave(widen(row0 + offset), widen(row1 + offset));
       now = widen(row2 + offset);
       const Sums b = interleave(before, now);
       current = multiply_add(multiply_add(current, a, weights + 2 * kStep), b, weights + 4 * kStep);
       const __m256i acc[1][2] = {{current.low, current.high}};
-      epilogue.template store<1, 2>(acc, channels, span.multiplier + c, span.bias + c, &y);
+      epilogue.template store<1, 2>(acc, channels, multiplier, bias, &y);
       current = multiply_add(multiply_add(next, a, weights + kStep), b, weights + 3 * kStep);
       next = multiply_add(start, a, weights);
     }

@@ -46,11 +46,14 @@ struct PatchBlock {
   std::size_t a_stride = 0;
 };
 
-// clamp(round(r * inverse_scale) + zero_point, lo, hi)
+// clamp(round(r * inverse_scale) + zero_point, lo, hi), where |r * inverse_scale| < kLargestStep, so that it
+// fits int32.
 struct Requantization {
   float inverse_scale;
   std::int32_t zero_point, lo, hi;
 };
+
+static constexpr double kLargestStep = 1 << 30;
 
 struct Clamp {
   float lo, hi;

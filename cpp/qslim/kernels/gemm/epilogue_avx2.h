@@ -3,8 +3,7 @@
 // What AVX2 kernels do with finished int32 sums, 8 or 16 columns of a few rows. Columns come in the packed
 // order of column_at(). Included by x86_avx2.cc files only; all names are internal to them.
 //
-// Only min comes before the conversion to int: a value >= 2^31 would become INT_MIN, as one <= -2^31
-// rightly does, and every narrowing from there on saturates.
+// Values fit int32 (block.h), and every narrowing from there on saturates.
 #pragma once
 
 #include <immintrin.h>
@@ -68,18 +67,18 @@ struct Rescale {
 
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
-  __m256 inverse_scale, hi;
+  __m256 inverse_scale;
   __m256i zero_point;
-  __m128i lo;
+  __m128i lo, hi;
 
   explicit RequantizeRows(const Requantization& p)
       : inverse_scale(_mm256_set1_ps(p.inverse_scale)),
-        hi(_mm256_set1_ps(static_cast<float>(p.hi - p.zero_point))),
         zero_point(_mm256_set1_epi16(static_cast<short>(p.zero_point))),
-        lo(_mm_set1_epi8(static_cast<char>(p.lo))) {}
+        lo(_mm_set1_epi8(static_cast<char>(p.lo))),
+        hi(_mm_set1_epi8(static_cast<char>(p.hi))) {}
 
   __attribute__((always_inline)) __m256i round(__m256i acc, const Rescale& rescale) const {
-    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(rescale(acc), inverse_scale), hi));
+    return _mm256_cvtps_epi32(_mm256_mul_ps(rescale(acc), inverse_scale));
   }
   // 16 columns of one row, in order.
   __attribute__((always_inline)) __m128i columns16(__m256i acc0, __m256i acc1, const Rescale& rescale0,
@@ -87,7 +86,7 @@ struct RequantizeRows {
     const __m256i words =
         _mm256_adds_epi16(_mm256_packs_epi32(round(acc0, rescale0), round(acc1, rescale1)), zero_point);
     const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    return _mm_max_epu8(bytes, lo);
+    return _mm_min_epu8(_mm_max_epu8(bytes, lo), hi);
   }
   // 8 columns of one row, in order, in the low half.
   __attribute__((always_inline)) __m128i columns8(__m256i acc, const Rescale& rescale) const {
@@ -95,7 +94,7 @@ struct RequantizeRows {
     const __m128i words =
         _mm_adds_epi16(_mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1)),
                        _mm256_castsi256_si128(zero_point));
-    return _mm_max_epu8(_mm_packus_epi16(words, words), lo);
+    return _mm_min_epu8(_mm_max_epu8(_mm_packus_epi16(words, words), lo), hi);
   }
 
   template <int MR, int NV>

@@ -3,8 +3,7 @@
 // What AVX-512 kernels do with finished int32 sums, 16 to 64 columns of a few rows. Columns come in the order
 // of column_at(), packed. Included by AVX-512 files only; all names are internal to them.
 //
-// Only min comes before the conversion to int: a value >= 2^31 would become INT_MIN, as one <= -2^31
-// rightly does, and every narrowing from there on saturates.
+// Values fit int32 with room for a zero point (block.h), and every narrowing to words saturates.
 #pragma once
 
 #include "qslim/kernels/gemm/block.h"
@@ -31,23 +30,24 @@ __attribute__((always_inline)) inline __m512 rescale(__m512i acc, const float* m
 
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
-  __m512 inverse_scale, hi;
-  __m512i zero_point, lo_bytes, lo_words, lo;
+  __m512 inverse_scale;
+  __m512i zero_point, lo_bytes, hi_bytes, lo_words, hi_words, lo, hi;
   std::int32_t zero_point32;
 
   explicit RequantizeRows(const Requantization& p)
       : inverse_scale(_mm512_set1_ps(p.inverse_scale)),
-        hi(_mm512_set1_ps(static_cast<float>(p.hi - p.zero_point))),
         zero_point(_mm512_set1_epi16(static_cast<short>(p.zero_point))),
         lo_bytes(_mm512_set1_epi8(static_cast<char>(p.lo))),
+        hi_bytes(_mm512_set1_epi8(static_cast<char>(p.hi))),
         lo_words(_mm512_set1_epi16(static_cast<short>(p.lo))),
+        hi_words(_mm512_set1_epi16(static_cast<short>(p.hi))),
         lo(_mm512_set1_epi32(p.lo)),
+        hi(_mm512_set1_epi32(p.hi)),
         zero_point32(p.zero_point) {}
 
   __attribute__((always_inline)) __m512i round(__m512i acc, const float* multiplier,
                                                const float* bias) const {
-    const __m512 steps = _mm512_mul_ps(rescale(acc, multiplier, bias), inverse_scale);
-    return _mm512_cvtps_epi32(_mm512_min_ps(steps, hi));
+    return _mm512_cvtps_epi32(_mm512_mul_ps(rescale(acc, multiplier, bias), inverse_scale));
   }
 
   template <int MR, int NV>
@@ -63,20 +63,22 @@ struct RequantizeRows {
             _mm512_packs_epi32(round_part(acc[i][0], 0), round_part(acc[i][1], 1)), zero_point);
         const __m512i high = _mm512_adds_epi16(
             _mm512_packs_epi32(round_part(acc[i][NV - 2], 2), round_part(acc[i][NV - 1], 3)), zero_point);
-        const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(low, high), lo_bytes);
+        const __m512i bytes =
+            _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(low, high), lo_bytes), hi_bytes);
         columns == 64 ? _mm512_storeu_si512(y[i], bytes)
                       : _mm512_mask_storeu_epi8(y[i], first_lanes(columns), bytes);
       } else if constexpr (NV == 2) {
         const __m512i words = _mm512_adds_epi16(
             _mm512_packs_epi32(round_part(acc[i][0], 0), round_part(acc[i][1], 1)), zero_point);
-        const __m256i bytes = _mm512_cvtepi16_epi8(_mm512_max_epi16(words, lo_words));
+        const __m256i bytes =
+            _mm512_cvtepi16_epi8(_mm512_min_epi16(_mm512_max_epi16(words, lo_words), hi_words));
         columns == 32 ? _mm256_storeu_si256(reinterpret_cast<__m256i*>(y[i]), bytes)
                       : _mm256_mask_storeu_epi8(y[i], static_cast<__mmask32>(first_lanes(columns)), bytes);
       } else {
         const __m512i offset = _mm512_set1_epi32(zero_point32);
         _Pragma("GCC unroll 16") for (int j = 0; j < NV; ++j) {
           const __m512i q = _mm512_add_epi32(round_part(acc[i][j], j), offset);
-          const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_max_epi32(q, lo));
+          const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_min_epi32(_mm512_max_epi32(q, lo), hi));
           const std::size_t left = columns - static_cast<std::size_t>(16 * j);
           left >= 16 ? _mm_storeu_si128(reinterpret_cast<__m128i*>(y[i] + 16 * j), bytes)
                      : _mm_mask_storeu_epi8(y[i] + 16 * j, static_cast<__mmask16>(first_lanes(left)), bytes);
