@@ -104,17 +104,16 @@ void run_u8s8(benchmark::State& state, const Layer& layer, Isa isa, std::size_t 
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<std::uint8_t>(random());
   std::vector<std::int8_t> weights(p.outputs * p.taps);
   for (std::int8_t& w : weights) w = static_cast<std::int8_t>(random() % 255 - 127);
-  const std::vector<float> multiplier(p.outputs, 1e-4f);
-  const ConvU8S8 conv(isa, p.geometry, weights, {}, 128);
+  const std::vector<float> multiplier(p.outputs, 1e-4f), bias(p.outputs, 0.5f);
+  const ConvU8S8 conv(isa, p.geometry, weights, 128, multiplier, bias);
   Context context(threads, isa);
   AlignedBuffer<std::byte> scratch(conv.scratch_bytes(p.extents, threads));
   const PixelSink sink{nullptr, [](const void*, std::size_t, std::size_t, const float*) {}};
   for (auto _ : state) {
     if (to_sink) {
-      conv.run(context, p.extents, x.data(), RealOutput{multiplier.data(), nullptr, sink}, scratch.data());
+      conv.run(context, p.extents, x.data(), RealOutput{nullptr, sink}, scratch.data());
     } else {
-      conv.run(context, p.extents, x.data(), RequantizedOutput{multiplier.data(), 128, 0, 255, y.data()},
-               scratch.data());
+      conv.run(context, p.extents, x.data(), RequantizedOutput{128, 0, 255, y.data()}, scratch.data());
     }
     benchmark::ClobberMemory();
   }

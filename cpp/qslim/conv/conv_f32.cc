@@ -64,7 +64,6 @@ ConvF32::ConvF32(Isa isa, const ConvGeometry& geometry, Span<const float> weight
   check_geometry("ConvF32", geometry, weights.size(), bias.size());
   const std::size_t taps = geometry.kernel_h * geometry.kernel_w;
   const std::size_t channels = geometry.input_channels / geometry.groups;
-  const auto bias_at = [&](std::size_t oc) { return bias.empty() ? 0.0f : bias[oc]; };
   auto packed = std::make_unique<Packed>();
   packed->geometry = geometry;
   if (is_depthwise(geometry)) {
@@ -73,7 +72,7 @@ ConvF32::ConvF32(Isa isa, const ConvGeometry& geometry, Span<const float> weight
     packed->depthwise.emplace(geometry, kernel.layout, sizeof(float));
     packed->depthwise->pack_weights<float>(
         [&](std::size_t c, std::size_t tap) { return weights[c * taps + tap]; });
-    packed->depthwise->pack_bias<float>(bias_at);
+    packed->depthwise->pack_bias(bias);
   } else {
     const GemmKernel& kernel = best_kernel(kGemmKernels, isa);
     packed->gemm_kernel = &kernel;
@@ -84,7 +83,7 @@ ConvF32::ConvF32(Isa isa, const ConvGeometry& geometry, Span<const float> weight
         for (std::size_t tap = 0; tap < taps; ++tap) row[tap * channels + ic] = *w++;
       }
     });
-    packed->gemm->pack_bias<float>(bias_at);
+    packed->gemm->pack_bias(bias);
   }
   packed_ = std::move(packed);
 }

@@ -94,22 +94,23 @@ struct ConvU8S8::Packed {
 };
 
 ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t> weights,
-                   Span<const std::int32_t> bias, std::uint8_t x_zero_point) {
+                   std::uint8_t x_zero_point, Span<const float> multiplier, Span<const float> bias) {
   check_geometry("ConvU8S8", geometry, weights.size(), bias.size());
+  QSLIM_REQUIRE(multiplier.size() == geometry.output_channels, "ConvU8S8: multiplier must have ",
+                geometry.output_channels, " elements, got ", multiplier.size());
   const std::size_t taps = geometry.kernel_h * geometry.kernel_w;
   const std::size_t channels = geometry.input_channels / geometry.groups, k = channels * taps;
-  std::vector<std::int32_t> shifted_bias(geometry.output_channels);  // of raw bytes; wraps as the sums do
+  std::vector<std::int32_t> start(geometry.output_channels);  // of sums of raw bytes; wraps as they do
   for (std::size_t oc = 0; oc < geometry.output_channels; ++oc) {
-    std::int64_t sum = 0, magnitude = bias.empty() ? 0 : std::abs(std::int64_t{bias[oc]});
+    std::int64_t sum = 0, magnitude = 0;
     for (std::size_t i = 0; i < k; ++i) {
       const std::int64_t weight = weights[oc * k + i];
       sum += weight;
       magnitude += 255 * std::abs(weight);
     }
     QSLIM_REQUIRE(magnitude <= std::numeric_limits<std::int32_t>::max(), "ConvU8S8: output channel ", oc,
-                  " can exceed int32: 255 * sum |weight| + |bias| is ", magnitude);
-    shifted_bias[oc] = static_cast<std::int32_t>(
-        static_cast<std::uint32_t>((bias.empty() ? 0 : bias[oc]) - x_zero_point * sum));
+                  " can exceed int32: 255 * sum |weight| is ", magnitude);
+    start[oc] = static_cast<std::int32_t>(static_cast<std::uint32_t>(-x_zero_point * sum));
   }
 
   auto packed = std::make_unique<Packed>();
@@ -124,7 +125,9 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
     } else {
       packed->depthwise->pack_weights<std::int16_t>(weight_at);
     }
-    packed->depthwise->pack_bias<std::int32_t>([&](std::size_t c) { return shifted_bias[c]; });
+    packed->depthwise->pack_start(start);
+    packed->depthwise->pack_multiplier(multiplier);
+    packed->depthwise->pack_bias(bias);
     packed->depthwise->set_outside(x_zero_point);
   } else {
     const GemmKernel& kernel = best_kernel(kGemmKernels, isa);
@@ -144,11 +147,13 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
     };
     if (kernel.layout.depth == 4) {
       packed->gemm->pack_weights<std::int8_t>(fill_columns);
-      packed->gemm->pack_bias<std::int32_t>([&](std::size_t oc) { return shifted_bias[oc]; });
+      packed->gemm->pack_start(start);
     } else {
       packed->gemm->pack_weights<std::int16_t>(fill_columns);
-      packed->gemm->pack_bias<std::int32_t>([&](std::size_t oc) { return bias.empty() ? 0 : bias[oc]; });
+      packed->gemm->pack_start({});  // the gathered rows are less x_zero_point already
     }
+    packed->gemm->pack_multiplier(multiplier);
+    packed->gemm->pack_bias(bias);
   }
   packed_ = std::move(packed);
 }
@@ -170,7 +175,7 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
     using Call = Requantize<GemmRequantizeFn>;
     const Call call{packed_->gemm_kernel->requantize, p};
     GemmRun run;
-    run.x = x, run.y = output.y, run.y_element_bytes = 1, run.multiplier = output.multiplier;
+    run.x = x, run.y = output.y, run.y_element_bytes = 1;
     run.self = &call;
     run.multiply = [](const void* self, const GemmBlock& block) {
       const Call& c = *static_cast<const Call*>(self);
@@ -181,7 +186,7 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
     using Call = Requantize<DepthwiseRequantizeFn>;
     const Call call{packed_->depthwise_kernel->requantize, p};
     DepthwiseRun run;
-    run.x = x, run.y = output.y, run.y_element_bytes = 1, run.multiplier = output.multiplier;
+    run.x = x, run.y = output.y, run.y_element_bytes = 1;
     run.self = &call;
     run.multiply = [](const void* self, const DepthwiseSpan& span) {
       const Call& c = *static_cast<const Call*>(self);
@@ -197,7 +202,7 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
   auto* y = reinterpret_cast<unsigned char*>(output.y);
   if (packed_->gemm) {
     GemmRun run;
-    run.x = x, run.y = y, run.y_element_bytes = 4, run.multiplier = output.multiplier, run.sink = output.sink;
+    run.x = x, run.y = y, run.y_element_bytes = 4, run.sink = output.sink;
     run.self = packed_->gemm_kernel;
     run.multiply = [](const void* self, const GemmBlock& block) {
       static_cast<const GemmKernel*>(self)->real(block);
@@ -205,7 +210,7 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
     packed_->gemm->run(context.pool(), extents, run, scratch);
   } else {
     DepthwiseRun run;
-    run.x = x, run.y = y, run.y_element_bytes = 4, run.multiplier = output.multiplier, run.sink = output.sink;
+    run.x = x, run.y = y, run.y_element_bytes = 4, run.sink = output.sink;
     run.self = packed_->depthwise_kernel;
     run.multiply = [](const void* self, const DepthwiseSpan& span) {
       static_cast<const DepthwiseKernel*>(self)->real(span);

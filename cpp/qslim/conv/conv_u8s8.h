@@ -3,14 +3,15 @@
 // Int8 convolution, weights packed once for one instruction set. Immutable after construction: any number of
 // threads may run it at once.
 //
-//   acc[n, oh, ow, oc] = bias[oc] + sum (x - x_zero_point) * w            exact in int32
-//   Requantized  y = clamp(round_half_even(float(acc) * multiplier[oc]) + zero_point, lo, hi)    one fp32
-//                multiplication; the addition of zero_point comes after the rounding
-//   Real         r = float(acc) * multiplier[oc]                          one fp32 multiplication
+//   acc[n, oh, ow, oc] = sum (x - x_zero_point) * w                       exact in int32
+//   r                  = float(acc) * multiplier[oc] + bias[oc]           two fp32 operations, each rounded
+//   Real         y = r
+//   Requantized  y = clamp(round_half_even(r) + zero_point, lo, hi)
 //
+// multiplier is sx * sw[oc] for real values; for steps of y it and the bias are divided by sy.
 // x holds stored values: unsigned bytes, a signed grid shifted by 128. Pixels outside x count as
 // x_zero_point. Every kernel equals reference/conv.h bit for bit. |acc| < 2^31 is the caller's duty: the
-// constructor throws where the weights alone (255 * sum |w| + |bias|) can break it.
+// constructor throws where the weights alone (255 * sum |w|) can break it.
 #pragma once
 
 #include <cstddef>
@@ -25,23 +26,21 @@
 namespace qslim {
 
 struct RequantizedOutput {
-  const float* multiplier = nullptr;              // [OC], finite
   std::uint8_t zero_point = 0, lo = 0, hi = 255;  // stored values
   std::uint8_t* y = nullptr;
 };
 
 // To y, or to the sink if it has a function.
 struct RealOutput {
-  const float* multiplier = nullptr;  // [OC], finite
   float* y = nullptr;
   PixelSink sink;
 };
 
 class ConvU8S8 {
  public:
-  // weights [OC, IC / groups, KH, KW]; bias [OC] in units of the accumulator, or empty.
-  ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t> weights,
-           Span<const std::int32_t> bias, std::uint8_t x_zero_point);
+  // weights [OC, IC / groups, KH, KW]; multiplier [OC], finite; bias [OC], finite, or empty for zeros.
+  ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t> weights, std::uint8_t x_zero_point,
+           Span<const float> multiplier, Span<const float> bias);
   ~ConvU8S8();
   ConvU8S8(ConvU8S8&&) noexcept;
   ConvU8S8& operator=(ConvU8S8&&) noexcept;

@@ -54,7 +54,6 @@ DepthwiseConv::Plan DepthwiseConv::plan(const ConvExtents& extents, std::size_t 
   if (!to_sink && num_threads > 1 && rows != 0 && rows < tasks) {
     plan.splits = std::min(divide_up(channels, block()), divide_up(tasks, rows));
   }
-  plan.multiplier_bytes = round_up(channel_.size() * sizeof(float), kCacheLine);
   plan.outside_bytes =
       round_up(extents.in_w * extents.x_pixel_stride * x_element_bytes_ + kSlack, kCacheLine);
   plan.taps_bytes = round_up(steps() * layout_.depth * sizeof(void*), kCacheLine);
@@ -65,8 +64,7 @@ DepthwiseConv::Plan DepthwiseConv::plan(const ConvExtents& extents, std::size_t 
 
 std::size_t DepthwiseConv::scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const noexcept {
   const Plan to_y = plan(extents, num_threads, false), to_sink = plan(extents, num_threads, true);
-  return to_y.multiplier_bytes + to_y.outside_bytes +
-         num_threads * std::max(to_y.worker_bytes, to_sink.worker_bytes);
+  return to_y.outside_bytes + num_threads * std::max(to_y.worker_bytes, to_sink.worker_bytes);
 }
 
 void DepthwiseConv::point_taps(const ConvExtents& extents, const DepthwiseRun& run, const std::byte* outside,
@@ -99,17 +97,9 @@ void DepthwiseConv::run(ThreadPool& pool, const ConvExtents& extents, const Dept
   const ConvGeometry& g = geometry_;
   const bool to_sink = run.sink.take != nullptr;
   const Plan plan = this->plan(extents, pool.num_threads(), to_sink);
-  const float* multiplier = nullptr;
-  if (run.multiplier != nullptr) {
-    auto* packed = reinterpret_cast<float*>(scratch);
-    for (std::size_t i = 0; i < channel_.size(); ++i) {
-      packed[i] = channel_[i] != kNoChannel ? run.multiplier[channel_[i]] : 0.0f;
-    }
-    multiplier = packed;
-  }
-  std::byte* outside = scratch + plan.multiplier_bytes;
+  std::byte* const outside = scratch;
   std::memset(outside, outside_, plan.outside_bytes);
-  scratch = outside + plan.outside_bytes;
+  scratch += plan.outside_bytes;
 
   // Outputs [inner, inner_end) of a row have all their columns inside the image.
   const auto span_w = static_cast<std::ptrdiff_t>((g.kernel_w - 1) * g.dilation_w);
@@ -140,8 +130,11 @@ void DepthwiseConv::run(ThreadPool& pool, const ConvExtents& extents, const Dept
     span.x_step = g.stride_w * extents.x_pixel_stride * x_element_bytes_;
     span.column_step = g.dilation_w * extents.x_pixel_stride * x_element_bytes_;
     span.weights = weights_.data() + first * steps() * 4;
+    if (multiplier_.size() != 0) {
+      span.start = start_.data() + first;
+      span.multiplier = multiplier_.data() + first;
+    }
     span.bias = bias_.data() + first;
-    span.multiplier = multiplier != nullptr ? multiplier + first : nullptr;
     span.y_step = (to_sink ? g.groups : extents.y_pixel_stride) * run.y_element_bytes;
     unsigned char* y = reinterpret_cast<unsigned char*>(sink_rows);
     if (!to_sink) {

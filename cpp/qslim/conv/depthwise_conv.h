@@ -16,6 +16,7 @@
 #include "qslim/conv/geometry.h"
 #include "qslim/conv/pixel_sink.h"
 #include "qslim/core/aligned_buffer.h"
+#include "qslim/core/span.h"
 #include "qslim/core/thread_pool.h"
 #include "qslim/kernels/depthwise/span.h"
 
@@ -32,8 +33,7 @@ struct DepthwiseRun {
   const void* x = nullptr;
   unsigned char* y = nullptr;
   std::size_t y_element_bytes = 0;
-  PixelSink sink;                     // instead of y, if it has a function
-  const float* multiplier = nullptr;  // [C] or null
+  PixelSink sink;  // instead of y, if it has a function
   void (*multiply)(const void* self, const DepthwiseSpan& span) = nullptr;
   const void* self = nullptr;
 };
@@ -42,25 +42,29 @@ class DepthwiseConv {
  public:
   DepthwiseConv(const ConvGeometry& geometry, const DepthwiseLayout& layout, std::size_t x_element_bytes);
 
-  // weight_at(channel, tap), bias_at(channel); taps count (kh, kw).
+  // weight_at(channel, tap); taps count (kh, kw).
   template <class Element, class WeightAt>
   void pack_weights(const WeightAt& weight_at);
-  template <class Bias, class BiasAt>
-  void pack_bias(const BiasAt& bias_at);
+  // [C], or empty for zeros. Kernels for floats need a bias alone.
+  void pack_start(Span<const std::int32_t> start) { start_ = in_lanes(start); }
+  void pack_multiplier(Span<const float> multiplier) { multiplier_ = in_lanes(multiplier); }
+  void pack_bias(Span<const float> bias) { bias_ = in_lanes(bias); }
   // The byte that pixels outside the image are made of.
   void set_outside(std::uint8_t outside) noexcept { outside_ = outside; }
 
   std::size_t scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const noexcept;
   void run(ThreadPool& pool, const ConvExtents& extents, const DepthwiseRun& run, std::byte* scratch) const;
 
-  std::size_t packed_bytes() const noexcept { return weights_.size() + 2 * 4 * bias_.size(); }
+  std::size_t packed_bytes() const noexcept {
+    return weights_.size() + 4 * (start_.size() + multiplier_.size() + bias_.size());
+  }
 
  private:
   static constexpr std::uint32_t kNoChannel = ~std::uint32_t{0};
 
   struct Plan {
     std::size_t pixels, chunks, splits;  // a task: so many pixels of a row, and a part of the channels
-    std::size_t multiplier_bytes, outside_bytes, taps_bytes, worker_bytes;
+    std::size_t outside_bytes, taps_bytes, worker_bytes;
   };
   Plan plan(const ConvExtents& extents, std::size_t num_threads, bool to_sink) const noexcept;
   std::size_t block() const noexcept { return layout_.lanes * layout_.vectors; }
@@ -73,6 +77,8 @@ class DepthwiseConv {
   // Tap pointers of output (n, oh, ow) at channel `first`.
   void point_taps(const ConvExtents& extents, const DepthwiseRun& run, const std::byte* outside,
                   std::size_t row, std::size_t ow, std::size_t first, const unsigned char** taps) const;
+  template <class T>
+  AlignedBuffer<T> in_lanes(Span<const T> values) const;
 
   ConvGeometry geometry_;
   DepthwiseLayout layout_;
@@ -80,7 +86,8 @@ class DepthwiseConv {
   std::uint8_t outside_ = 0;
   std::size_t taps_;
   AlignedBuffer<std::byte> weights_;
-  AlignedBuffer<std::uint32_t> bias_;   // bits
+  AlignedBuffer<std::int32_t> start_;
+  AlignedBuffer<float> multiplier_, bias_;
   std::vector<std::uint32_t> channel_;  // of each lane of each block
   // Of each entry of x, from an output's first row and column. Kept, as it takes divisions to find.
   struct Offset {
@@ -108,14 +115,13 @@ void DepthwiseConv::pack_weights(const WeightAt& weight_at) {
   }
 }
 
-template <class Bias, class BiasAt>
-void DepthwiseConv::pack_bias(const BiasAt& bias_at) {
-  bias_ = AlignedBuffer<std::uint32_t>(channel_.size());
+template <class T>
+AlignedBuffer<T> DepthwiseConv::in_lanes(Span<const T> values) const {
+  AlignedBuffer<T> lanes(channel_.size());
   for (std::size_t i = 0; i < channel_.size(); ++i) {
-    const Bias bias = channel_[i] != kNoChannel ? bias_at(channel_[i]) : Bias{};
-    static_assert(sizeof bias == sizeof bias_[i]);
-    std::memcpy(&bias_[i], &bias, sizeof bias);
+    lanes[i] = values.empty() || channel_[i] == kNoChannel ? T{} : values[channel_[i]];
   }
+  return lanes;
 }
 
 }  // namespace qslim

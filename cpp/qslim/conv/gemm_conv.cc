@@ -90,29 +90,20 @@ GemmConv::Plan GemmConv::plan(const ConvExtents& extents, std::size_t num_thread
 std::size_t GemmConv::scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const noexcept {
   const std::size_t worker =
       std::max(plan(extents, num_threads, false).worker_bytes, plan(extents, num_threads, true).worker_bytes);
-  return round_up(channel_.size() * sizeof(float), kCacheLine) + num_threads * worker;
+  return num_threads * worker;
 }
 
 void GemmConv::run(ThreadPool& pool, const ConvExtents& extents, const GemmRun& run,
                    std::byte* scratch) const {
   const Plan plan = this->plan(extents, pool.num_threads(), run.sink.take != nullptr);
-  float* multiplier = nullptr;
-  if (run.multiplier != nullptr) {
-    multiplier = reinterpret_cast<float*>(scratch);
-    for (std::size_t i = 0; i < channel_.size(); ++i) {
-      multiplier[i] = channel_[i] != kNoChannel ? run.multiplier[channel_[i]] : 0.0f;
-    }
-  }
-  scratch += round_up(channel_.size() * sizeof(float), kCacheLine);
   pool.run(plan.blocks * plan.splits, [&](std::size_t task, std::size_t worker) {
-    run_block(plan, extents, run, multiplier, task / plan.splits, task % plan.splits,
+    run_block(plan, extents, run, task / plan.splits, task % plan.splits,
               scratch + worker * plan.worker_bytes);
   });
 }
 
-void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const GemmRun& run,
-                         const float* multiplier, std::size_t block, std::size_t split,
-                         std::byte* scratch) const {
+void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const GemmRun& run, std::size_t block,
+                         std::size_t split, std::byte* scratch) const {
   const ConvGeometry& g = geometry_;
   const std::size_t first = plan.pixels * block / plan.blocks;
   const std::size_t rows = plan.pixels * (block + 1) / plan.blocks - first;
@@ -170,8 +161,11 @@ void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const Gem
     }
     const std::size_t packed = group * padded_columns_ + column;
     gemm.b = b_.data() + packed * steps_ * 4;
+    if (multiplier_.size() != 0) {
+      gemm.start = start_.data() + packed;
+      gemm.multiplier = multiplier_.data() + packed;
+    }
     gemm.bias = bias_.data() + packed;
-    gemm.multiplier = multiplier != nullptr ? multiplier + packed : nullptr;
     unsigned char* y[kMostRows];
     for (std::size_t i = 0; i < rows; ++i) {
       y[i] = pixel[i] + (group * columns_ + column) * run.y_element_bytes;

@@ -18,6 +18,7 @@
 #include "qslim/conv/geometry.h"
 #include "qslim/conv/pixel_sink.h"
 #include "qslim/core/aligned_buffer.h"
+#include "qslim/core/span.h"
 #include "qslim/core/thread_pool.h"
 #include "qslim/kernels/gemm/block.h"
 
@@ -34,8 +35,7 @@ struct GemmRun {
   const void* x = nullptr;
   unsigned char* y = nullptr;
   std::size_t y_element_bytes = 0;
-  PixelSink sink;                     // instead of y, if it has a function
-  const float* multiplier = nullptr;  // [OC] or null
+  PixelSink sink;  // instead of y, if it has a function
   // Multiplies one block.
   void (*multiply)(const void* self, const GemmBlock& block) = nullptr;
   const void* self = nullptr;
@@ -47,16 +47,20 @@ class GemmConv {
   GemmConv(const ConvGeometry& geometry, const GemmLayout& layout, std::size_t x_element_bytes,
            int x_zero_point, void (*gather)(const PatchBlock&) noexcept);
 
-  // fill_columns(oc, w): the weights of output channel oc for the columns of A, into zeros; bias_at(oc).
+  // fill_columns(oc, w): the weights of output channel oc for the columns of A, into zeros.
   template <class Element, class FillColumns>
   void pack_weights(const FillColumns& fill_columns);
-  template <class Bias, class BiasAt>
-  void pack_bias(const BiasAt& bias_at);
+  // [OC], or empty for zeros. Kernels for floats need a bias alone.
+  void pack_start(Span<const std::int32_t> start) { start_ = in_columns(start); }
+  void pack_multiplier(Span<const float> multiplier) { multiplier_ = in_columns(multiplier); }
+  void pack_bias(Span<const float> bias) { bias_ = in_columns(bias); }
 
   std::size_t scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const noexcept;
   void run(ThreadPool& pool, const ConvExtents& extents, const GemmRun& run, std::byte* scratch) const;
 
-  std::size_t packed_bytes() const noexcept { return b_.size() + 2 * 4 * bias_.size(); }
+  std::size_t packed_bytes() const noexcept {
+    return b_.size() + 4 * (start_.size() + multiplier_.size() + bias_.size());
+  }
 
  private:
   static constexpr std::uint32_t kNoChannel = ~std::uint32_t{0};
@@ -68,8 +72,10 @@ class GemmConv {
   };
   Plan plan(const ConvExtents& extents, std::size_t num_threads, bool to_sink) const noexcept;
   std::size_t widest_panel() const noexcept { return layout_.lanes * layout_.max_vectors; }
-  void run_block(const Plan& plan, const ConvExtents& extents, const GemmRun& run, const float* multiplier,
-                 std::size_t block, std::size_t split, std::byte* scratch) const;
+  void run_block(const Plan& plan, const ConvExtents& extents, const GemmRun& run, std::size_t block,
+                 std::size_t split, std::byte* scratch) const;
+  template <class T>
+  AlignedBuffer<T> in_columns(Span<const T> values) const;
 
   ConvGeometry geometry_;
   GemmLayout layout_;
@@ -78,8 +84,10 @@ class GemmConv {
   void (*gather_)(const PatchBlock&) noexcept;
   std::size_t k_, steps_, columns_, padded_columns_, panels_;  // of one group
   AlignedBuffer<std::byte> b_;                                 // [groups, panels]
-  AlignedBuffer<std::uint32_t> bias_;                          // bits, [groups, padded_columns]
-  std::vector<std::uint32_t> channel_;                         // output channel of each padded column
+  // [groups, padded_columns]
+  AlignedBuffer<std::int32_t> start_;
+  AlignedBuffer<float> multiplier_, bias_;
+  std::vector<std::uint32_t> channel_;  // output channel
 };
 
 template <class Element, class FillColumns>
@@ -105,14 +113,13 @@ void GemmConv::pack_weights(const FillColumns& fill_columns) {
   }
 }
 
-template <class Bias, class BiasAt>
-void GemmConv::pack_bias(const BiasAt& bias_at) {
-  bias_ = AlignedBuffer<std::uint32_t>(channel_.size());
+template <class T>
+AlignedBuffer<T> GemmConv::in_columns(Span<const T> values) const {
+  AlignedBuffer<T> columns(channel_.size());
   for (std::size_t i = 0; i < channel_.size(); ++i) {
-    const Bias bias = channel_[i] != kNoChannel ? bias_at(channel_[i]) : Bias{};
-    static_assert(sizeof bias == sizeof bias_[i]);
-    std::memcpy(&bias_[i], &bias, sizeof bias);
+    columns[i] = values.empty() || channel_[i] == kNoChannel ? T{} : values[channel_[i]];
   }
+  return columns;
 }
 
 }  // namespace qslim

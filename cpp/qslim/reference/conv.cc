@@ -49,19 +49,21 @@ void for_each_output(const ConvGeometry& g, const ConvExtents& e, const Output& 
 
 }  // namespace
 
-std::uint8_t requantize(std::int32_t acc, float multiplier, std::uint8_t zero_point, std::uint8_t lo,
-                        std::uint8_t hi) noexcept {
-  const float real = static_cast<float>(acc) * multiplier;
-  const double q = std::nearbyint(static_cast<double>(real)) + zero_point;
+float rescale(std::int32_t acc, float multiplier, float bias) noexcept {
+  const float product = static_cast<float>(acc) * multiplier;
+  return product + bias;
+}
+
+std::uint8_t requantize(float r, std::uint8_t zero_point, std::uint8_t lo, std::uint8_t hi) noexcept {
+  const double q = std::nearbyint(static_cast<double>(r)) + zero_point;
   return static_cast<std::uint8_t>(std::min(std::max(q, static_cast<double>(lo)), static_cast<double>(hi)));
 }
 
 void conv_u8s8(const ConvGeometry& geometry, const ConvExtents& extents, const std::uint8_t* x,
-               std::uint8_t x_zero_point, const std::int8_t* weights, const std::int32_t* bias,
-               std::int32_t* acc) {
+               std::uint8_t x_zero_point, const std::int8_t* weights, std::int32_t* acc) {
   for_each_output(geometry, extents,
                   [&](std::size_t n, std::size_t oh, std::size_t ow, std::size_t oc, std::size_t index) {
-                    std::int64_t sum = bias != nullptr ? bias[oc] : 0;
+                    std::int64_t sum = 0;
                     for_each_tap(geometry, extents, x, x_zero_point, weights, n, oh, ow, oc,
                                  [&](std::uint8_t value, std::int8_t weight) {
                                    sum += (std::int64_t{value} - x_zero_point) * weight;

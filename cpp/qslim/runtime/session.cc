@@ -49,26 +49,35 @@ class Prepared {
 
   const Plan& plan() const noexcept { return plan_; }
 
-  std::unique_ptr<Workspace> borrow() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (!free_.empty()) {
-        std::unique_ptr<Workspace> workspace = std::move(free_.back());
-        free_.pop_back();
-        return workspace;
-      }
-    }
-    return std::make_unique<Workspace>(plan_);
+  // From now on as many images as that can run at once without a new workspace.
+  void reserve(std::size_t images) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    while (count_ < images) add();
   }
 
-  void give_back(std::unique_ptr<Workspace> workspace) {
+  std::unique_ptr<Workspace> borrow() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(workspace));
+    if (free_.empty()) add();  // several threads are in Session::run
+    std::unique_ptr<Workspace> workspace = std::move(free_.back());
+    free_.pop_back();
+    return workspace;
+  }
+
+  void give_back(std::unique_ptr<Workspace> workspace) noexcept {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(workspace));  // add() has made room
   }
 
  private:
+  void add() {
+    free_.reserve(count_ + 1);
+    free_.push_back(std::make_unique<Workspace>(plan_));
+    ++count_;
+  }
+
   const Plan plan_;
   std::mutex mutex_;
+  std::size_t count_ = 0;  // of all workspaces, borrowed ones included
   std::vector<std::unique_ptr<Workspace>> free_;
 };
 
@@ -183,6 +192,7 @@ struct Session::Impl {
                     kMaxMemory >> 20);
       recipe.prepared = std::make_shared<Prepared>(std::move(plan));
     }
+    recipe.prepared->reserve(std::min(recipe.images, context.pool().num_threads()));
     recipes.push_front(std::make_shared<const Recipe>(std::move(recipe)));
     if (recipes.size() > kMaxPlans) recipes.pop_back();
     return recipes.front();

@@ -4,9 +4,11 @@
     activation on a grid:  t -> QuantizeLinear -> DequantizeLinear -> every reader of t
     constant on a grid:    integers -> DequantizeLinear -> every reader of it
 
-Biases stay in float. A grid narrower than its integer type gets a Clip in front, as ONNX has only whole
-types. The integers that a runtime computes from this are those of ``qslim.graph.evaluate`` but for roundings
-that fall on the other side: at most one step in a tensor whose inputs agree.
+Biases stay in float: ONNX Runtime fuses these operators all the same, and rounds the biases to steps of the
+sums itself (``fit_bias`` sees to it that they fit). A grid narrower than its integer type gets a Clip in
+front, as ONNX has only whole types. The integers that a runtime computes from this are those of
+``qslim.graph.evaluate`` but for roundings that fall on the other side: at most one step in a tensor whose
+inputs agree.
 Source: onnx/docs/Operators.md, opset 21.
 """
 
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 from qslim._core import __version__
 from qslim.exporters.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
+from qslim.graph.passes.fit_bias import fit_bias
 
 __all__ = ["export_onnx"]
 
@@ -71,7 +74,9 @@ def export_onnx(graph: Graph, path: Union[str, os.PathLike[str]], *, opset: int 
         raise ImportError("export_onnx needs the onnx package: pip install 'qslim[onnx]'") from error
     if isinstance(opset, bool) or opset not in _OPSETS:
         raise ValueError(f"opset: expected {_OPSETS[0]} to {_OPSETS[-1]}, got {opset!r}")
-    writer = _Writer(onnx, graph, opset)
+    fitted = graph.copy()
+    fit_bias(fitted)
+    writer = _Writer(onnx, fitted, opset)
     model = writer.model()
     try:
         onnx.checker.check_model(model)

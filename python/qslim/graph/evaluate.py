@@ -4,9 +4,10 @@
 A tensor with an annotation is quantized: whoever reads it sees q = clamp(rint(r * (1/s)) + z, qmin, qmax),
 which stands for s * (q - z). An integer operator (``integer_operators.py``: which they are) computes
 
-    acc  = sum of (qx - zx) * qw, exactly, + rint(bias / m)         m = fl(sx * sw) for each output channel
-    r    = float32(acc) * m                                         its result where that stays in float
-    q    = clamp(rint(float32(acc) * fl(m / sy)) + zy, low, high)   where it writes a grid (sy, zy) directly
+    acc  = sum of (qx - zx) * qw, exactly                           m = fl(sx * sw) for each output channel
+    r    = fl(fl(float32(acc) * m) + bias)                          its result where that stays in float
+    s    = fl(fl(float32(acc) * fl(m / sy)) + fl(bias / sy))        where it writes a grid (sy, zy) directly:
+    q    = clamp(rint(s) + zy, low, high)
 
 with low and high the positions of a Relu's or a Clip's bounds on that grid, clamp(rint(bound / sy) + zy,
 qmin, qmax), or the ends of the grid. fl() is one float32 operation; rint rounds ties to even. The average of
@@ -34,7 +35,6 @@ from qslim.graph.quantization import QuantParams
 __all__ = ["can_evaluate", "evaluate"]
 
 _Array = NDArray[Any]
-_INT32 = (-(2**31), 2**31 - 1)
 
 
 def evaluate(
@@ -181,23 +181,21 @@ class _Run:
         channels = acc.shape[axis]
         # Of a grouped ConvTranspose the scales run over the channels of one group.
         multiplier = np.resize(x.scale * weight.scale, channels)
-        plain_acc = acc
-        if operator.bias is not None:
-            bias = np.clip(np.rint(operator.bias / multiplier).astype(np.float64), *_INT32)
-            acc = acc + _along(bias, axis)
-        sums = acc.astype(np.float32)
+        bias = np.zeros(channels, np.float32) if operator.bias is None else operator.bias
+        products = acc.astype(np.float32) * _along(multiplier, axis)
         inner = {node.outputs[0], operator.result} & self._wanted
         if operator.add is not None and node.outputs[0] in inner:
-            self._values[node.outputs[0]] = plain_acc.astype(np.float32) * _along(multiplier, axis)
+            self._values[node.outputs[0]] = products
         if operator.target is None:
-            self._store(operator.result, sums * _along(multiplier, axis))
+            self._store(operator.result, products + _along(bias, axis))
             return
         if operator.result in inner and operator.clamp is not None:
-            self._values[operator.result] = sums * _along(multiplier, axis)
+            self._values[operator.result] = products + _along(bias, axis)
         y = graph.tensors[operator.target].quantization
         assert y is not None
         low, high = self._bounds(operator.clamp, y)
-        grid = np.rint(sums * _along(multiplier / y.scale, axis)) + np.float32(y.zero_point)
+        steps = acc.astype(np.float32) * _along(multiplier / y.scale, axis) + _along(bias / y.scale, axis)
+        grid = np.rint(steps) + np.float32(y.zero_point)
         self._integers[operator.target] = np.clip(grid, low, high).astype(np.int32)
         self._values[operator.target] = _dequantize(self._integers[operator.target], y)
 

@@ -29,8 +29,8 @@ struct Problem {
   ConvCase shape;
   TightArray<std::uint8_t> x;
   std::vector<std::int8_t> weights;
-  std::vector<std::int32_t> bias;  // maybe empty
   std::vector<float> multiplier;
+  std::vector<float> bias;  // maybe empty
   std::uint8_t x_zero_point = 0;
   std::vector<std::int32_t> acc;  // expected
 
@@ -53,11 +53,6 @@ struct Problem {
                                                                          : -128);
     }
     const std::size_t channels = shape.geometry.output_channels;
-    if (random() % 4 != 0) {
-      for (std::size_t i = 0; i < channels; ++i) {
-        bias.push_back(static_cast<std::int32_t>(random()) >> (random() % 2 != 0 ? 2 : 16));
-      }
-    }
     // Magnitudes that put most results inside of the range, ties (powers of two), and ones that leave it.
     for (std::size_t i = 0; i < channels; ++i) {
       const float scale = 1.0f / static_cast<float>(64 * (1 + weights.size() / channels));
@@ -69,12 +64,24 @@ struct Problem {
         default: multiplier.push_back(scale * (0.5f + static_cast<float>(random() % 1000) / 500));
       }
     }
+    if (random() % 4 != 0) {
+      for (std::size_t i = 0; i < channels; ++i) {
+        const float value = static_cast<float>(static_cast<std::int32_t>(random())) * 0x1p-31f;
+        const float magnitudes[] = {0.0f, 1.0f, 300.0f, 1e10f, std::numeric_limits<float>::max()};
+        bias.push_back(value * magnitudes[random() % 5]);
+      }
+    }
     acc.resize(shape.pixels() * channels);
-    reference::conv_u8s8(shape.geometry, shape.extents, x.data(), x_zero_point, weights.data(),
-                         bias.empty() ? nullptr : bias.data(), acc.data());
+    reference::conv_u8s8(shape.geometry, shape.extents, x.data(), x_zero_point, weights.data(), acc.data());
   }
 
-  ConvU8S8 pack(Isa isa) const { return {isa, shape.geometry, weights, bias, x_zero_point}; }
+  ConvU8S8 pack(Isa isa) const { return {isa, shape.geometry, weights, x_zero_point, multiplier, bias}; }
+
+  // Of output i of the dense result.
+  float real(std::size_t i) const {
+    const std::size_t c = i % shape.geometry.output_channels;
+    return reference::rescale(acc[i], multiplier[c], bias.empty() ? 0.0f : bias[c]);
+  }
 
   AlignedBuffer<std::byte> scratch(const ConvU8S8& conv, std::size_t threads) const {
     return AlignedBuffer<std::byte>(conv.scratch_bytes(shape.extents, threads));
@@ -85,7 +92,7 @@ struct Problem {
     const std::size_t channels = shape.geometry.output_channels;
     for (std::size_t i = 0; i < acc.size(); ++i) {
       y[shape.y_index(i / channels) + i % channels] =
-          reference::requantize(acc[i], multiplier[i % channels], output.zero_point, output.lo, output.hi);
+          reference::requantize(real(i), output.zero_point, output.lo, output.hi);
     }
     return y;
   }
@@ -94,20 +101,20 @@ struct Problem {
     std::vector<float> y(shape.y_size(), canary);
     const std::size_t channels = shape.geometry.output_channels;
     for (std::size_t i = 0; i < acc.size(); ++i) {
-      y[shape.y_index(i / channels) + i % channels] = static_cast<float>(acc[i]) * multiplier[i % channels];
+      y[shape.y_index(i / channels) + i % channels] = real(i);
     }
     return y;
   }
 };
 
-const RequantizedOutput kGrids[] = {{nullptr, 0, 0, 255, nullptr},   {nullptr, 128, 1, 255, nullptr},
-                                    {nullptr, 255, 0, 200, nullptr}, {nullptr, 128, 128, 230, nullptr},
-                                    {nullptr, 3, 3, 3, nullptr},     {nullptr, 77, 100, 255, nullptr}};
+const RequantizedOutput kGrids[] = {{0, 0, 255, nullptr},   {128, 1, 255, nullptr},
+                                    {255, 0, 200, nullptr}, {128, 128, 230, nullptr},
+                                    {3, 3, 3, nullptr},     {77, 100, 255, nullptr}};
 
 void check_requantized(Problem& problem, const ConvU8S8& conv, Context& context, RequantizedOutput output) {
   const std::vector<std::uint8_t> expected = problem.expected(output);
   std::vector<std::uint8_t> y(expected.size(), kCanary);
-  output.multiplier = problem.multiplier.data(), output.y = y.data();
+  output.y = y.data();
   const auto scratch = problem.scratch(conv, context.pool().num_threads());
   conv.run(context, problem.shape.extents, problem.x.data(), output, scratch.data());
   test::expect_same_bits(expected.data(), y.data(), y.size());
@@ -118,8 +125,7 @@ void check_real(Problem& problem, const ConvU8S8& conv, Context& context) {
   const std::vector<float> expected = problem.expected_real(kUntouched);
   std::vector<float> y(expected.size(), kUntouched);
   const auto scratch = problem.scratch(conv, context.pool().num_threads());
-  conv.run(context, problem.shape.extents, problem.x.data(),
-           RealOutput{problem.multiplier.data(), y.data(), {}}, scratch.data());
+  conv.run(context, problem.shape.extents, problem.x.data(), RealOutput{y.data(), {}}, scratch.data());
   test::expect_same_bits(expected.data(), y.data(), y.size());
 }
 
@@ -143,12 +149,12 @@ void check_sink(Problem& problem, const ConvU8S8& conv, Context& context) {
   const std::size_t channels = problem.shape.geometry.output_channels;
   Collector collector(problem.shape.pixels(), channels);
   const auto scratch = problem.scratch(conv, context.pool().num_threads());
-  conv.run(context, problem.shape.extents, problem.x.data(),
-           RealOutput{problem.multiplier.data(), nullptr, collector.sink()}, scratch.data());
+  conv.run(context, problem.shape.extents, problem.x.data(), RealOutput{nullptr, collector.sink()},
+           scratch.data());
   for (const auto& times : collector.taken) ASSERT_EQ(times, 1);
   std::vector<float> expected(problem.acc.size());
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    expected[i] = static_cast<float>(problem.acc[i]) * problem.multiplier[i % channels];
+    expected[i] = problem.real(i);
   }
   test::expect_same_bits(expected.data(), collector.y.data(), expected.size());
 }
@@ -240,31 +246,50 @@ TEST(ConvU8S8, ThreadsChangeNothing) {
   }
 }
 
-// Every grid, with accumulators that run over all interesting numbers: y = one weight of 1 times x, plus
-// bias.
+// A product of k terms whose sums are `accs`, one for each column, and biases around every rounding.
+Problem problem_with_sums(const std::vector<std::int32_t>& accs, std::size_t k, std::mt19937& random) {
+  Problem problem(test::matrix_case(7, accs.size(), k), Values::kRandom, random);
+  problem.x_zero_point = 0;
+  for (std::size_t i = 0; i < problem.x.size(); ++i) problem.x.data()[i] = i % k < k - 2 ? 255 : 1;
+  for (std::size_t n = 0; n < accs.size(); ++n) {
+    std::int32_t rest = accs[n];
+    for (std::size_t i = 0; i < k; ++i) {
+      const std::int32_t x = i < k - 2 ? 255 : 1, weight = std::clamp(rest / x, -127, 127);
+      problem.weights[n * k + i] = static_cast<std::int8_t>(weight);
+      rest -= weight * x;
+    }
+    EXPECT_EQ(rest, 0) << accs[n];
+  }
+  for (std::size_t i = 0; i < problem.acc.size(); ++i) problem.acc[i] = accs[i % accs.size()];
+  const float biases[] = {0.0f,  -0.0f,  0.5f, -0.5f, 1.5f,   0x1p-24f, -1e-3f,
+                          1e-3f, 126.5f, 77,   1e10f, -3e38f, 3e38f};
+  problem.bias.clear();
+  for (std::size_t n = 0; n < accs.size(); ++n) problem.bias.push_back(biases[n % std::size(biases)]);
+  return problem;
+}
+
+// Every grid, with sums that run over all interesting numbers.
 TEST(ConvU8S8, RequantizationOfEveryKind) {
-  std::vector<std::int32_t> accs = {
-      0, 1, -1, 2, -2, 3, -3, 5, -5, 1 << 24, (1 << 24) + 1, -(1 << 24) - 1, 1 << 30, -(1 << 30)};
+  std::vector<std::int32_t> accs;
   for (std::int32_t acc = -70000; acc <= 70000; acc += 61) accs.push_back(acc);
   for (std::int32_t acc = -600; acc <= 600; ++acc) accs.push_back(acc);
-  ConvCase shape = test::matrix_case(7, accs.size(), 1);
+  const std::vector<std::int32_t> large = {1 << 24, (1 << 24) + 1, -(1 << 24) - 1, 1 << 30, -(1 << 30)};
   std::mt19937 random(5);
-  Problem problem(shape, Values::kRandom, random);
-  problem.bias = accs;
-  std::fill(problem.weights.begin(), problem.weights.end(), std::int8_t{0});
-  for (std::size_t i = 0; i < problem.acc.size(); ++i) problem.acc[i] = accs[i % accs.size()];
+  Problem problems[] = {problem_with_sums(accs, 5, random), problem_with_sums(large, 33200, random)};
   const float multipliers[] = {1e-10f, 0x1p-24f, 1.0f / 3, 0x1p-1f, 0x1p-2f, 0x1p-9f, 0.0117f, 0.99f,
                                1.0f,   2.5f,     1e4f,     1e20f,   3e38f,   0.0f,    -0.5f,   -3e38f};
-  for (const float multiplier : multipliers) {
-    std::fill(problem.multiplier.begin(), problem.multiplier.end(), multiplier);
-    SCOPED_TRACE(multiplier);
-    for (const Isa isa : available_isas()) {
-      const ConvU8S8 conv = problem.pack(isa);
-      SCOPED_TRACE(conv.kernel_name());
-      Context context(1, isa);
-      for (const RequantizedOutput& grid : kGrids) check_requantized(problem, conv, context, grid);
-      check_real(problem, conv, context);
-      if (HasFailure()) return;
+  for (Problem& problem : problems) {
+    for (const float multiplier : multipliers) {
+      std::fill(problem.multiplier.begin(), problem.multiplier.end(), multiplier);
+      SCOPED_TRACE(multiplier);
+      for (const Isa isa : available_isas()) {
+        const ConvU8S8 conv = problem.pack(isa);
+        SCOPED_TRACE(conv.kernel_name());
+        Context context(1, isa);
+        for (const RequantizedOutput& grid : kGrids) check_requantized(problem, conv, context, grid);
+        check_real(problem, conv, context);
+        if (HasFailure()) return;
+      }
     }
   }
 }
@@ -272,14 +297,13 @@ TEST(ConvU8S8, RequantizationOfEveryKind) {
 TEST(ConvU8S8, EmptyBatch) {
   ConvCase shape = test::matrix_case(4, 5, 6);
   const std::vector<std::int8_t> weights(30);
+  const std::vector<float> multiplier(5);
   for (const Isa isa : available_isas()) {
-    const ConvU8S8 conv(isa, shape.geometry, weights, {}, 0);
+    const ConvU8S8 conv(isa, shape.geometry, weights, 0, multiplier, {});
     Context context(2, isa);
     shape.extents.batch = 0;
     AlignedBuffer<std::byte> scratch(conv.scratch_bytes(shape.extents, 2));
-    const std::vector<float> multiplier(5);
-    conv.run(context, shape.extents, nullptr, RequantizedOutput{multiplier.data(), 0, 0, 255, nullptr},
-             scratch.data());
+    conv.run(context, shape.extents, nullptr, RequantizedOutput{0, 0, 255, nullptr}, scratch.data());
   }
 }
 
@@ -288,19 +312,21 @@ TEST(ConvU8S8, RefusesWhatItCannotCompute) {
   ConvGeometry g;
   g.input_channels = 6, g.output_channels = 4;
   const std::vector<std::int8_t> weights(24);
-  const std::vector<std::int32_t> bias(3);
-  EXPECT_THROW(ConvU8S8(isa, g, weights, bias, 0), InvalidArgument);
-  EXPECT_THROW(ConvU8S8(isa, g, Span<const std::int8_t>(weights.data(), 23), {}, 0), InvalidArgument);
+  const std::vector<float> one(1), three(3), four(4);
+  EXPECT_NO_THROW(ConvU8S8(isa, g, weights, 0, four, four));
+  EXPECT_THROW(ConvU8S8(isa, g, weights, 0, four, three), InvalidArgument);
+  EXPECT_THROW(ConvU8S8(isa, g, weights, 0, three, {}), InvalidArgument);
+  EXPECT_THROW(ConvU8S8(isa, g, Span<const std::int8_t>(weights.data(), 23), 0, four, {}), InvalidArgument);
   g.groups = 4;
-  EXPECT_THROW(ConvU8S8(isa, g, weights, {}, 0), InvalidArgument);
+  EXPECT_THROW(ConvU8S8(isa, g, weights, 0, four, {}), InvalidArgument);
   // 66311 * 255 * 127 < 2^31 <= 66312 * 255 * 127
   g = ConvGeometry{};
   g.output_channels = 1;
   const std::vector<std::int8_t> full(66312, 127);
   g.input_channels = 66311;
-  EXPECT_NO_THROW(ConvU8S8(isa, g, Span<const std::int8_t>(full.data(), 66311), {}, 0));
+  EXPECT_NO_THROW(ConvU8S8(isa, g, Span<const std::int8_t>(full.data(), 66311), 0, one, {}));
   g.input_channels = 66312;
-  EXPECT_THROW(ConvU8S8(isa, g, full, {}, 0), InvalidArgument);
+  EXPECT_THROW(ConvU8S8(isa, g, full, 0, one, {}), InvalidArgument);
 }
 
 }  // namespace

@@ -127,6 +127,6 @@ def test_the_engine_answers_as_simulation_and_paddle_do(
         cwd=tmp_path,
     )
     agreement, accuracy = map(float, out.split()[-2:])
-    # Paddle adds biases in float: now and then a value is a step off, and a close call has another answer.
-    assert agreement >= 0.98
+    # Paddle sums floats: now and then a value that lies between two steps falls on the other.
+    assert agreement >= 0.999
     assert accuracy >= trained_mobilenet.accuracy - 0.03

@@ -22,11 +22,14 @@ from qslim.importers.paddle import find_model_files, load_program
 _F = np.float32
 
 
-def _run(path: Path, feeds: dict[str, np.ndarray], names: list[str]) -> list[np.ndarray]:
+def _run(
+    path: Path, feeds: dict[str, np.ndarray], names: list[str], *, fuses: bool = False
+) -> list[np.ndarray]:
     onnxruntime = pytest.importorskip("onnxruntime")
     options = onnxruntime.SessionOptions()
     # Its fusions would compute in their own way what is compared here step by step.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not fuses:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     result: list[np.ndarray] = session.run(names, feeds)
     return result
@@ -109,11 +112,10 @@ def test_a_quantized_network_stays_on_the_simulation(bits: int, tmp_path: Path) 
         assert params is not None
         steps = (value - expected[name]) / params.scale
         np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
-    # A rounding that falls on the other side moves what is computed from it (the simulation rounds biases to
-    # a step of the sum, which on 4 bits turns one value in a hundred). Quantization itself must do more.
+    # A rounding that falls on the other side moves what is computed from it. Quantization must do far more.
     (floats,) = evaluate(_network(tmp_path / "float"), x).values()
     from_simulation = np.abs(got[list(grids).index(output)] - expected[output]).mean()
-    assert from_simulation < 0.5 * np.abs(expected[output] - floats).mean()
+    assert from_simulation < 0.01 * np.abs(expected[output] - floats).mean()
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -146,8 +148,28 @@ def test_integers_of_one_operator_differ_by_a_step_at_most(
     got = _run(tmp_path / "model.onnx", x, ["y"])[0]
     steps = np.abs(got - evaluate(graph, x)["y"]) / y.scale
     assert steps.max() < 1.001
-    # The bias is rounded to a step of the sum here, 2^-5 of a step of y on the coarsest weights.
-    assert np.mean(steps > 0.5) < 2**-5
+    # A float sum of 27 products is off by some 2^-20 of a step, and few values lie so close to a tie.
+    assert np.mean(steps > 0.5) < 1e-3
+
+
+def test_a_runtime_that_rounds_biases_finds_room_for_them(tmp_path: Path) -> None:
+    value = np.ones((3, 4, 1, 1), _F)
+    value[1] = 0
+    # Of the second channel's steps a bias of 1.75 takes more than 2^31.
+    params = QuantParams.weight(np.maximum(np.abs(value).max(axis=(1, 2, 3)), _F(1e-8)), 8, 0)
+    y = QuantParams.activation(4.0, 8, False)
+    graph = Graph(inputs=["x"], outputs=["y"])
+    graph.add_tensor(Tensor("x", "float32", (None, 4, 8, 8), None, QuantParams.activation(2.0, 8, False)))
+    graph.add_tensor(Tensor("w", "float32", value.shape, value, params))
+    graph.add_tensor(Tensor("b", "float32", (3,), _F([0.25, 1.75, -0.5])))
+    graph.add_tensor(Tensor("y", "float32", (None, 3, 8, 8), None, y))
+    graph.add_node(Node("Conv", ["x", "w", "b"], ["y"], {"strides": [1, 1], "pads": [0, 0, 0, 0]}))
+    export_onnx(graph, tmp_path / "model.onnx")
+    assert graph.tensors["w"].quantization is params  # its own steps stay
+    x = {"x": np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype(_F)}
+    for fuses in (False, True):
+        (got,) = _run(tmp_path / "model.onnx", x, ["y"], fuses=fuses)
+        assert (got[:, 1] == y.dequantize(y.quantize(_F([1.75])))).all(), fuses
 
 
 def _small(op_type: str, inputs: list[str], **attributes: Any) -> Graph:

@@ -85,23 +85,23 @@ def test_a_product_by_hand() -> None:
     np.testing.assert_array_equal(evaluate(graph, {"x": x})["y"], _F([[-1.5, 5.0]]))
 
 
-def test_bias_is_rounded_to_a_step_of_the_sum() -> None:
+def test_bias_is_added_in_float() -> None:
     x, weight = _F([[1, -2, 3]]), _F([[1, -1], [0.5, 0], [-0.5, 2]])
-    # 0.3 is 2.4 steps of 0.125: 2. 0.15625 is 2.5 steps of 0.0625: 2, ties to even.
+    # 0.3 is 2.4 steps of 0.125, 0.15625 is 2.5 steps of 0.0625: neither is rounded to a whole one.
     for where in ("bias", "add"):
         kind = "Gemm" if where == "bias" else "MatMul"
         bias = {where: _F([0.3, 0.15625])}
         graph = _network(kind, x, weight, x_params=_grid(0.25), w_params=_W, **bias)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(evaluate(graph, {"x": x})["y"], _F([[-1.25, 5.125]]))
+        np.testing.assert_array_equal(evaluate(graph, {"x": x})["y"], _F([[-1.5, 5.0]]) + _F([0.3, 0.15625]))
 
 
 @pytest.mark.parametrize(
     ("clamp", "expected"),
     [
-        (None, [-100, 127]),  # -1.25 / 0.0125 = -100 and 5.125 / 0.0125 = 410
+        (None, [-96, 127]),  # -1.2 / 0.0125 = -96 and 5.15625 / 0.0125 = 412.5
         ((None, None), [0, 127]),
         ((-0.33, 1.0), [-26, 80]),
-        ((None, 0.5), [-100, 40]),
+        ((None, 0.5), [-96, 40]),
         ((0.0, 6.0), [0, 127]),
     ],
 )
@@ -129,11 +129,12 @@ def test_the_fused_form_by_hand(clamp: Any, expected: list[int]) -> None:
 
 
 def test_one_multiplication_not_two() -> None:
-    """fl(fl(sx * sw) / sy) once, against the quantization of the real result: somewhere they differ."""
+    """fl(fl(sx * sw) / sy) and fl(bias / sy) once, against the quantization of the real result."""
     rng = np.random.default_rng(3)
     x = rng.standard_normal((4000, 3)).astype(_F)
     weight = rng.standard_normal((3, 2)).astype(_F)
-    scales = {"x_params": _grid(0.0237), "w_params": QuantParams.weight(_F(3.1), 8, None)}
+    bias = _F([0.37, -0.0123])
+    scales = {"x_params": _grid(0.0237), "w_params": QuantParams.weight(_F(3.1), 8, None), "add": bias}
     y = _grid(0.0311)
     fused = evaluate(_network("MatMul", x, weight, y_params=y, **scales), {"x": x})["y"]  # type: ignore[arg-type]
     real = evaluate(_network("MatMul", x, weight, **scales), {"x": x})["y"]  # type: ignore[arg-type]
@@ -142,7 +143,7 @@ def test_one_multiplication_not_two() -> None:
     q = np.rint(x * (_F(1) / _F(0.0237))).clip(-128, 127).astype(np.int64)
     qw = scales["w_params"].quantize(weight).astype(np.int64)
     multiplier = _F(_F(_F(0.0237) * scales["w_params"].scale) / _F(0.0311))
-    expected = np.rint((q @ qw).astype(_F) * multiplier).clip(-128, 127)
+    expected = np.rint((q @ qw).astype(_F) * multiplier + bias / _F(0.0311)).clip(-128, 127)
     np.testing.assert_array_equal(y.quantize(fused), expected)
 
 
@@ -254,15 +255,16 @@ def test_convolutions_are_the_loops(kind: str, data: st.DataObject, seed: int) -
     acc = loop(x_params.quantize(x), w_params.quantize(weight), zero_point, attributes)
     scales = np.tile(w_params.scale, group) if kind == "ConvTranspose" and per_channel else w_params.scale
     multiplier = np.broadcast_to(x_params.scale * scales, (group * oc,)).reshape(1, -1, 1, 1)
-    acc = acc + np.rint(bias.reshape(1, -1, 1, 1) / multiplier).astype(np.int64)
+    offset = bias.reshape(1, -1, 1, 1)
     low, high = (None, None) if clamp is None else (_F(clamp[0] or 0.0), clamp[1])
     if y_params is None:
-        expected = acc.astype(_F) * multiplier
+        expected = acc.astype(_F) * multiplier + offset
         if clamp is not None:
             expected = np.clip(expected, low, None if high is None else _F(high))
         np.testing.assert_array_equal(got, expected)
         return
-    q = np.rint(acc.astype(_F) * (multiplier / y_params.scale)) + y_params.zero_point
+    steps = acc.astype(_F) * (multiplier / y_params.scale) + offset / y_params.scale
+    q = np.rint(steps) + y_params.zero_point
     bounds = [y_params.qmin, y_params.qmax]
     for index, bound in enumerate((low, high)):
         if bound is not None:

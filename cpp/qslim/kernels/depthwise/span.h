@@ -2,7 +2,9 @@
 //
 // What the depthwise kernels of both element types work on: outputs that lie beside each other in one row.
 //
-//   acc[i, c] = bias[c] + sum over taps t of x[t][i * x_step + c] * w[t, c]
+//   acc[i, c] = start[c] + sum over taps t of x[t][i * x_step + c] * w[t, c]
+//   r[i, c]   = float(acc[i, c]) * multiplier[c] + bias[c]          of int32: two roundings
+//   r[i, c]   = acc[i, c] + bias[c]                                 of float, where start is +0
 //
 // Taps are plain pointers: any kernel size, stride and dilation is the same to a kernel. Those outside the
 // image point to memory that holds what lies outside.
@@ -11,7 +13,7 @@
 // sees the column. weights  [channel block][step][vector][lane] groups of 4 bytes: `depth` consecutive taps
 // of one channel.
 //          The channels of a block lie in the order of column_at(), those past the last one hold zeros.
-// bias, multiplier   one per channel of the blocks, in the order of the weights.
+// start, multiplier, bias   one per channel of the blocks, in the order of the weights.
 // Included by per-ISA files: plain declarations only.
 #pragma once
 
@@ -34,8 +36,9 @@ struct DepthwiseSpan {
   const unsigned char* const* x = nullptr;  // [steps * depth]; readable for 64 bytes past the last channel
   std::size_t x_step = 0;                   // bytes
   const void* weights = nullptr;
-  const void* bias = nullptr;         // int32 or float
-  const float* multiplier = nullptr;  // null for float
+  const std::int32_t* start = nullptr;  // null for float
+  const float* multiplier = nullptr;    // null for float
+  const float* bias = nullptr;
   unsigned char* y = nullptr;
   std::size_t y_step = 0;  // bytes
 };

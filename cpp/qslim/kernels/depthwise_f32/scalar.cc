@@ -7,7 +7,6 @@ namespace qslim {
 
 void depthwise_f32_scalar(const DepthwiseSpan& span, const Clamp& clamp) noexcept {
   constexpr std::size_t kBlock = 8;
-  const auto* bias = static_cast<const float*>(span.bias);
   for (std::size_t c = 0; c < span.channels; ++c) {
     const float* weights =
         static_cast<const float*>(span.weights) + c / kBlock * kBlock * span.steps + c % kBlock;
@@ -18,7 +17,7 @@ void depthwise_f32_scalar(const DepthwiseSpan& span, const Clamp& clamp) noexcep
         __builtin_memcpy(&x, span.x[tap] + i * span.x_step + 4 * c, 4);
         sum = __builtin_fmaf(x, weights[tap * kBlock], sum);
       }
-      sum += bias[c];
+      sum += span.bias[c];
       sum = clamp.lo > sum ? clamp.lo : sum;
       sum = clamp.hi < sum ? clamp.hi : sum;
       __builtin_memcpy(span.y + i * span.y_step + 4 * c, &sum, 4);

@@ -22,7 +22,7 @@ void depthwise_block(const DepthwiseSpan& span, const Clamp& clamp, std::size_t 
                      const unsigned char* weights) {
   const __m256 lo = _mm256_set1_ps(clamp.lo), hi = _mm256_set1_ps(clamp.hi);
   const std::size_t taps = Taps > 0 ? Taps : span.taps;
-  const float* bias = static_cast<const float*>(span.bias) + c;
+  const float* bias = span.bias + c;
   unsigned char* y = span.y + 4 * c;
   std::size_t offset = 4 * c;
   for (std::size_t i = 0; i < span.pixels; ++i, offset += span.x_step, y += span.y_step) {
@@ -71,7 +71,7 @@ void depthwise_3x3(const DepthwiseSpan& span, const Clamp& clamp) {
     __m256 w[9];
     QSLIM_UNROLL for (int tap = 0; tap < 9; ++tap) w[tap] =
         load(weights + static_cast<std::size_t>(tap) * kBlock * 4);
-    const __m256 bias = _mm256_load_ps(static_cast<const float*>(span.bias) + c);
+    const __m256 bias = _mm256_load_ps(span.bias + c);
     const unsigned char* const rows[3] = {span.x[0] + 4 * c, span.x[3] + 4 * c, span.x[6] + 4 * c};
     unsigned char* y = span.y + 4 * c;
     // min and max return their second operand for NaN.

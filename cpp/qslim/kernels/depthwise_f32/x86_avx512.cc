@@ -20,7 +20,7 @@ void depthwise_block(const DepthwiseSpan& span, const Clamp& clamp, std::size_t 
                      const unsigned char* weights) {
   const __m512 lo = _mm512_set1_ps(clamp.lo), hi = _mm512_set1_ps(clamp.hi);
   const std::size_t taps = Taps > 0 ? Taps : span.taps;
-  const float* bias = static_cast<const float*>(span.bias) + c;
+  const float* bias = span.bias + c;
   unsigned char* y = span.y + 4 * c;
   std::size_t offset = 4 * c;
   for (std::size_t i = 0; i < span.pixels; ++i, offset += span.x_step, y += span.y_step) {

@@ -2,10 +2,11 @@
 //
 // Int8 depthwise convolution: what each instruction set provides. reference/conv.h is the specification.
 //
-//   requantize  y[i, c] = clamp(round(float(acc[i, c]) * multiplier[c]) + zero_point, lo, hi), uint8
-//   real        y[i, c] = float(acc[i, c]) * multiplier[c], float
+//   requantize  y[i, c] = clamp(round(r[i, c]) + zero_point, lo, hi), uint8
+//   real        y[i, c] = r[i, c], float
 //
-// x is raw bytes; bias carries the zero point's share. Included by per-ISA files: plain declarations only.
+// with r[i, c] = float(acc[i, c]) * multiplier[c] + bias[c], rounded after the product and after the sum. x
+// is raw bytes; start is the zero point's share. Included by per-ISA files: plain declarations only.
 #pragma once
 
 #include "qslim/kernels/depthwise/span.h"

@@ -25,14 +25,14 @@ template <int Steps, class Epilogue>
 void depthwise(const DepthwiseSpan& span, const Epilogue& epilogue) {
   const std::size_t steps = Steps > 0 ? Steps : span.steps;
   const auto* weights = static_cast<const unsigned char*>(span.weights);
-  const auto* bias = static_cast<const unsigned char*>(span.bias);
+  const auto* start = reinterpret_cast<const unsigned char*>(span.start);
   for (std::size_t c = 0; c < span.channels; c += kBlock, weights += steps * kBlock * 4) {
     const std::size_t channels = span.channels - c < kBlock ? span.channels - c : kBlock;
-    const __m256i bias0 = load(bias + 4 * c), bias1 = load(bias + 4 * c + 32);
+    const __m256i start0 = load(start + 4 * c), start1 = load(start + 4 * c + 32);
     unsigned char* y = span.y + c * Epilogue::kOutputBytes;
     std::size_t offset = c;
     for (std::size_t i = 0; i < span.pixels; ++i, offset += span.x_step, y += span.y_step) {
-      __m256i acc[1][2] = {{bias0, bias1}};
+      __m256i acc[1][2] = {{start0, start1}};
       const auto add = [&](std::size_t step) __attribute__((always_inline)) {
         const __m256i first = widen(span.x[2 * step] + offset), second = widen(span.x[2 * step + 1] + offset);
         const unsigned char* w = weights + step * kBlock * 4;
@@ -46,7 +46,7 @@ void depthwise(const DepthwiseSpan& span, const Epilogue& epilogue) {
       } else {
         for (std::size_t step = 0; step < steps; ++step) add(step);
       }
-      epilogue.template store<1, 2>(acc, channels, nullptr, span.multiplier + c, &y);
+      epilogue.template store<1, 2>(acc, channels, span.multiplier + c, span.bias + c, &y);
     }
   }
 }
@@ -72,25 +72,25 @@ __attribute__((always_inline)) inline Sums multiply_add(const Sums& acc, const S
 template <class Epilogue>
 void slide_3x3(const DepthwiseSpan& span, const Epilogue& epilogue) {
   const auto* weights = static_cast<const unsigned char*>(span.weights);
-  const auto* bias_bytes = static_cast<const unsigned char*>(span.bias);
+  const auto* start_bytes = reinterpret_cast<const unsigned char*>(span.start);
   constexpr std::size_t kStep = kBlock * 4;
   for (std::size_t c = 0; c < span.channels; c += kBlock, weights += 5 * kStep) {
     const std::size_t channels = span.channels - c < kBlock ? span.channels - c : kBlock;
-    const Sums bias = {load(bias_bytes + 4 * c), load(bias_bytes + 4 * c + 32)};
+    const Sums start = {load(start_bytes + 4 * c), load(start_bytes + 4 * c + 32)};
     const unsigned char* row0 = span.x[0] + c;
     const unsigned char* row1 = span.x[1] + c;
     const unsigned char* row2 = span.x[6] + c;
     unsigned char* y = span.y + c * Epilogue::kOutputBytes;
 
     Sums a = interleave(widen(row0), widen(row1));
-    Sums current = multiply_add(bias, a, weights);
+    Sums current = multiply_add(start, a, weights);
     __m256i before = widen(row2);
     std::size_t offset = span.x_step;
     a = interleave(widen(row0 + offset), widen(row1 + offset));
     __m256i now = widen(row2 + offset);
     current =
         multiply_add(multiply_add(current, a, weights + kStep), interleave(before, now), weights + 3 * kStep);
-    Sums next = multiply_add(bias, a, weights);
+    Sums next = multiply_add(start, a, weights);
     for (std::size_t i = 0; i < span.pixels; ++i, y += span.y_step) {
       before = now;
       offset += span.x_step;
@@ -99,9 +99,9 @@ void slide_3x3(const DepthwiseSpan& span, const Epilogue& epilogue) {
       const Sums b = interleave(before, now);
       current = multiply_add(multiply_add(current, a, weights + 2 * kStep), b, weights + 4 * kStep);
       const __m256i acc[1][2] = {{current.low, current.high}};
-      epilogue.template store<1, 2>(acc, channels, nullptr, span.multiplier + c, &y);
+      epilogue.template store<1, 2>(acc, channels, span.multiplier + c, span.bias + c, &y);
       current = multiply_add(multiply_add(next, a, weights + kStep), b, weights + 3 * kStep);
-      next = multiply_add(bias, a, weights);
+      next = multiply_add(start, a, weights);
     }
   }
 }
@@ -167,7 +167,7 @@ template <class Epilogue>
 struct Outputs {
   const Epilogue& epilogue;
   std::size_t channels, y_step;
-  const float* multiplier;
+  const float *multiplier, *bias;
   unsigned char* y;
 
   Outputs(const DepthwiseSpan& span, const Epilogue& e, std::size_t c)
@@ -175,10 +175,11 @@ struct Outputs {
         channels(span.channels - c < kBlock ? span.channels - c : kBlock),
         y_step(span.y_step),
         multiplier(span.multiplier + c),
+        bias(span.bias + c),
         y(span.y + c * Epilogue::kOutputBytes) {}
   __attribute__((always_inline)) void emit(const Sums& sums) {
     const __m256i acc[1][2] = {{sums.low, sums.high}};
-    epilogue.template store<1, 2>(acc, channels, nullptr, multiplier, &y);
+    epilogue.template store<1, 2>(acc, channels, multiplier, bias, &y);
     y += y_step;
   }
 };
@@ -187,10 +188,10 @@ struct Outputs {
 // included. The last row comes in pairs of this column and the one before it.
 template <int Live>
 __attribute__((always_inline)) inline void slide_column(const Rows<5>& rows, std::size_t offset,
-                                                        __m256i& before, const Sums& bias, Sums* acc) {
+                                                        __m256i& before, const Sums& start, Sums* acc) {
   constexpr int kLastRow = Rows<5>::kLastRow;
   _Pragma("GCC unroll 8") for (int k = Live - 1; k > 0; --k) acc[k] = acc[k - 1];
-  acc[0] = bias;
+  acc[0] = start;
   rows.template add_column<0, 1, Live>(offset, acc);
   const __m256i now = rows.last_row(offset);
   const Sums pair = interleave(before, now);
@@ -204,21 +205,21 @@ __attribute__((always_inline)) inline void slide_column(const Rows<5>& rows, std
 template <class Epilogue>
 void slide_5x5(const DepthwiseSpan& span, const Epilogue& epilogue) {
   const auto* weights = static_cast<const unsigned char*>(span.weights);
-  const auto* bias_bytes = static_cast<const unsigned char*>(span.bias);
+  const auto* start_bytes = reinterpret_cast<const unsigned char*>(span.start);
   for (std::size_t c = 0; c < span.channels; c += kBlock, weights += span.steps * kBlock * 4) {
     const Rows<5> rows(span, c, weights);
     Outputs<Epilogue> outputs(span, epilogue, c);
-    const Sums bias = {load(bias_bytes + 4 * c), load(bias_bytes + 4 * c + 32)};
+    const Sums start = {load(start_bytes + 4 * c), load(start_bytes + 4 * c + 32)};
     const std::size_t step = span.x_step;
     Sums acc[5];
-    __m256i before = bias.low;  // any: no output has begun
-    slide_column<1>(rows, 0, before, bias, acc);
-    slide_column<2>(rows, step, before, bias, acc);
-    slide_column<3>(rows, 2 * step, before, bias, acc);
-    slide_column<4>(rows, 3 * step, before, bias, acc);
+    __m256i before = start.low;  // any: no output has begun
+    slide_column<1>(rows, 0, before, start, acc);
+    slide_column<2>(rows, step, before, start, acc);
+    slide_column<3>(rows, 2 * step, before, start, acc);
+    slide_column<4>(rows, 3 * step, before, start, acc);
     std::size_t offset = 4 * step;
     for (std::size_t i = 0; i < span.pixels; ++i, offset += step) {
-      slide_column<5>(rows, offset, before, bias, acc);
+      slide_column<5>(rows, offset, before, start, acc);
       outputs.emit(acc[4]);
     }
   }
@@ -230,11 +231,11 @@ template <int Side, class Epilogue>
 void slide_by_2(const DepthwiseSpan& span, const Epilogue& epilogue) {
   constexpr int kLive = Side / 2 + 1, kLastRow = Rows<Side>::kLastRow;
   const auto* weights = static_cast<const unsigned char*>(span.weights);
-  const auto* bias_bytes = static_cast<const unsigned char*>(span.bias);
+  const auto* start_bytes = reinterpret_cast<const unsigned char*>(span.start);
   for (std::size_t c = 0; c < span.channels; c += kBlock, weights += span.steps * kBlock * 4) {
     const Rows<Side> rows(span, c, weights);
     Outputs<Epilogue> outputs(span, epilogue, c);
-    const Sums bias = {load(bias_bytes + 4 * c), load(bias_bytes + 4 * c + 32)};
+    const Sums start = {load(start_bytes + 4 * c), load(start_bytes + 4 * c + 32)};
     // (none, last) becomes (last, none).
     alignas(32) unsigned char last[kBlock * 4];
     for (int half = 0; half < 64; half += 32) {
@@ -242,12 +243,12 @@ void slide_by_2(const DepthwiseSpan& span, const Epilogue& epilogue) {
                          _mm256_srli_epi32(load(rows.step(kLastRow + Side / 2) + half), 16));
     }
     Sums acc[kLive];
-    _Pragma("GCC unroll 4") for (int m = 0; m < kLive; ++m) acc[m] = bias;
+    _Pragma("GCC unroll 4") for (int m = 0; m < kLive; ++m) acc[m] = start;
     std::size_t offset = 0;
     const std::size_t end = span.pixels + Side / 2;
     for (std::size_t i = 0; i < end; ++i, offset += span.x_step) {
       _Pragma("GCC unroll 4") for (int m = kLive - 1; m > 0; --m) acc[m] = acc[m - 1];
-      acc[0] = bias;
+      acc[0] = start;
       // The last output has no odd column to its right, and no weight for it.
       const std::size_t odd = i + 1 < end ? offset + span.column_step : offset;
       const Sums pair = interleave(rows.last_row(offset), rows.last_row(odd));

@@ -38,14 +38,13 @@ template <int Steps, class Epilogue>
 void depthwise(const DepthwiseSpan& span, const Epilogue& epilogue) {
   const std::size_t steps = Steps > 0 ? Steps : span.steps;
   const auto* weights = static_cast<const unsigned char*>(span.weights);
-  const auto* bias = static_cast<const unsigned char*>(span.bias);
   for (std::size_t c = 0; c < span.channels; c += kBlock, weights += steps * kBlock * 4) {
     const std::size_t channels = span.channels - c < kBlock ? span.channels - c : kBlock;
     unsigned char* y = span.y + c * Epilogue::kOutputBytes;
     std::size_t offset = c;
     for (std::size_t i = 0; i < span.pixels; ++i, offset += span.x_step, y += span.y_step) {
       __m512i acc[1][4];
-      for (int j = 0; j < 4; ++j) acc[0][j] = _mm512_load_si512(bias + 4 * c + 64 * j);
+      for (int j = 0; j < 4; ++j) acc[0][j] = _mm512_load_si512(span.start + c + 16 * j);
       const auto add = [&](std::size_t step) __attribute__((always_inline)) {
         const unsigned char* const* x = span.x + 4 * step;
         const unsigned char* w = weights + step * kBlock * 4;
@@ -60,7 +59,7 @@ void depthwise(const DepthwiseSpan& span, const Epilogue& epilogue) {
       } else {
         for (std::size_t step = 0; step < steps; ++step) add(step);
       }
-      epilogue.template store<1, 4>(acc, channels, nullptr, span.multiplier + c, &y);
+      epilogue.template store<1, 4>(acc, channels, span.multiplier + c, span.bias + c, &y);
     }
   }
 }
@@ -69,7 +68,6 @@ void depthwise(const DepthwiseSpan& span, const Epilogue& epilogue) {
 template <class Epilogue>
 void slide_3x3(const DepthwiseSpan& span, const Epilogue& epilogue) {
   const auto* weights = static_cast<const unsigned char*>(span.weights);
-  const auto* bias = static_cast<const unsigned char*>(span.bias);
   for (std::size_t c = 0; c < span.channels; c += kBlock, weights += 3 * kBlock * 4) {
     const std::size_t channels = span.channels - c < kBlock ? span.channels - c : kBlock;
     const unsigned char* row0 = span.x[0] + c;
@@ -81,7 +79,7 @@ void slide_3x3(const DepthwiseSpan& span, const Epilogue& epilogue) {
       _Pragma("GCC unroll 4") for (int k = 0; k < 3; ++k) {
         w[k][j] = _mm512_load_si512(weights + (k * 4 + j) * 64);
       }
-      current[0][j] = next[j] = _mm512_load_si512(bias + 4 * c + 64 * j);
+      current[0][j] = next[j] = _mm512_load_si512(span.start + c + 16 * j);
     }
     // The first two columns finish no output.
     for (std::size_t column = 0; column < span.pixels + 2; ++column) {
@@ -92,12 +90,12 @@ void slide_3x3(const DepthwiseSpan& span, const Epilogue& epilogue) {
         current[0][j] = multiply_add(current[0][j], q.part[j], w[2][j]);
       }
       if (column >= 2) {
-        epilogue.template store<1, 4>(current, channels, nullptr, span.multiplier + c, &y);
+        epilogue.template store<1, 4>(current, channels, span.multiplier + c, span.bias + c, &y);
         y += span.y_step;
       }
       _Pragma("GCC unroll 4") for (int j = 0; j < 4; ++j) {
         current[0][j] = multiply_add(next[j], q.part[j], w[1][j]);
-        next[j] = multiply_add(_mm512_load_si512(bias + 4 * c + 64 * j), q.part[j], w[0][j]);
+        next[j] = multiply_add(_mm512_load_si512(span.start + c + 16 * j), q.part[j], w[0][j]);
       }
     }
   }

@@ -2,13 +2,15 @@
 //
 // What the matrix kernels of both element types work on: a few rows of A times consecutive panels of B.
 //
-//   acc[m, n] = bias[n] + sum over k of a[m, k] * b[k, n]
+//   acc[m, n] = start[n] + sum over k of a[m, k] * b[k, n]
+//   r[m, n]   = float(acc[m, n]) * multiplier[n] + bias[n]          of int32: two roundings
+//   r[m, n]   = acc[m, n] + bias[n]                                 of float, where start is +0
 //
 // A     [rows, steps] groups of 4 bytes: 4 uint8, 2 int16 or 1 float, after which the layouts are named.
 // B     panels of up to max_vectors * lanes columns: [step][column] groups of 4 bytes that match A's. The
 //       columns of a panel lie in the order of column_at(), those past the last one hold zeros. What A holds
 //       past K is therefore of no consequence; a float A has nothing past K.
-// bias, multiplier   one per column of the panels, in the order of B.
+// start, multiplier, bias   one per column of the panels, in the order of B.
 // Included by per-ISA files: plain declarations only.
 #pragma once
 
@@ -23,8 +25,9 @@ struct GemmBlock {
   const void* a = nullptr;
   std::size_t a_stride = 0;  // bytes from row to row
   const void* b = nullptr;
-  const void* bias = nullptr;         // int32 or float
-  const float* multiplier = nullptr;  // null for float
+  const std::int32_t* start = nullptr;  // null for float
+  const float* multiplier = nullptr;    // null for float
+  const float* bias = nullptr;
   unsigned char* const* y = nullptr;  // per row, where the first column goes
 };
 
@@ -43,7 +46,7 @@ struct PatchBlock {
   std::size_t a_stride = 0;
 };
 
-// clamp(round(float(acc) * multiplier) + zero_point, lo, hi)
+// clamp(round(r) + zero_point, lo, hi)
 struct Requantization {
   std::int32_t zero_point, lo, hi;
 };

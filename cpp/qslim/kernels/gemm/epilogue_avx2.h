@@ -3,7 +3,7 @@
 // What AVX2 kernels do with finished int32 sums, 8 or 16 columns of a few rows. Columns come in the packed
 // order of column_at(). Included by x86_avx2.cc files only; all names are internal to them.
 //
-// Only min comes before the conversion to int: a product >= 2^31 would become INT_MIN, as one <= -2^31
+// Only min comes before the conversion to int: a value >= 2^31 would become INT_MIN, as one <= -2^31
 // rightly does, and every narrowing from there on saturates.
 #pragma once
 
@@ -55,6 +55,17 @@ inline void store_first_floats(unsigned char* y, __m256 v, std::size_t count) {
   if ((count & 3) != 0) store_first_bytes(y, part, 4 * (count & 3));
 }
 
+// Real values, or steps of the result, of 8 columns' sums.
+struct Rescale {
+  __m256 multiplier, bias;
+
+  __attribute__((always_inline)) Rescale(const float* m, const float* b)
+      : multiplier(_mm256_load_ps(m)), bias(_mm256_load_ps(b)) {}
+  __attribute__((always_inline)) __m256 operator()(__m256i acc) const {
+    return _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier), bias);
+  }
+};
+
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
   __m256 hi;
@@ -66,20 +77,20 @@ struct RequantizeRows {
         zero_point(_mm256_set1_epi16(static_cast<short>(p.zero_point))),
         lo(_mm_set1_epi8(static_cast<char>(p.lo))) {}
 
-  __attribute__((always_inline)) __m256i round(__m256i acc, __m256 multiplier) const {
-    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), multiplier), hi));
+  __attribute__((always_inline)) __m256i round(__m256i acc, const Rescale& rescale) const {
+    return _mm256_cvtps_epi32(_mm256_min_ps(rescale(acc), hi));
   }
   // 16 columns of one row, in order.
-  __attribute__((always_inline)) __m128i columns16(__m256i acc0, __m256i acc1, __m256 multiplier0,
-                                                   __m256 multiplier1) const {
+  __attribute__((always_inline)) __m128i columns16(__m256i acc0, __m256i acc1, const Rescale& rescale0,
+                                                   const Rescale& rescale1) const {
     const __m256i words =
-        _mm256_adds_epi16(_mm256_packs_epi32(round(acc0, multiplier0), round(acc1, multiplier1)), zero_point);
+        _mm256_adds_epi16(_mm256_packs_epi32(round(acc0, rescale0), round(acc1, rescale1)), zero_point);
     const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     return _mm_max_epu8(bytes, lo);
   }
   // 8 columns of one row, in order, in the low half.
-  __attribute__((always_inline)) __m128i columns8(__m256i acc, __m256 multiplier) const {
-    const __m256i q = round(acc, multiplier);
+  __attribute__((always_inline)) __m128i columns8(__m256i acc, const Rescale& rescale) const {
+    const __m256i q = round(acc, rescale);
     const __m128i words =
         _mm_adds_epi16(_mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1)),
                        _mm256_castsi256_si128(zero_point));
@@ -87,14 +98,15 @@ struct RequantizeRows {
   }
 
   template <int MR, int NV>
-  __attribute__((always_inline)) void store(const __m256i (&acc)[MR][NV], std::size_t columns, const void*,
-                                            const float* multiplier, unsigned char* const* y) const {
-    const __m256 multiplier0 = _mm256_load_ps(multiplier);
+  __attribute__((always_inline)) void store(const __m256i (&acc)[MR][NV], std::size_t columns,
+                                            const float* multiplier, const float* bias,
+                                            unsigned char* const* y) const {
+    const Rescale rescale0(multiplier, bias);
     if constexpr (NV == 2) {
-      const __m256 multiplier1 = _mm256_load_ps(multiplier + 8);
+      const Rescale rescale1(multiplier + 8, bias + 8);
       __m128i bytes[MR];
       _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) {
-        bytes[i] = columns16(acc[i][0], acc[i][1], multiplier0, multiplier1);
+        bytes[i] = columns16(acc[i][0], acc[i][1], rescale0, rescale1);
       }
       if (columns == 16) {
         _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) {
@@ -105,7 +117,7 @@ struct RequantizeRows {
       }
     } else {
       _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) {
-        const __m128i bytes = columns8(acc[i][0], multiplier0);
+        const __m128i bytes = columns8(acc[i][0], rescale0);
         if (columns == 8) {
           _mm_storel_epi64(reinterpret_cast<__m128i*>(y[i]), bytes);
         } else {
@@ -120,14 +132,14 @@ struct RealRows {
   static constexpr std::size_t kOutputBytes = 4;
 
   template <int MR, int NV>
-  __attribute__((always_inline)) void store(const __m256i (&acc)[MR][NV], std::size_t columns, const void*,
-                                            const float* multiplier, unsigned char* const* y) const {
-    const __m256 multiplier0 = _mm256_load_ps(multiplier);
+  __attribute__((always_inline)) void store(const __m256i (&acc)[MR][NV], std::size_t columns,
+                                            const float* multiplier, const float* bias,
+                                            unsigned char* const* y) const {
+    const Rescale rescale0(multiplier, bias);
     _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) {
-      const __m256 first = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[i][0]), multiplier0);
+      const __m256 first = rescale0(acc[i][0]);
       if constexpr (NV == 2) {
-        const __m256 second =
-            _mm256_mul_ps(_mm256_cvtepi32_ps(acc[i][NV - 1]), _mm256_load_ps(multiplier + 8));
+        const __m256 second = Rescale(multiplier + 8, bias + 8)(acc[i][NV - 1]);
         store_first_floats(y[i], _mm256_permute2f128_ps(first, second, 0x20), columns);
         if (columns > 8) {
           store_first_floats(y[i] + 32, _mm256_permute2f128_ps(first, second, 0x31), columns - 8);

@@ -3,7 +3,7 @@
 // What AVX-512 kernels do with finished int32 sums, 16 to 64 columns of a few rows. Columns come in the order
 // of column_at(), packed. Included by AVX-512 files only; all names are internal to them.
 //
-// Only min comes before the conversion to int: a product >= 2^31 would become INT_MIN, as one <= -2^31
+// Only min comes before the conversion to int: a value >= 2^31 would become INT_MIN, as one <= -2^31
 // rightly does, and every narrowing from there on saturates.
 #pragma once
 
@@ -22,6 +22,13 @@ inline void store_first_floats(unsigned char* y, __m512 v, std::size_t count) {
               : _mm512_mask_storeu_ps(to, static_cast<__mmask16>(first_lanes(count)), v);
 }
 
+// Real values, or steps of the result, of 16 columns' sums.
+__attribute__((always_inline)) inline __m512 rescale(__m512i acc, const float* multiplier,
+                                                     const float* bias) {
+  return _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_load_ps(multiplier)),
+                       _mm512_load_ps(bias));
+}
+
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
   __m512 hi;
@@ -36,34 +43,37 @@ struct RequantizeRows {
         lo(_mm512_set1_epi32(p.lo)),
         zero_point32(p.zero_point) {}
 
-  __attribute__((always_inline)) __m512i round(__m512i acc, const float* multiplier) const {
-    const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_load_ps(multiplier));
-    return _mm512_cvtps_epi32(_mm512_min_ps(v, hi));
+  __attribute__((always_inline)) __m512i round(__m512i acc, const float* multiplier,
+                                               const float* bias) const {
+    return _mm512_cvtps_epi32(_mm512_min_ps(rescale(acc, multiplier, bias), hi));
   }
 
   template <int MR, int NV>
-  __attribute__((always_inline)) void store(const __m512i (&acc)[MR][NV], std::size_t columns, const void*,
-                                            const float* multiplier, unsigned char* const* y) const {
+  __attribute__((always_inline)) void store(const __m512i (&acc)[MR][NV], std::size_t columns,
+                                            const float* multiplier, const float* bias,
+                                            unsigned char* const* y) const {
+    const auto round_part = [&](__m512i sums, int j) __attribute__((always_inline)) {
+      return round(sums, multiplier + 16 * j, bias + 16 * j);
+    };
     _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) {
       if constexpr (NV == 4) {
         const __m512i low = _mm512_adds_epi16(
-            _mm512_packs_epi32(round(acc[i][0], multiplier), round(acc[i][1], multiplier + 16)), zero_point);
-        const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(round(acc[i][NV - 2], multiplier + 32),
-                                                                  round(acc[i][NV - 1], multiplier + 48)),
-                                               zero_point);
+            _mm512_packs_epi32(round_part(acc[i][0], 0), round_part(acc[i][1], 1)), zero_point);
+        const __m512i high = _mm512_adds_epi16(
+            _mm512_packs_epi32(round_part(acc[i][NV - 2], 2), round_part(acc[i][NV - 1], 3)), zero_point);
         const __m512i bytes = _mm512_max_epu8(_mm512_packus_epi16(low, high), lo_bytes);
         columns == 64 ? _mm512_storeu_si512(y[i], bytes)
                       : _mm512_mask_storeu_epi8(y[i], first_lanes(columns), bytes);
       } else if constexpr (NV == 2) {
         const __m512i words = _mm512_adds_epi16(
-            _mm512_packs_epi32(round(acc[i][0], multiplier), round(acc[i][1], multiplier + 16)), zero_point);
+            _mm512_packs_epi32(round_part(acc[i][0], 0), round_part(acc[i][1], 1)), zero_point);
         const __m256i bytes = _mm512_cvtepi16_epi8(_mm512_max_epi16(words, lo_words));
         columns == 32 ? _mm256_storeu_si256(reinterpret_cast<__m256i*>(y[i]), bytes)
                       : _mm256_mask_storeu_epi8(y[i], static_cast<__mmask32>(first_lanes(columns)), bytes);
       } else {
         const __m512i offset = _mm512_set1_epi32(zero_point32);
         _Pragma("GCC unroll 16") for (int j = 0; j < NV; ++j) {
-          const __m512i q = _mm512_add_epi32(round(acc[i][j], multiplier + 16 * j), offset);
+          const __m512i q = _mm512_add_epi32(round_part(acc[i][j], j), offset);
           const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_max_epi32(q, lo));
           const std::size_t left = columns - static_cast<std::size_t>(16 * j);
           left >= 16 ? _mm_storeu_si128(reinterpret_cast<__m128i*>(y[i] + 16 * j), bytes)
@@ -78,12 +88,13 @@ struct RealRows {
   static constexpr std::size_t kOutputBytes = 4;
 
   template <int MR, int NV>
-  __attribute__((always_inline)) void store(const __m512i (&acc)[MR][NV], std::size_t columns, const void*,
-                                            const float* multiplier, unsigned char* const* y) const {
+  __attribute__((always_inline)) void store(const __m512i (&acc)[MR][NV], std::size_t columns,
+                                            const float* multiplier, const float* bias,
+                                            unsigned char* const* y) const {
     _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) {
       __m512 v[NV];
       _Pragma("GCC unroll 16") for (int j = 0; j < NV; ++j) {
-        v[j] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[i][j]), _mm512_load_ps(multiplier + 16 * j));
+        v[j] = rescale(acc[i][j], multiplier + 16 * j, bias + 16 * j);
       }
       if constexpr (NV == 4) {
         // A transposition of 4 x 4 parts of 128 bits.

@@ -7,10 +7,10 @@
 //   Vector, Broadcast      an accumulator; one group of A in every lane
 //   kVectorBytes           of B
 //   load(b), broadcast(a), multiply_add(acc, a, b)
-//   start(bias)            the accumulator's first value
+//   start(start, j)        the first value of accumulator j; of floats it is +0
 //   kFetchesAhead          whether steps leave room for the instructions that fetch the next panel
 //   rows_for(vectors)      rows of a tile so that accumulators and operands fit the registers
-// Epilogue has store(acc, vectors, columns, bias, multiplier, y): a tile's rows, once they are summed.
+// Epilogue has store(acc, columns, multiplier, bias, y): a tile's rows, once they are summed.
 #pragma once
 
 #include "qslim/kernels/gemm/block.h"
@@ -70,13 +70,12 @@ void multiply_tile(const GemmBlock& block, const unsigned char* a, std::size_t c
                    unsigned char* const* y, const Epilogue& epilogue, const unsigned char* next,
                    std::size_t next_step) {
   Tile<Ops, MR, NV> tile;
-  const auto* bias = static_cast<const unsigned char*>(block.bias);
   QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
-    const typename Ops::Vector first = Ops::start(bias + j * Ops::kVectorBytes);
+    const typename Ops::Vector first = Ops::start(block.start, j);
     QSLIM_UNROLL for (int i = 0; i < MR; ++i) tile.acc[i][j] = first;
   }
   tile.multiply(a, block.a_stride, static_cast<const unsigned char*>(block.b), block.steps, next, next_step);
-  epilogue.template store<MR, NV>(tile.acc, columns, block.bias, block.multiplier, y);
+  epilogue.template store<MR, NV>(tile.acc, columns, block.multiplier, block.bias, y);
 }
 
 template <class Ops, class Epilogue, int MR, int NV>
@@ -142,8 +141,8 @@ void multiply_block(GemmBlock block, const Epilogue& epilogue) {
         }
     }
     block.b = static_cast<const unsigned char*>(block.b) + width * 4 * block.steps;
-    block.bias = static_cast<const unsigned char*>(block.bias) + width * 4;
-    if (block.multiplier != nullptr) block.multiplier += width;
+    if (block.start != nullptr) block.start += width, block.multiplier += width;
+    block.bias += width;
     column += width;
   }
 }

@@ -32,7 +32,7 @@ struct ScalarOps {
   static void multiply_add(Vector& acc, const Operand& a, const Operand& b) {
     for (int e = 0; e < 4; ++e) acc.lane[e] = __builtin_fmaf(a.lane[e], b.lane[e], acc.lane[e]);
   }
-  static Vector start(const unsigned char*) { return {}; }
+  static Vector start(const std::int32_t*, int) { return {}; }
 };
 
 struct ClampRows {
@@ -40,13 +40,11 @@ struct ClampRows {
   Clamp clamp;
 
   template <int MR, int NV>
-  void store(const ScalarOps::Vector (&acc)[MR][NV], std::size_t columns, const void* bias, const float*,
+  void store(const ScalarOps::Vector (&acc)[MR][NV], std::size_t columns, const float*, const float* bias,
              unsigned char* const* y) const {
     for (int i = 0; i < MR; ++i) {
       for (std::size_t n = 0; n < columns; ++n) {
-        float b;
-        __builtin_memcpy(&b, static_cast<const unsigned char*>(bias) + 4 * n, 4);
-        float v = acc[i][n / 4].lane[n % 4] + b;
+        float v = acc[i][n / 4].lane[n % 4] + bias[n];
         v = clamp.lo > v ? clamp.lo : v;
         v = clamp.hi < v ? clamp.hi : v;
         __builtin_memcpy(y[i] + 4 * n, &v, 4);

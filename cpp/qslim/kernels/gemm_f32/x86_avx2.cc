@@ -34,7 +34,7 @@ struct Avx2Ops {
   QSLIM_INLINE static void multiply_add(Vector& acc, Operand a, Operand b) {
     asm volatile("vfmadd231ps %[b], %[a], %[acc]" : [acc] "+x"(acc) : [a] "x"(a), [b] "x"(b));
   }
-  static Vector start(const unsigned char*) { return _mm256_setzero_ps(); }
+  static Vector start(const std::int32_t*, int) { return _mm256_setzero_ps(); }
 };
 
 struct ClampRows {
@@ -44,10 +44,10 @@ struct ClampRows {
   explicit ClampRows(const Clamp& clamp) : lo(_mm256_set1_ps(clamp.lo)), hi(_mm256_set1_ps(clamp.hi)) {}
 
   template <int MR, int NV>
-  __attribute__((always_inline)) void store(const __m256 (&acc)[MR][NV], std::size_t columns,
-                                            const void* bias, const float*, unsigned char* const* y) const {
+  __attribute__((always_inline)) void store(const __m256 (&acc)[MR][NV], std::size_t columns, const float*,
+                                            const float* bias, unsigned char* const* y) const {
     QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
-      const __m256 b = _mm256_load_ps(static_cast<const float*>(bias) + 8 * j);
+      const __m256 b = _mm256_load_ps(bias + 8 * j);
       QSLIM_UNROLL for (int i = 0; i < MR; ++i) {
         // min and max return their second operand for NaN.
         const __m256 v = _mm256_min_ps(hi, _mm256_max_ps(lo, _mm256_add_ps(acc[i][j], b)));

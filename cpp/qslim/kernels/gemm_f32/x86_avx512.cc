@@ -19,7 +19,7 @@ struct Avx512Ops : Avx512Operands<FloatLanes> {
     asm volatile("vfmadd231ps %[b], %[a], %[acc]" : [acc] "+v"(acc) : [a] "v"(a), [b] "v"(b));
 #endif
   }
-  static Vector start(const unsigned char*) { return _mm512_setzero_ps(); }
+  static Vector start(const std::int32_t*, int) { return _mm512_setzero_ps(); }
 };
 
 struct ClampRows {
@@ -29,10 +29,10 @@ struct ClampRows {
   explicit ClampRows(const Clamp& clamp) : lo(_mm512_set1_ps(clamp.lo)), hi(_mm512_set1_ps(clamp.hi)) {}
 
   template <int MR, int NV>
-  __attribute__((always_inline)) void store(const __m512 (&acc)[MR][NV], std::size_t columns,
-                                            const void* bias, const float*, unsigned char* const* y) const {
+  __attribute__((always_inline)) void store(const __m512 (&acc)[MR][NV], std::size_t columns, const float*,
+                                            const float* bias, unsigned char* const* y) const {
     QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
-      const __m512 b = _mm512_load_ps(static_cast<const float*>(bias) + 16 * j);
+      const __m512 b = _mm512_load_ps(bias + 16 * j);
       QSLIM_UNROLL for (int i = 0; i < MR; ++i) {
         // min and max return their second operand for NaN.
         const __m512 v = _mm512_min_ps(hi, _mm512_max_ps(lo, _mm512_add_ps(acc[i][j], b)));

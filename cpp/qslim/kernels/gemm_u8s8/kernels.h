@@ -3,10 +3,11 @@
 // Int8 matrix products: what each instruction set provides. reference/conv.h is the specification.
 //
 //   gather      image patches to rows of A: uint8, or int16 less x_zero_point (kernels.inc: depth)
-//   requantize  y[m, n] = clamp(round(float(acc[m, n]) * multiplier[n]) + zero_point, lo, hi), uint8
-//   real        y[m, n] = float(acc[m, n]) * multiplier[n], float
+//   requantize  y[m, n] = clamp(round(r[m, n]) + zero_point, lo, hi), uint8
+//   real        y[m, n] = r[m, n], float
 //
-// Sums wrap modulo 2^32, so bias may carry the zero point's share and only the total has to fit. Included by
+// with r[m, n] = float(acc[m, n]) * multiplier[n] + bias[n], rounded after the product and after the sum.
+// Sums wrap modulo 2^32, so start may be the zero point's share and only the total has to fit. Included by
 // per-ISA files: plain declarations only.
 #pragma once
 

@@ -33,9 +33,9 @@ struct ScalarOps {
   static void multiply_add(Vector& acc, const Operand& a, const Operand& b) {
     for (int e = 0; e < 4; ++e) acc.lane[e] += a.pair[e][0] * b.pair[e][0] + a.pair[e][1] * b.pair[e][1];
   }
-  static Vector start(const unsigned char* bias) {
+  static Vector start(const std::int32_t* start, int j) {
     Vector acc;
-    __builtin_memcpy(&acc, bias, sizeof acc);
+    __builtin_memcpy(&acc, start + 4 * j, sizeof acc);
     return acc;
   }
 };
@@ -46,12 +46,12 @@ struct RequantizeRows {
   std::int32_t zero_point;
 
   template <int MR, int NV>
-  void store(const ScalarOps::Vector (&acc)[MR][NV], std::size_t columns, const void*,
-             const float* multiplier, unsigned char* const* y) const {
+  void store(const ScalarOps::Vector (&acc)[MR][NV], std::size_t columns, const float* multiplier,
+             const float* bias, unsigned char* const* y) const {
     constexpr float kMagic = 0x1.8p23f;  // the sum has no fraction bits left: adding it rounds, to even
     for (int i = 0; i < MR; ++i) {
       for (std::size_t n = 0; n < columns; ++n) {
-        float v = static_cast<float>(acc[i][n / 4].lane[n % 4]) * multiplier[n];
+        float v = static_cast<float>(acc[i][n / 4].lane[n % 4]) * multiplier[n] + bias[n];
         v = v > lo ? v : lo;
         v = v < hi ? v : hi;
         v = (v + kMagic) - kMagic;
@@ -65,11 +65,11 @@ struct RealRows {
   static constexpr std::size_t kOutputBytes = 4;
 
   template <int MR, int NV>
-  void store(const ScalarOps::Vector (&acc)[MR][NV], std::size_t columns, const void*,
-             const float* multiplier, unsigned char* const* y) const {
+  void store(const ScalarOps::Vector (&acc)[MR][NV], std::size_t columns, const float* multiplier,
+             const float* bias, unsigned char* const* y) const {
     for (int i = 0; i < MR; ++i) {
       for (std::size_t n = 0; n < columns; ++n) {
-        const float v = static_cast<float>(acc[i][n / 4].lane[n % 4]) * multiplier[n];
+        const float v = static_cast<float>(acc[i][n / 4].lane[n % 4]) * multiplier[n] + bias[n];
         __builtin_memcpy(y[i] + 4 * n, &v, 4);
       }
     }

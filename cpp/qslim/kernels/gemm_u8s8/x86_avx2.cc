@@ -39,7 +39,9 @@ struct Avx2Ops {
                  : [acc] "+x"(acc), [products] "=&x"(products)
                  : [a] "x"(a), [b] "x"(b));
   }
-  static Vector start(const unsigned char* bias) { return load(bias); }
+  static Vector start(const std::int32_t* start, int j) {
+    return load(reinterpret_cast<const unsigned char*>(start) + j * static_cast<int>(kVectorBytes));
+  }
 };
 
 struct CopyU8S16 {

@@ -22,7 +22,9 @@ struct Avx512Ops : Avx512Operands<IntegerLanes> {
                  : [a] "v"(a), [b] "v"(b));
 #endif
   }
-  static Vector start(const unsigned char* bias) { return load(bias); }
+  static Vector start(const std::int32_t* start, int j) {
+    return load(reinterpret_cast<const unsigned char*>(start) + j * static_cast<int>(kVectorBytes));
+  }
 };
 
 struct CopyU8S16 {

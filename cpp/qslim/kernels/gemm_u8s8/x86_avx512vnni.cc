@@ -20,7 +20,9 @@ struct VnniOps : Avx512Operands<IntegerLanes> {
     asm volatile("vpdpbusd %[b], %[a], %[acc]" : [acc] "+v"(acc) : [a] "v"(a), [b] "v"(b));
 #endif
   }
-  static Vector start(const unsigned char* bias) { return load(bias); }
+  static Vector start(const std::int32_t* start, int j) {
+    return load(reinterpret_cast<const unsigned char*>(start) + j * static_cast<int>(kVectorBytes));
+  }
 };
 
 struct CopyU8 {

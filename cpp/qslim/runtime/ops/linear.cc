@@ -14,9 +14,7 @@
 namespace qslim::runtime {
 namespace {
 
-using Multipliers = std::shared_ptr<const std::vector<float>>;
-
-// Longer sums could leave int32, biases apart: 255 * 128 * K.
+// Longer sums could leave int32: 255 * 128 * K.
 constexpr std::size_t kMaxProducts = 65000;
 
 // The constant operand of an Add, one value per channel, if it is that.
@@ -93,19 +91,6 @@ std::size_t products_of(const ConvGeometry& g) {
   return g.input_channels / g.groups * g.kernel_h * g.kernel_w;
 }
 
-// Biases in units of the accumulator; empty if a sum of `products` and a bias could leave int32.
-std::vector<std::int32_t> integer_bias(const std::vector<float>& bias, const std::vector<float>& scales,
-                                       std::size_t products) {
-  const double most = 2147483647.0 - 255.0 * 128.0 * static_cast<double>(products);
-  std::vector<std::int32_t> integers(bias.size());
-  for (std::size_t i = 0; i < bias.size(); ++i) {
-    const double value = std::nearbyint(static_cast<double>(bias[i] / scales[i]));
-    if (!(std::abs(value) <= most)) return {};
-    integers[i] = static_cast<std::int32_t>(value);
-  }
-  return integers;
-}
-
 std::int64_t macs_of(const ConvGeometry& g, const ConvExtents& e) {
   return static_cast<std::int64_t>(e.batch * e.out_h * e.out_w * g.output_channels *
                                    (g.input_channels / g.groups) * g.kernel_h * g.kernel_w);
@@ -163,22 +148,18 @@ class Emitter {
         reason_(reason_for_float(compiler, x, parts_[0])),
         is_int8_(reason_.empty()) {
     if (!is_int8_) return;
-    scales_ = product_scales(compiler_, x_, parts_[0].weights, parts_[0].geometry.output_channels);
+    multiplier_ = product_scales(compiler_, x_, parts_[0].weights, parts_[0].geometry.output_channels);
+    bias_ = tail_.bias;
     // Scales of 2^-126 to 2^126 are legal; their products and quotients may leave float.
+    is_int8_ = std::all_of(multiplier_.begin(), multiplier_.end(), [](float m) { return std::isnormal(m); });
     const Storage& result = compiler_.storage(tail_.result);
-    const float step = result.is_quantized() ? result.type.scale : 1.0f;
-    const bool fits = std::all_of(scales_.begin(), scales_.end(), [&](float scale) {
-      return std::isnormal(scale) && std::isfinite(scale / step);
-    });
-    if (!fits) {
-      is_int8_ = false;
-      reason_ = "the product of its scales leaves the range of float32";
-      return;
+    for (std::vector<float>* values : {&multiplier_, &bias_}) {
+      for (float& value : *values) {
+        if (result.is_quantized()) value /= result.type.scale;
+        is_int8_ = is_int8_ && std::isfinite(value);
+      }
     }
-    bias_ = integer_bias(tail_.bias, scales_, products_of(parts_[0].geometry));
-    if (bias_.size() == tail_.bias.size()) return;
-    is_int8_ = false;
-    reason_ = "its bias does not fit the accumulator";
+    if (!is_int8_) reason_ = "its scales leave the range of float32";
   }
 
   void emit() {
@@ -215,13 +196,15 @@ class Emitter {
   }
 
   std::shared_ptr<const ConvU8S8> packed_int8(const LinearPart& part) const {
-    return compiler_.weights().get<ConvU8S8>((bias_.empty() ? "int8 " : "int8 with bias ") + part.key, [&] {
+    // Plans may differ in what follows, and so in where the results go.
+    const std::string key = "int8 " + part.key + " to " + std::to_string(tail_.result);
+    return compiler_.weights().get<ConvU8S8>(key, [&] {
       const Tensor& tensor = compiler_.tensor(part.weights.tensor);
       const auto count = static_cast<std::size_t>(element_count(*tensor.shape));
       const auto* stored = reinterpret_cast<const std::int8_t*>(tensor.data);
       const std::vector<std::int8_t> weights = reordered(stored, count, part.weights.order);
       const auto zero_point = static_cast<std::uint8_t>(compiler_.storage(x_).type.zero_point);
-      ConvU8S8 conv(compiler_.isa(), part.geometry, weights, bias_, zero_point);
+      ConvU8S8 conv(compiler_.isa(), part.geometry, weights, zero_point, multiplier_, bias_);
       compiler_.weights().add_bytes(conv.packed_bytes());
       return conv;
     });
@@ -253,12 +236,8 @@ class Emitter {
   void emit_requantized() {
     const Value result = compiler_.define(tail_.result, layout_, compiler_.storage(tail_.result));
     const ElementwiseType& type = result.storage.type;
-    std::vector<float> steps(scales_);
-    for (float& value : steps) value /= type.scale;
-    const Multipliers multipliers = std::make_shared<const std::vector<float>>(std::move(steps));
     const auto [lo, hi] = stored_bounds(tail_, type);
     RequantizedOutput output;
-    output.multiplier = multipliers->data();
     output.zero_point = static_cast<std::uint8_t>(type.zero_point);
     output.lo = lo;
     output.hi = hi;
@@ -266,8 +245,8 @@ class Emitter {
       const auto conv = packed_int8(part);
       Step step = step_of(part, conv->kernel_name(),
                           conv->scratch_bytes(part.extents, compiler_.num_threads()), result.buffer);
-      step.run = [conv, multipliers, output, extents = part.extents, offset = part.y_offset,
-                  x = x_value_.buffer, y = result.buffer](const Execution& e) {
+      step.run = [conv, output, extents = part.extents, offset = part.y_offset, x = x_value_.buffer,
+                  y = result.buffer](const Execution& e) {
         RequantizedOutput here = output;
         here.y = e.at<std::uint8_t>(y) + offset;
         conv->run(e.context, extents, e.at<std::uint8_t>(x), here, e.scratch);
@@ -289,13 +268,11 @@ class Emitter {
     };
     if (is_int8_) {
       const auto conv = packed_int8(part);
-      const Multipliers multipliers = std::make_shared<const std::vector<float>>(scales_);
       step.kernel = conv->kernel_name();
       step.scratch_bytes = conv->scratch_bytes(part.extents, compiler_.num_threads());
-      step.run = [conv, multipliers, common](const Execution& e) {
+      step.run = [conv, common](const Execution& e) {
         common(e, [&](const ConvExtents& extents, int x, float* y, const PixelSink& sink) {
-          conv->run(e.context, extents, e.at<std::uint8_t>(x), RealOutput{multipliers->data(), y, sink},
-                    e.scratch);
+          conv->run(e.context, extents, e.at<std::uint8_t>(x), RealOutput{y, sink}, e.scratch);
         });
       };
     } else {
@@ -351,8 +328,7 @@ class Emitter {
   Tail tail_;
   std::string reason_;
   bool is_int8_;
-  std::vector<float> scales_;
-  std::vector<std::int32_t> bias_;
+  std::vector<float> multiplier_, bias_;  // in steps of the result, if it is quantized
   Value x_value_;
 };
 

@@ -3,9 +3,9 @@
 // What Conv, ConvTranspose, MatMul and Gemm share: constant weights packed once, bias and activation
 // absorbed, int8 where the data and the weights are quantized.
 //
-// Semantics (int8): acc = sum of integer products + round(bias / (sx * sw)); if nothing but a clamp follows
-// until the result is rounded to its grid, one multiplication by sx * sw / sy does both; else the real value
-// acc * (sx * sw) goes through the following operators in float32.
+// Semantics (int8): acc = sum of integer products. If nothing but a clamp follows until the result is rounded
+// to its grid, that takes acc * (sx * sw / sy) + bias / sy; else the real value acc * (sx * sw) + bias goes
+// through the following operators in float32.
 #pragma once
 
 #include <limits>

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Give channels whose bias does not fit 32 bits a coarser weight.
+"""Give channels whose bias does not fit 32 bits a coarser weight, for runtimes that round biases to integers.
 
-A bias is stored in steps of sx * sw. A channel of zeros (pruned, or dead behind its normalization) has a
-step next to nothing, 1e-11 say, and a bias of 1 is then more than 2^31 of them. Such a channel gets the
-step with which its bias takes 2^30, and its integers are taken again; those of a channel of zeros stay zero.
+Ours adds them in float. ONNX Runtime, where it fuses quantized operators, takes them in steps of sx * sw. A
+channel of zeros (pruned, or dead behind its normalization) has a step next to nothing, 1e-11 say, and a bias
+of 1 is then more than 2^31 of them, which wraps. Such a channel gets the step with which its bias takes 2^30,
+and its integers are taken again; those of a channel of zeros stay zero.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from qslim.graph.graph import Graph
 from qslim.graph.passes.clean import drop_identities, remove_dead
-from qslim.graph.passes.fit_bias import fit_bias
 from qslim.graph.passes.fold_affine import fold_affine, split_batch_norm
 from qslim.graph.passes.fold_constants import fold_constants
 
@@ -20,8 +19,8 @@ def prepare_for_runtime(graph: Graph) -> Graph:
     """A copy of `graph` without what a runtime need not compute.
 
     In order: identities go, constants are folded, normalizations and other affine operators fold into the
-    product before them (weights may be quantized already, their integers stay) or become Mul and Add, biases
-    are made to fit 32 bits, and what no output needs is removed.
+    product before them (weights may be quantized already, their integers stay) or become Mul and Add, and
+    what no output needs is removed.
 
     Parameters
     ----------
@@ -53,6 +52,5 @@ def prepare_for_runtime(graph: Graph) -> Graph:
     remove_dead(prepared)
     fold_affine(prepared)
     split_batch_norm(prepared)
-    fit_bias(prepared)
     remove_dead(prepared)
     return prepared
