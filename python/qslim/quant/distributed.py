@@ -7,8 +7,8 @@ the same order, and every rank gets the same result, to the bit.
 
 Two ways lead from rank to rank. What a training step waits for goes through the backend (gloo, NCCL):
 gathered and combined here, because a backend's own reduction is free in the order of its operands and loses
-NaN (gloo does). But gloo gives up on a rank that is 30 s late, and a rank may calibrate for an hour: `together` and
-`barrier` meet at the process group's store, which waits, and takes a tenth of a second a rank.
+NaN (gloo does). But gloo gives up on a rank that is 30 s late, and a rank may calibrate for an hour:
+`together` and `barrier` meet at the process group's store, which waits, and takes a tenth of a second a rank.
 
 All of it works in dygraph and in static mode, but ``init_parallel_env()`` itself belongs before
 ``enable_static()``: in static mode Paddle makes no process group.

@@ -11,6 +11,8 @@ import pytest
     "module",
     [
         "qslim.importers.paddle.layer",
+        "qslim.paddleslim.common",
+        "qslim.paddleslim.importer",
         "qslim.quant.distributed",
         "qslim.quant.post_dynamic",
         "qslim.quant.post_static",
