@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 import paddle
 
@@ -32,13 +32,12 @@ class QuantizedLayer:
     _fake_quant_weight: Any
     weight: Any
     _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
-    _act_preprocess: Optional[Any] = None
-    _weight_preprocess: Optional[Any] = None
     _is_exporting = False
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._act_preprocess is not None:
-            x = self._act_preprocess(x)
+        preprocess = getattr(self, "_act_preprocess", None)
+        if preprocess is not None:
+            x = preprocess(x)
         if not args and not kwargs and computes_integers(self, x):
             return evaluate(self, x)
         x = self._fake_quant_input(x)
@@ -52,7 +51,9 @@ class QuantizedLayer:
         return self._fake_quant_weight(self.preprocessed_weight())
 
     def preprocessed_weight(self) -> Any:
-        return self.weight if self._weight_preprocess is None else self._weight_preprocess(self.weight)
+        """What is quantized: the parameter, or what the user's own layer makes of it."""
+        preprocess = getattr(self, "_weight_preprocess", None)
+        return self.weight if preprocess is None else preprocess(self.weight)
 
     @contextlib.contextmanager
     def replaced(self, **parameters: Any) -> Iterator[None]:

@@ -44,8 +44,10 @@ def learned_parameter(
 class LearnedActivation(ActivationQuantizer):
     """PACT ("pact"), LSQ ("lsq") or LSQ+ ("lsqplus").
 
-    ``_scale`` holds the calibrated threshold, ``alpha`` the factor on it that is learned; LSQ+ also has
-    ``_zero_point``, calibrated, and ``beta``, the learned shift in spans of the grid.
+    ``_initial`` holds the calibrated threshold, ``alpha`` the factor on it that is learned and ``_scale``
+    their product, so that a network quantized without PACT, as PaddleClas exports, finds the trained
+    threshold in a checkpoint. LSQ+ also has ``_zero_point``, calibrated, and ``beta``, the learned shift in
+    spans of the grid.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class LearnedActivation(ActivationQuantizer):
         self._rule = rule
         self._calibration_batches = calibration_batches
         self.alpha = learned_parameter(self, [1], 1.0, learning_rate, weight_decay)
+        self._state_buffer("_initial", [0.001])
+        self.register_state_dict_hook(self._keep_scale)
         self.beta = None
         if rule == "lsqplus":
             self.beta = learned_parameter(self, [1], 0.0, learning_rate, 0.0)
@@ -104,7 +108,7 @@ class LearnedActivation(ActivationQuantizer):
         if self._rule == "lsqplus":
             threshold, zero_point = self._asymmetric(statistics, threshold)
             self._write("_zero_point", (self._read("_zero_point") * seen + zero_point) / (seen + 1))
-        self._write("_scale", (self._read("_scale") * seen + np.float32(threshold)) / (seen + 1))
+        self._write("_initial", (self._read("_initial") * seen + np.float32(threshold)) / (seen + 1))
 
     def _asymmetric(self, statistics: TensorStatistics, threshold: float) -> tuple[float, np.float32]:
         """Span of the grid and its zero point for data on [min, max], clipped as the symmetric grid is."""
@@ -122,6 +126,11 @@ class LearnedActivation(ActivationQuantizer):
             offset = array_of(self.beta)
             self.check_finite(bool(np.isfinite(offset).all()), f"the learned offset of the {self.role}")
 
+    def _keep_scale(self, state: Any = None) -> None:
+        """What a checkpoint holds as ``_scale``, also after the optimizer's last step."""
+        if self.batches > 0:
+            self._write("_scale", [self.threshold])
+
     def _factor(self) -> np.float32:
         low, high = FACTOR_RANGE
         return min(max(np.float32(array_of(self.alpha)[0]), low), high)
@@ -129,7 +138,7 @@ class LearnedActivation(ActivationQuantizer):
     @property
     def threshold(self) -> float:
         """Largest magnitude kept (LSQ+: the span of the grid), in the input's units."""
-        return float(np.float32(self._read("_scale")[0]) * self._factor())
+        return float(np.float32(self._read("_initial")[0]) * self._factor())
 
     def quant_params(self) -> Optional[QuantParams]:
         if self.batches == 0:
