@@ -121,7 +121,7 @@ void sum_of_distances(Context& context, const SaliencyKernels& kernels, const fl
     for (std::size_t j = i; j < blocks; ++j) tasks.emplace_back(i, j);
   }
   std::vector<double> of_block(blocks * n, 0.0);  // [b][i]: the distances of i to the filters of block b
-  std::vector<Panels> panels(std::min(context.pool().num_threads(), tasks.size()));
+  std::vector<Panels> panels(context.pool().num_threads());
   for (Panels& p : panels) {
     // Rows past the last filter are multiplied along; let them be numbers.
     std::fill(p.a.data(), p.a.data() + p.a.size(), 0.0);
