@@ -57,7 +57,14 @@ def graph_of(model: Any, inputs: Any, dtypes: Dtypes, function: str) -> ModelGra
         return ModelGraph(model.graph, _shapes_by_name(model.graph.inputs, inputs, function))
     paddle = paddle_module()
     if isinstance(model, paddle.nn.Layer):
-        program = import_layer(model, _input_specs(inputs, dtypes, function))
+        specs = _input_specs(inputs, dtypes, function)
+        try:
+            program = import_layer(model, specs)
+        except (TypeError, ValueError, RuntimeError) as error:
+            shapes = [list(spec.shape) if hasattr(spec, "shape") else spec for spec in specs]
+            raise ValueError(
+                f"{function}: {type(model).__name__} cannot run on inputs {shapes}: {_reason(error)}"
+            ) from error
         with dygraph_mode():
             names = {parameter.name: name for name, parameter in model.named_parameters()}
         return ModelGraph(program.graph, layer_names=names)
@@ -68,6 +75,12 @@ def graph_of(model: Any, inputs: Any, dtypes: Dtypes, function: str) -> ModelGra
         )
     graph = _legacy_graph(model) if hasattr(model, "desc") else _pir_graph(model, {})
     return ModelGraph(graph, _shapes_by_name(graph.inputs, inputs, function))
+
+
+def _reason(error: Exception) -> str:
+    """The line of a Paddle error that says what is wrong; the rest is where in the forward function."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Error:" in line), lines[0] if lines else repr(error))
 
 
 @contextlib.contextmanager

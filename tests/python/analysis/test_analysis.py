@@ -173,6 +173,13 @@ def test_parameters_that_are_shared_count_once() -> None:
         (lambda net: analysis.flops(net, [1, 3, 0, 8]), ValueError, r"positive integers.*got \[1, 3, 0, 8\]"),
         (lambda net: analysis.flops(net, [1, 3, -1, 8]), ValueError, "the batch alone may be -1"),
         (lambda net: analysis.flops(net, [1, 3, 8.5, 8]), ValueError, "positive integers"),
+        (lambda net: analysis.flops(net, [3, 8]), ValueError, r"cannot run on inputs \[\[3, 8\]\]: .*Error"),
+        (
+            lambda net: analysis.flops(net, [[1, 3, 8, 8], [1]]),
+            ValueError,
+            "cannot run .* requires 1 argument",
+        ),
+        (lambda net: analysis.flops(net, [1, 4, 8, 8]), ValueError, "takes 3 channels, the image has 4"),
         (lambda net: analysis.flops(net, [1, 3, 8, 8], ["float32"] * 2), ValueError, "1 inputs but 2 dtypes"),
         (lambda net: analysis.dygraph_flops(3, [1]), TypeError, "dygraph_flops: expected a paddle.nn.Layer"),
         (lambda net: analysis.flops("net"), TypeError, "flops: expected a paddle.nn.Layer, .* got str"),
