@@ -12,7 +12,17 @@ from typing import Any
 
 from qslim._core import FormatError, __version__
 
-__all__ = ["QAT", "FormatError", "__version__", "analysis", "functional", "graph", "models", "quant", "runtime"]
+__all__ = [
+    "QAT",
+    "FormatError",
+    "__version__",
+    "analysis",
+    "functional",
+    "graph",
+    "models",
+    "quant",
+    "runtime",
+]
 
 _SUBPACKAGES = ("analysis", "exporters", "functional", "graph", "importers", "models", "quant", "runtime")
 

@@ -87,6 +87,7 @@ def trace_quantized(
     with _exporting([layer for _, layer in quantized]) as marks:
         try:
             program = import_layer(model, input_spec, legacy)
+            _check_channels(program.graph)
         except (ValueError, TypeError, RuntimeError, AssertionError, IndexError) as error:
             raise ValueError(
                 f"save_quantized_model: the network could not be traced with "
@@ -120,6 +121,21 @@ def _exporting(layers: list[Any]) -> Iterator[dict[str, ActivationQuantizer]]:
                 layer._is_exporting = False
         for quantizer in marks.values():
             quantizer._marker = None
+
+
+def _check_channels(graph: Graph) -> None:
+    """Paddle traces a convolution of an image that has other channels than the weight."""
+    for node in graph.nodes:
+        weight = graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        shape = graph.tensors[node.inputs[0]].shape if node.inputs and node.inputs[0] else None
+        if node.domain or weight is None or shape is None or node.op_type not in ("Conv", "ConvTranspose"):
+            continue
+        groups = int(node.attributes.get("group", 1))
+        expected = weight.shape[1] * groups if node.op_type == "Conv" else weight.shape[0]
+        if shape[1] not in (None, expected):
+            raise ValueError(
+                f"{node.label} with weight {node.inputs[1]!r} takes {expected} channels, got {shape[1]}"
+            )
 
 
 def _annotate_activations(graph: Graph, marks: dict[str, ActivationQuantizer]) -> set[int]:

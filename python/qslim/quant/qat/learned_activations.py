@@ -128,7 +128,8 @@ class LearnedActivation(ActivationQuantizer):
 
     def _keep_scale(self, state: Any = None) -> None:
         """What a checkpoint holds as ``_scale``, also after the optimizer's last step."""
-        if self.batches > 0:
+        is_tracing = self._marker is not None or not paddle.in_dynamic_mode()
+        if not is_tracing and self.batches > 0:
             self._write("_scale", [self.threshold])
 
     def _factor(self) -> np.float32:
