@@ -27,6 +27,7 @@ from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
 from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.importers.paddle.marks import MARK, mark_of
 from qslim.logger import logger
+from qslim.quant import distributed
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.layers import QuantizedLayer, QuantizedOutput, is_quantized
 from qslim.quant.qat.report import LayerReport, QATReport
@@ -48,17 +49,27 @@ def save_quantized(
     directory, stem = _split(path)
     program, layers, float_bytes = trace_quantized(model, input_spec, legacy)
     folded = fold_batch_norm(program.graph)
-    files = export_program(
-        program, directory, model_filename=stem, weight_storage=weight_storage, folded=folded
-    )
     graph = program.graph.copy()
     merge_quantizers(graph)
-    engine = write_engine_file(graph, os.path.join(directory, stem + ".qslim"))
+    with distributed.kept_by_rank_0(directory) as own:
+        files = export_program(
+            program, own, model_filename=stem, weight_storage=weight_storage, folded=folded
+        )
+        engine = write_engine_file(graph, os.path.join(own, stem + ".qslim"))
+        size = files.bytes
     notes = [layer.note for layer in layers if layer.note]
     if folded:
         notes.append(f"{len(folded)} batch normalizations folded")
-    report = QATReport(layers, files, float_bytes, engine.path, [*dict.fromkeys(notes), *engine.notes])
-    logger.info("%s", report.summary)
+    report = QATReport(
+        layers,
+        files.in_directory(directory),
+        float_bytes,
+        size,
+        engine.path and os.path.join(directory, os.path.basename(engine.path)),
+        [*dict.fromkeys(notes), *engine.notes, *distributed.not_rank_0_notes()],
+    )
+    if distributed.rank() == 0:
+        logger.info("%s", report.summary)
     return report
 
 

@@ -90,7 +90,9 @@ class LearnedActivation(ActivationQuantizer):
 
     def _learn(self, x: Any, params: QuantParams, is_learning: bool) -> Any:
         initial = np.asarray(params.scale / self._factor(), np.float32)
-        grid = LearnedGrid(params, initial, "pact" if self._rule == "pact" else "lsq", is_learning)
+        rule: Literal["pact", "lsq"] = "pact" if self._rule == "pact" else "lsq"
+        parts = distributed.world_size() if self.training else 1
+        grid = LearnedGrid(params, initial, rule, is_learning, parts, is_joint=self.training)
         return learned_fake_quant(x, self.alpha, self.beta, grid)
 
     def _calibrate(self, x: Any) -> None:

@@ -191,6 +191,9 @@ class QAT:
         The network in evaluation mode, the exported model and the engine's Session compute on the same grids:
         batch normalizations are folded into integers that are trained already, nothing else is quantized.
         PaddleSlim also quantized the outputs of layers, which no training had seen.
+
+        Under paddle.distributed rank 0 writes, whether the other ranks make the call as well or not: they do
+        the same work, wait for nobody and return the same report.
         """
         legacy = config.pop("legacy", None)
         if config:
