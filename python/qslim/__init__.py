@@ -12,9 +12,9 @@ from typing import Any
 
 from qslim._core import FormatError, __version__
 
-__all__ = ["FormatError", "__version__", "functional", "graph", "models", "quant", "runtime"]
+__all__ = ["FormatError", "__version__", "dygraph", "functional", "graph", "models", "prune", "quant", "runtime"]
 
-_SUBPACKAGES = ("exporters", "functional", "graph", "importers", "models", "quant", "runtime")
+_SUBPACKAGES = ("dygraph", "exporters", "functional", "graph", "importers", "models", "prune", "quant", "runtime")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FilterPruner: cut a Layer's filters with everything that depends on them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.graph import Graph
+from qslim.importers.paddle import framework, import_layer
+from qslim.logger import logger
+from qslim.prune.attention import head_attributes
+from qslim.prune.groups import Group, find_groups
+from qslim.prune.inputs import example_inputs, input_specs
+from qslim.prune.model_edit import array_of, named_tensors
+from qslim.prune.plan import PruningMask, PruningPlan
+from qslim.prune.saliency import filter_saliency
+from qslim.prune.selection import check_ratio, pruned_count, select_atoms
+from qslim.prune.sensitivity import (
+    Sensitivities,
+    bisect_ratios,
+    load_sensitivities,
+    save_sensitivities,
+)
+from qslim.prune.trial import settle_doubts
+
+__all__ = ["FilterPruner"]
+
+_Apply = Optional[Literal["impretive", "imperative", "lazy"]]
+_Axis = Union[int, Sequence[int]]
+_RATIOS = tuple(round(0.1 * step, 2) for step in range(1, 10))
+
+
+class FilterPruner:
+    """Prune filters of `model` and all that has to go with them.
+
+    The network is traced once; ``groups`` says what depends on what. Saliency is taken from the weights as they
+    are when pruning, so train as you like before.
+
+    Parameters
+    ----------
+    model : paddle.nn.Layer
+    inputs : list of int, list of lists of int, or list of tensors
+        The shape of the input, of each input, or example inputs for ``forward``.
+    sen_file : str, optional
+        A file of sensitivities to start from.
+    opt : paddle.optimizer.Optimizer, optional
+        Its state is cut along with the parameters, so that training goes on.
+    skip_leaves : bool, default=True
+        Keep the network's outputs whole.
+    prune_type : {"conv", "fc"}, default="conv"
+        What ``sensitive`` goes over: filters of convolutions (axis 0) or columns of Linear layers (axis 1).
+        ``prune_var`` takes any parameter.
+    input_dtype : str, default="float32"
+        Of inputs that are given by their shape.
+    num_head : int, default=-1
+        Accepted for PaddleSlim's sake: the heads of an attention are read from the network.
+
+    Attributes
+    ----------
+    groups : list of Group
+        Each with its master, members, and the reason if it cannot be pruned. ``print(group)``.
+    plan : PruningPlan or None
+        The last one.
+    skip_vars : list of str
+        Parameters that ``prune_var`` skips with a warning: weights of transposed convolutions, as in PaddleSlim.
+
+    Raises
+    ------
+    ValueError : not a Layer, wrong inputs, an unknown `prune_type`, a network that holds control flow.
+    """
+
+    criterion: ClassVar[str] = "l1_norm"
+
+    def __init__(
+        self,
+        model: Any,
+        inputs: Any,
+        sen_file: Optional[str] = None,
+        opt: Any = None,
+        skip_leaves: bool = True,
+        prune_type: str = "conv",
+        input_dtype: str = "float32",
+        num_head: int = -1,
+    ) -> None:
+        name = type(self).__name__
+        paddle = framework.paddle_module()
+        if not isinstance(model, paddle.nn.Layer):
+            raise ValueError(f"{name}: model: expected a paddle.nn.Layer, got {type(model).__name__}")
+        if prune_type not in ("conv", "fc"):
+            raise ValueError(f"{name}: prune_type: expected 'conv' or 'fc', got {prune_type!r}")
+        self.model, self.inputs, self.opt = model, inputs, opt
+        self.prune_type = prune_type
+        self.num_head = num_head
+        self.plan: Optional[PruningPlan] = None
+        self._applied: list[PruningPlan] = []
+        self._examples = example_inputs(inputs, input_dtype)
+        program = import_layer(model, input_specs(self._examples))
+        self.graph: Graph = program.graph
+        parameters = [tensor for tensor in named_tensors(model) if tensor in program.parameter_names]
+        self._dependencies = find_groups(self.graph, parameters, skip_leaves)
+        settle_doubts(
+            model,
+            self._dependencies,
+            self._find_masters(),
+            self._examples,
+            lambda atoms: self._plan_of(atoms, {}),
+        )
+        self.groups: list[Group] = self._find_masters()
+        self.skip_vars: list[str] = [
+            layer.weight.name for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2DTranspose)
+        ]
+        self._sensitivities: Sensitivities = {}
+        if sen_file is not None:
+            self._sensitivities = self._checked(load_sensitivities(sen_file), sen_file)
+        self._log_groups()
+
+    # ---- pruning -------------------------------------------------------------------------------------------
+
+    def saliency(self, var_name: str, axis: int) -> NDArray[np.float32]:
+        """How much each channel of a parameter matters now: one score for each index along `axis`.
+
+        Override it for a criterion of your own; the smallest go first.
+        """
+        weight = array_of(named_tensors(self.model)[var_name])
+        return filter_saliency(weight, self.criterion, axis, self.gradient(var_name))
+
+    def gradient(self, var_name: str) -> Optional[NDArray[Any]]:
+        """The gradient that the criterion looks at, if it does."""
+        return None
+
+    def prune_var(
+        self,
+        var_name: str,
+        pruned_axis: int,
+        pruned_ratio: float,
+        apply: _Apply = "impretive",
+        align: Optional[int] = None,
+    ) -> Optional[PruningPlan]:
+        """Prune one parameter and its relatives.
+
+        Parameters
+        ----------
+        var_name : str, the parameter's own name ("conv2d_0.w_0")
+        pruned_axis : int; 0 for filters of a convolution, 1 for columns of a Linear
+        pruned_ratio : float in [0, 1), of the channels that the parameter has now
+        apply : {"impretive", "imperative", "lazy", None}
+            Cut, multiply by the masks, or only make the plan. (PaddleSlim spells it "impretive".)
+        align : int, optional
+            Keep a multiple of so many channels.
+
+        Returns
+        -------
+        PruningPlan, empty if the group is frozen (``groups`` says why); None for one of ``skip_vars``.
+        """
+        axis, apply = self._check(([var_name], pruned_axis, apply, align))
+        check_ratio(pruned_ratio, f"ratio of {var_name!r}")
+        if var_name in self.skip_vars:
+            logger.warning("%s is skipped: it is in skip_vars", var_name)
+            return None
+        plan = self._plan_for({var_name: pruned_ratio}, axis, align)
+        self._apply(plan, apply)
+        return plan
+
+    def prune_vars(
+        self,
+        ratios: Mapping[str, float],
+        axis: _Axis,
+        apply: _Apply = "impretive",
+        align: Optional[int] = None,
+    ) -> PruningPlan:
+        """Prune parameters by their ratios, all at once.
+
+        A parameter that an earlier one of `ratios` prunes already is not pruned again. All is checked before
+        anything is changed.
+
+        Parameters
+        ----------
+        ratios : dict of parameter name to ratio in [0, 1)
+        axis : int or [int]
+        apply, align : as for ``prune_var``
+
+        Returns
+        -------
+        PruningPlan, with ``pruned_flops`` filled in; also ``self.plan``.
+
+        Raises
+        ------
+        ValueError : an unknown parameter (the nearest is named), a ratio outside [0, 1), an axis that a
+            parameter does not have. The network is untouched.
+        """
+        if not isinstance(ratios, Mapping):
+            raise ValueError(f"ratios: expected a dict of parameter name to ratio, got {ratios!r}")
+        number, apply = self._check((list(ratios), axis, apply, align))
+        for name, ratio in ratios.items():
+            check_ratio(ratio, f"ratio of {name!r}")
+        skipped = [name for name in ratios if name in self.skip_vars]
+        for name in skipped:
+            logger.warning("%s is skipped: it is in skip_vars", name)
+        plan = self._plan_for({name: ratio for name, ratio in ratios.items() if name not in skipped}, number, align)
+        self._apply(plan, apply)
+        self.plan = plan
+        return plan
+
+    def restore(self) -> None:
+        """Put the network back as it was before this pruner's first cut."""
+        while self._applied:
+            self._applied.pop().restore(self.model, self.opt)
+        self.plan = None
+
+    # ---- sensitivity ---------------------------------------------------------------------------------------
+
+    def sensitive(
+        self,
+        eval_func: Optional[Callable[[], float]] = None,
+        sen_file: Optional[str] = None,
+        target_vars: Optional[Sequence[str]] = None,
+        skip_vars: Optional[Sequence[str]] = None,
+    ) -> Sensitivities:
+        """Measure what pruning each group alone costs, at ratios 0.1 to 0.9.
+
+        Parameters
+        ----------
+        eval_func : callable without arguments
+            Returns the score of ``model``, larger is better.
+        sen_file : str, optional
+            Written whole after every point; a run that was stopped goes on from it.
+        target_vars, skip_vars : names of parameters, optional
+            Measure only these masters; leave those out.
+
+        Returns
+        -------
+        dict of parameter name to dict of ratio to loss, (score - pruned score) / (score + 1e-3). Without
+        `eval_func` what is known already, from `sen_file` too.
+        """
+        if sen_file is not None:
+            self._sensitivities.update(self._checked(load_sensitivities(sen_file), sen_file))
+        if eval_func is None:
+            return self._sensitivities
+        for argument in (target_vars, skip_vars):
+            self._check_names(argument or ())
+        baseline: Optional[float] = None
+        for group in self._masters_of_type():
+            name = group.parameter
+            if target_vars is not None and name not in target_vars:
+                continue
+            if name in self.skip_vars or (skip_vars is not None and name in skip_vars):
+                continue
+            losses = self._sensitivities.setdefault(name, {})
+            for ratio in [ratio for ratio in _RATIOS if ratio not in losses]:
+                if baseline is None:
+                    baseline = float(eval_func())
+                plan = self._plan_for({name: ratio}, group.axis, None)
+                plan.apply(self.model, lazy=True)
+                try:
+                    score = float(eval_func())
+                finally:
+                    plan.restore(self.model)
+                losses[ratio] = (baseline - score) / (baseline + 1e-3)
+                logger.info("sensitive: %s at %.1f: loss %.4f", name, ratio, losses[ratio])
+                if sen_file is not None:
+                    save_sensitivities(self._sensitivities, sen_file)
+        return self._sensitivities
+
+    def get_ratios_by_sensitivity(
+        self,
+        pruned_flops: float,
+        align: Optional[int] = None,
+        dims: _Axis = 0,
+        skip_vars: Optional[Sequence[str]] = None,
+    ) -> tuple[dict[str, float], float]:
+        """Ratios that cost the same loss everywhere and cut the FLOPs by `pruned_flops`.
+
+        Parameters
+        ----------
+        pruned_flops : float in (0, 1)
+        align : int, optional
+            The ratios are those that keep multiples of so many channels.
+        dims : int or [int], the pruned axis
+        skip_vars : names that are not to be pruned
+
+        Returns
+        -------
+        ratios, and the part of the FLOPs that they take away. Nothing is pruned.
+        """
+        axis, _ = self._check(([], dims, None, align))
+        target = _checked_target(pruned_flops)
+        if not self._sensitivities:
+            raise ValueError("get_ratios_by_sensitivity: nothing was measured yet; call sensitive(eval_func) first")
+        skipped = {*(skip_vars or ()), *self.skip_vars}
+        known = {name: losses for name, losses in self._sensitivities.items() if name not in skipped and losses}
+        ratios, found = bisect_ratios(
+            known, target, lambda ratios: self._flops_of(self._aligned(ratios, axis, align), axis)
+        )
+        if abs(found - target) > 0.02:
+            logger.warning("asked to prune %.4f of the FLOPs, the sensitivities allow %.4f", target, found)
+        return self._aligned(ratios, axis, align), found
+
+    def sensitive_prune(
+        self, pruned_flops: float, skip_vars: Optional[Sequence[str]] = None, align: Optional[int] = None
+    ) -> PruningPlan:
+        """Prune by the sensitivities until `pruned_flops` of the FLOPs are gone. Grouped convolutions follow
+        their neighbours; an earlier cut is taken back first."""
+        _checked_target(pruned_flops)
+        self.restore()
+        grouped = [
+            parameter.name
+            for layer in self.model.sublayers()
+            if getattr(layer, "_groups", 1) > 1
+            for parameter in layer.parameters(include_sublayers=False)
+        ]
+        axis = 0 if self.prune_type == "conv" else 1
+        ratios, _ = self.get_ratios_by_sensitivity(pruned_flops, align, axis, [*(skip_vars or ()), *grouped])
+        return self.prune_vars(ratios, axis, align=align)
+
+    def uniform_prune(
+        self, pruned_flops: float, skip_vars: Optional[Sequence[str]] = None, align: Optional[int] = None
+    ) -> PruningPlan:
+        """Prune every group by one ratio, the one that takes `pruned_flops` of the FLOPs away."""
+        target = _checked_target(pruned_flops)
+        axis = 0 if self.prune_type == "conv" else 1
+        self._check((list(skip_vars or ()), axis, None, align))
+        skipped = {*(skip_vars or ()), *self.skip_vars}
+        names = [group.parameter for group in self._masters_of_type() if group.parameter not in skipped]
+        low, high = 0.0, 1.0
+        best: tuple[float, PruningPlan] | None = None
+        for _ in range(12):
+            middle = (low + high) / 2
+            plan = self._plan_for(dict.fromkeys(names, middle), axis, align)
+            assert plan.pruned_flops is not None
+            if best is None or abs(plan.pruned_flops - target) < abs(best[0] - target):
+                best = plan.pruned_flops, plan
+            low, high = (middle, high) if plan.pruned_flops < target else (low, middle)
+        assert best is not None
+        self._apply(best[1], "imperative")
+        self.plan = best[1]
+        return best[1]
+
+    # ---- plans ---------------------------------------------------------------------------------------------
+
+    def _plan_for(self, ratios: Mapping[str, float], axis: int, align: Optional[int]) -> PruningPlan:
+        """A plan for all of `ratios`: what an earlier parameter takes along is not pruned again."""
+        removed: list[int] = []
+        touched: set[str] = set()
+        by_parameter: dict[str, float] = {}
+        for name, ratio in ratios.items():
+            if name in touched or not len(self._dependencies.prunable_atoms(name, axis)):
+                continue
+            chosen = select_atoms(
+                self._dependencies, name, axis, self._scores(name, axis), ratio, align, removed
+            )
+            removed += chosen
+            for member, at in self._dependencies.masks(chosen):
+                if at == axis:
+                    touched.add(member)
+                by_parameter.setdefault(member, ratio)
+        return self._plan_of(removed, by_parameter)
+
+    def _scores(self, name: str, axis: int) -> NDArray[Any]:
+        expected = self._dependencies.current(name, axis)
+        shape = named_tensors(self.model)[name].shape
+        if expected is None or len(expected) != shape[axis]:
+            raise ValueError(
+                f"{type(self).__name__}: {name!r} has shape {list(shape)}, which this pruner did not make; "
+                "the network was changed since, make a new pruner for it"
+            )
+        return self.saliency(name, axis)
+
+    def _plan_of(self, removed: list[int], ratios: Mapping[str, float]) -> PruningPlan:
+        groups = self._dependencies
+        plan = PruningPlan(self.model.full_name(), groups)
+        for (name, axis), mask in groups.masks(removed).items():
+            plan.add(name, PruningMask(axis, mask, ratios.get(name, 1 - float(mask.mean()))))
+        plan._removed = set(removed)
+        plan._attributes = head_attributes(self.model, groups, removed)
+        before = groups.multiply_adds()
+        plan.pruned_flops = 1 - groups.multiply_adds(removed) / before if before else 0.0
+        return plan
+
+    def _flops_of(self, ratios: Mapping[str, float], axis: int) -> float:
+        found = self._plan_for(ratios, axis, None).pruned_flops
+        assert found is not None
+        return found
+
+    def _aligned(self, ratios: Mapping[str, float], axis: int, align: Optional[int]) -> dict[str, float]:
+        """The ratios that cut whole units and, with `align`, keep multiples of it."""
+        if align is None:
+            return dict(ratios)
+        result = {}
+        for name, ratio in ratios.items():
+            atoms = self._dependencies.current(name, axis)
+            if atoms is not None:
+                units = len(np.unique(atoms))
+                result[name] = pruned_count(units, len(atoms), ratio, align) / units
+        return result
+
+    def _apply(self, plan: PruningPlan, apply: _Apply) -> None:
+        if apply is None:
+            return
+        plan.apply(self.model, lazy=apply == "lazy", opt=self.opt)
+        self._applied.append(plan)
+
+    # ---- groups --------------------------------------------------------------------------------------------
+
+    def _find_masters(self) -> list[Group]:
+        """Filters and columns, in the order of the parameters, without those that an earlier master covers."""
+        convolutions = {node.inputs[1]: 1 for node in self.graph.nodes if node.op_type == "ConvTranspose"}
+        convolutions.update({node.inputs[1]: 0 for node in self.graph.nodes if node.source_op.endswith("conv2d")})
+        convolutions.update({node.inputs[1]: 0 for node in self.graph.nodes if node.op_type == "Conv"})
+        products = {node.inputs[1]: 1 for node in self.graph.nodes if node.op_type == "MatMul"}
+        masters, covered = [], np.zeros(self._dependencies.alive.size, bool)
+        for parameter in self.model.parameters():
+            axis = {**products, **convolutions}.get(parameter.name)
+            member = self._dependencies.members.get((parameter.name, axis)) if axis is not None else None
+            if member is None or covered[member.atoms].all():
+                continue
+            covered[member.atoms] = True
+            masters.append(self._dependencies.group(member.parameter, member.axis))
+        return masters
+
+    def _masters_of_type(self) -> list[Group]:
+        shapes = {parameter.name: parameter.shape for parameter in self.model.parameters()}
+        rank, axis = (4, 0) if self.prune_type == "conv" else (2, 1)
+        return [
+            group
+            for group in self.groups
+            if group.is_prunable and group.axis == axis and len(shapes[group.parameter]) == rank
+        ]
+
+    def _log_groups(self) -> None:
+        prunable = [group for group in self.groups if group.is_prunable]
+        logger.info("found %d groups, %d of them prunable", len(self.groups), len(prunable))
+        for group in self.groups:
+            if not group.is_prunable and "is an output of the network" not in group.reason:
+                logger.info("%s is not pruned: %s", group.parameter, group.reason)
+
+    # ---- checks --------------------------------------------------------------------------------------------
+
+    def _check(self, arguments: tuple[Sequence[str], _Axis, Any, Optional[int]]) -> tuple[int, _Apply]:
+        names, axis, apply, align = arguments
+        self._check_names(names)
+        if isinstance(axis, (list, tuple)) and len(axis) == 1:
+            axis = axis[0]
+        if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+            raise ValueError(f"axis: expected an int or a list of one int, got {axis!r}")
+        tensors = named_tensors(self.model)
+        for name in names:
+            if not 0 <= axis < len(tensors[name].shape):
+                raise ValueError(f"axis: {name!r} has shape {list(tensors[name].shape)} and no axis {axis}")
+        if apply not in ("impretive", "imperative", "lazy", None):
+            raise ValueError(f"apply: expected 'imperative', 'lazy' or None, got {apply!r}")
+        if align is not None and (isinstance(align, bool) or not isinstance(align, (int, np.integer)) or align < 1):
+            raise ValueError(f"align: expected a positive int or None, got {align!r}")
+        return int(axis), apply
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        known = named_tensors(self.model)
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, 1, 0)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"{type(self).__name__}: the model has no parameter {name!r}{hint}")
+
+    def _checked(self, sensitivities: Sensitivities, path: str) -> Sensitivities:
+        known = named_tensors(self.model)
+        strange = [name for name in sensitivities if name not in known]
+        if strange:
+            raise ValueError(
+                f"sen_file: {path!r} has sensitivities of {strange[0]!r}, which the model does not have: "
+                "the file belongs to another network"
+            )
+        return sensitivities
+
+
+def _checked_target(pruned_flops: float) -> float:
+    if not isinstance(pruned_flops, (int, float, np.floating)) or not 0 < pruned_flops < 1:
+        raise ValueError(f"pruned_flops: expected a part of the FLOPs in (0, 1), got {pruned_flops!r}")
+    return float(pruned_flops)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trial cut: does the network's own code follow the shapes of its tensors?
+
+A traced ``reshape(x, [-1, 2, 58, 28, 28])`` does not tell whether the code computes 58 or has it written down. So
+a part of every group is cut, the network runs, and its outputs have to equal those of the masked network. A slice
+``x[:, :32]`` has to bear that most of what it takes goes. What fails is found by halving, and frozen. The network
+is put back in any case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.importers.paddle import framework
+from qslim.prune.groups import Group, Groups
+from qslim.prune.plan import PruningPlan
+from qslim.prune.selection import select_atoms
+
+__all__ = ["evaluating", "flat_outputs", "settle_doubts"]
+
+_PART = 0.4
+_REASON = "its extents are written down in the network's code: a trial cut did not run, or changed the result"
+_UNTESTABLE = (
+    "an operator takes its channels by their numbers and a normalization averages over them, "
+    "so no trial can tell whether the numbers are still right after a cut"
+)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Cut `atoms`; if that fails, freeze `scope`."""
+
+    atoms: list[int]
+    scope: list[int]
+
+
+def settle_doubts(
+    model: Any,
+    groups: Groups,
+    masters: Iterable[Group],
+    inputs: Sequence[Any],
+    make_plan: Callable[[list[int]], PruningPlan],
+) -> None:
+    """Freeze the atoms of `groups` that the code of `model` cannot do without."""
+    inexact = set(np.flatnonzero(groups.inexact).tolist())
+    for part in groups.selected:
+        groups.freeze(part & inexact, _UNTESTABLE)
+
+    def passes(trials: list[_Trial]) -> bool:
+        atoms = sorted({atom for trial in trials for atom in trial.atoms})
+        return _runs(model, inputs, make_plan, atoms, is_equal=inexact.isdisjoint(atoms))
+
+    trials = _trials_of_masters(groups, masters)
+    of_shapes = [trial for trial in trials if not inexact.isdisjoint(trial.atoms)]
+    exact = [trial for trial in trials if inexact.isdisjoint(trial.atoms)]
+    for trial in (*_failing(exact, passes), *_failing(of_shapes, passes)):
+        groups.freeze(trial.scope, _REASON)
+    for part in groups.selected:
+        # One by one: cuts on both sides of a slice's end may make up for each other.
+        atoms = _all_but_one(groups, part)
+        if atoms and not passes([_Trial(atoms, [])]):
+            groups.freeze(part, _REASON)
+
+
+def _trials_of_masters(groups: Groups, masters: Iterable[Group]) -> list[_Trial]:
+    """Some atoms of each master, here and there; together they leave every layer a channel."""
+    rng = np.random.default_rng(0)
+    trials, removed = [], set[int]()
+    for master in masters:
+        atoms = groups.members[master.parameter, master.axis].atoms
+        chosen = select_atoms(
+            groups, master.parameter, master.axis, rng.random(len(atoms)), _PART, removed=removed
+        )
+        removed.update(chosen)
+        if chosen:
+            trials.append(_Trial(chosen, atoms.tolist()))
+    return trials
+
+
+def _all_but_one(groups: Groups, part: set[int]) -> list[int]:
+    """What can be cut of `part` while every layer that it touches keeps a channel."""
+    free = sorted(atom for atom in part if atom not in groups.reasons)
+    chosen = free[:-1]
+    for member in groups.touched(chosen):
+        if np.isin(member.atoms, chosen).all():
+            chosen = [atom for atom in chosen if atom != member.atoms[-1]]
+    return chosen
+
+
+def _failing(trials: list[_Trial], passes: Callable[[list[_Trial]], bool]) -> list[_Trial]:
+    """Those of `trials` that do not pass, found by halving."""
+    if not trials or passes(trials):
+        return []
+    if len(trials) == 1:
+        return trials
+    half = len(trials) // 2
+    return [*_failing(trials[:half], passes), *_failing(trials[half:], passes)]
+
+
+def _runs(
+    model: Any,
+    inputs: Sequence[Any],
+    make_plan: Callable[[list[int]], PruningPlan],
+    atoms: list[int],
+    is_equal: bool,
+) -> bool:
+    plan = make_plan(atoms)
+    try:
+        plan.apply(model)
+        cut = flat_outputs(model, inputs)
+    except Exception:  # whatever the network's code and Paddle's kernels raise: then it cannot be cut
+        return False
+    finally:
+        plan.restore(model)
+    plan.apply(model, lazy=True)
+    try:
+        masked = flat_outputs(model, inputs)
+    finally:
+        plan.restore(model)
+    if [array.shape for array in cut] != [array.shape for array in masked]:
+        return False
+    return not is_equal or all(_is_close(*pair) for pair in zip(cut, masked))
+
+
+def _is_close(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Sums of other lengths round differently; a channel out of place differs by the order of the result."""
+    tolerance = 1e-3 * float(np.abs(other).max(initial=0)) + 1e-6
+    return bool(np.allclose(one, other, rtol=0, atol=tolerance, equal_nan=True))
+
+
+def flat_outputs(model: Any, inputs: Sequence[Any]) -> list[NDArray[Any]]:
+    """All tensors that ``model(*inputs)`` returns, in evaluation mode and without gradients."""
+    paddle = framework.paddle_module()
+    with evaluating(model), paddle.no_grad():
+        return [np.asarray(tensor.numpy()) for tensor in paddle.utils.flatten(model(*inputs)) if hasattr(tensor, "numpy")]
+
+
+@contextlib.contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Dygraph and evaluation mode for a block; afterwards all sub-layers are as they were."""
+    paddle = framework.paddle_module()
+    was_training = {layer: layer.training for layer in model.sublayers(include_self=True)}
+    was_dygraph = paddle.in_dynamic_mode()
+    paddle.disable_static()
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, training in was_training.items():
+            layer.training = training
+        if not was_dygraph:
+            paddle.enable_static()
