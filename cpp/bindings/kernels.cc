@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fake quantization, quantization, reductions and the histogram.
+// Fake quantization, its learned kinds, quantization, reductions and the histogram.
 #include <pybind11/stl.h>
 
 #include <string>
@@ -9,6 +9,7 @@
 #include "numpy_view.h"
 #include "qslim/kernels/fake_quant/fake_quant.h"
 #include "qslim/kernels/histogram/histogram.h"
+#include "qslim/kernels/learned_quant/learned_quant.h"
 #include "qslim/kernels/quantize/quantize.h"
 #include "qslim/kernels/reduce/reduce.h"
 
@@ -71,27 +72,37 @@ py::array py_fake_quant(const py::object& x_object, const py::object& scale, con
   return y;
 }
 
-py::array py_fake_quant_backward(const py::object& x_object, const py::object& grad_object,
-                                 const py::object& scale, const py::object& zero_point, std::int32_t qmin,
-                                 std::int32_t qmax, Axis quant_axis, const std::string& gradient,
-                                 const std::string& rounding, const py::object& out, Context* context) {
+// x, its upstream gradient and where dx goes, checked.
+struct Backward {
+  py::array x, g, dx;
+  ChannelExtents extents;
+  Backward(const char* name, const py::object& x_object, const py::object& grad_object, Axis quant_axis,
+           const py::object& out)
+      : x(checked_array(x_object, DType::kFloat32, name, "x")),
+        g(checked_array(grad_object, DType::kFloat32, name, "grad")),
+        dx(output(out, DType::kFloat32, g, name)),
+        extents(extents_of(x, quant_axis, name)) {
+    QSLIM_REQUIRE(shape_of(x) == shape_of(g), name, ": grad must have the shape of x");
+    if (!out.is_none()) checked_output(out, DType::kFloat32, x, name);
+  }
+};
+
+py::array py_fake_quant_backward(const py::object& x, const py::object& grad, const py::object& scale,
+                                 const py::object& zero_point, std::int32_t qmin, std::int32_t qmax,
+                                 Axis quant_axis, const std::string& gradient, const std::string& rounding,
+                                 const py::object& out, Context* context) {
   const char* name = "fake_quant_backward";
-  const py::array x = checked_array(x_object, DType::kFloat32, name, "x");
-  const py::array g = checked_array(grad_object, DType::kFloat32, name, "grad");
-  QSLIM_REQUIRE(shape_of(x) == shape_of(g), name, ": grad must have the shape of x");
+  Backward b(name, x, grad, quant_axis, out);
   const Affine affine(name, scale, zero_point, qmin, qmax, rounding_from_name(rounding, name));
-  const ChannelExtents extents = extents_of(x, quant_axis, name);
   const Gradient kind = gradient_from_name(gradient);
-  py::array dx = output(out, DType::kFloat32, g, name);
-  if (!out.is_none()) checked_output(out, DType::kFloat32, x, name);
-  const auto from = view<float>(x), upstream = view<float>(g);
-  const auto to = mutable_view<float>(dx);
+  const auto from = view<float>(b.x), upstream = view<float>(b.g);
+  const auto to = mutable_view<float>(b.dx);
   CallContext call(context);
   {
     const py::gil_scoped_release release;
-    fake_quant_backward(call, from, upstream, extents, affine.params, kind, to);
+    fake_quant_backward(call, from, upstream, b.extents, affine.params, kind, to);
   }
-  return dx;
+  return b.dx;
 }
 
 template <class Q>
@@ -169,6 +180,37 @@ py::object reduced(const char* name, const py::object& x_object, Axis quant_axis
   return per_channel(result, quant_axis);
 }
 
+py::tuple py_pact_backward(const py::object& x, const py::object& grad, const py::object& threshold_object,
+                           bool is_unsigned, Axis quant_axis, const py::object& out, Context* context) {
+  Backward b("pact_backward", x, grad, quant_axis, out);
+  const auto threshold = scalar_or_vector<float>(threshold_object, "pact_backward", "threshold");
+  std::vector<double> dthreshold(b.extents.channels);
+  const auto from = view<float>(b.x), upstream = view<float>(b.g);
+  const auto to = mutable_view<float>(b.dx);
+  CallContext call(context);
+  {
+    const py::gil_scoped_release release;
+    pact_backward(call, from, upstream, b.extents, threshold, is_unsigned, to, dthreshold);
+  }
+  return py::make_tuple(b.dx, per_channel(dthreshold, quant_axis));
+}
+
+py::tuple py_lsq_backward(const py::object& x, const py::object& grad, const py::object& scale,
+                          const py::object& zero_point, std::int32_t qmin, std::int32_t qmax, Axis quant_axis,
+                          const py::object& out, Context* context) {
+  Backward b("lsq_backward", x, grad, quant_axis, out);
+  const Affine affine("lsq_backward", scale, zero_point, qmin, qmax, Rounding::kTiesToEven);
+  std::vector<double> dscale(b.extents.channels), doffset(b.extents.channels);
+  const auto from = view<float>(b.x), upstream = view<float>(b.g);
+  const auto to = mutable_view<float>(b.dx);
+  CallContext call(context);
+  {
+    const py::gil_scoped_release release;
+    lsq_backward(call, from, upstream, b.extents, affine.params, to, dscale, doffset);
+  }
+  return py::make_tuple(b.dx, per_channel(dscale, quant_axis), per_channel(doffset, quant_axis));
+}
+
 py::tuple py_min_max(const py::object& x_object, Axis quant_axis, Context* context) {
   const py::array x = checked_array(x_object, DType::kFloat32, "min_max", "x");
   const ChannelExtents extents = extents_of(x, quant_axis, "min_max");
@@ -204,6 +246,10 @@ void bind_kernels(py::module_& m) {
   m.def("fake_quant_backward", &py_fake_quant_backward, arg("x"), arg("grad"), arg("scale"),
         arg("zero_point"), arg("qmin"), arg("qmax"), arg("quant_axis") = none, arg("gradient") = "clipped",
         arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none);
+  m.def("pact_backward", &py_pact_backward, arg("x"), arg("grad"), arg("threshold"),
+        arg("is_unsigned") = false, arg("quant_axis") = none, arg("out") = none, arg("context") = none);
+  m.def("lsq_backward", &py_lsq_backward, arg("x"), arg("grad"), arg("scale"), arg("zero_point"), arg("qmin"),
+        arg("qmax"), arg("quant_axis") = none, arg("out") = none, arg("context") = none);
   m.def("quantize", &py_quantize, arg("x"), arg("scale"), arg("zero_point"), arg("qmin"), arg("qmax"),
         arg("quant_axis") = none, arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none);
   m.def("dequantize", &py_dequantize, arg("q"), arg("scale"), arg("zero_point"), arg("quant_axis") = none,

@@ -17,6 +17,7 @@ set(qslim_headers
   cpp/qslim/kernels/fake_quant/fake_quant.h
   cpp/qslim/kernels/histogram/histogram.h
   cpp/qslim/kernels/layer_norm/layer_norm.h
+  cpp/qslim/kernels/learned_quant/learned_quant.h
   cpp/qslim/kernels/matmul_f32/matmul_f32.h
   cpp/qslim/kernels/movement/movement.h
   cpp/qslim/kernels/pool/pool.h

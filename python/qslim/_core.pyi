@@ -49,6 +49,50 @@ def fake_quant_backward(
     out: Optional[_Float32] = None,
     context: Optional[Context] = None,
 ) -> _Float32: ...
+@overload
+def pact_backward(
+    x: _Float32,
+    grad: _Float32,
+    threshold: _Scale,
+    is_unsigned: bool = False,
+    quant_axis: None = None,
+    out: Optional[_Float32] = None,
+    context: Optional[Context] = None,
+) -> tuple[_Float32, float]: ...
+@overload
+def pact_backward(
+    x: _Float32,
+    grad: _Float32,
+    threshold: _Scale,
+    is_unsigned: bool,
+    quant_axis: int,
+    out: Optional[_Float32] = None,
+    context: Optional[Context] = None,
+) -> tuple[_Float32, NDArray[np.float64]]: ...
+@overload
+def lsq_backward(
+    x: _Float32,
+    grad: _Float32,
+    scale: _Scale,
+    zero_point: _ZeroPoint,
+    qmin: int,
+    qmax: int,
+    quant_axis: None = None,
+    out: Optional[_Float32] = None,
+    context: Optional[Context] = None,
+) -> tuple[_Float32, float, float]: ...
+@overload
+def lsq_backward(
+    x: _Float32,
+    grad: _Float32,
+    scale: _Scale,
+    zero_point: _ZeroPoint,
+    qmin: int,
+    qmax: int,
+    quant_axis: int,
+    out: Optional[_Float32] = None,
+    context: Optional[Context] = None,
+) -> tuple[_Float32, NDArray[np.float64], NDArray[np.float64]]: ...
 
 # int8 where qmin < 0, else uint8.
 def quantize(

@@ -44,6 +44,11 @@ struct ChannelExtents {
 
 inline ChannelExtents whole_tensor(std::size_t size) noexcept { return ChannelExtents{1, 1, size}; }
 
+// One channel is one row, however its extents came about.
+inline ChannelExtents normalized(const ChannelExtents& e) noexcept {
+  return e.channels == 1 ? whole_tensor(e.size()) : e;
+}
+
 // A negative axis counts from the end, as in NumPy.
 inline ChannelExtents channel_extents(const Shape& shape, std::ptrdiff_t quant_axis) {
   const auto rank = static_cast<std::ptrdiff_t>(shape.size());

@@ -16,22 +16,6 @@ T bits_of(float x) noexcept {
   return bits;
 }
 
-template <class Term>
-double sum_of(std::size_t n, const float* x, Term term) noexcept {
-  double total = 0;
-  for (std::size_t begin = 0; begin < n; begin += kSumBlock) {
-    const std::size_t end = std::min(n, begin + kSumBlock);
-    double lanes[kSumLanes] = {};
-    for (std::size_t i = begin; i < end; ++i)
-      lanes[(i - begin) % kSumLanes] += term(static_cast<double>(x[i]));
-    for (std::size_t half = kSumLanes / 2; half > 0; half /= 2) {
-      for (std::size_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
-    }
-    total += lanes[0];
-  }
-  return total;
-}
-
 }  // namespace
 
 std::int32_t order_key(std::int32_t bits) noexcept { return bits < 0 ? bits ^ 0x7fffffff : bits; }
@@ -53,11 +37,12 @@ void min_max_keys(std::size_t n, const float* x, std::int32_t* min_key, std::int
 }
 
 double sum(std::size_t n, const float* x) noexcept {
-  return sum_of(n, x, [](double v) { return v; });
+  return sum_of_terms(n, [=](std::size_t i) { return static_cast<double>(x[i]); });
 }
 
 double sum_of_squares(std::size_t n, const float* x) noexcept {
-  return sum_of(n, x, [](double v) { return v * v; });
+  return sum_of_terms(n,
+                      [=](std::size_t i) { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
 }
 
 }  // namespace qslim::reference

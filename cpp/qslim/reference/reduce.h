@@ -26,6 +26,22 @@ std::int32_t order_key(std::int32_t bits) noexcept;
 
 std::uint32_t abs_max_bits(std::size_t n, const float* x) noexcept;
 void min_max_keys(std::size_t n, const float* x, std::int32_t* min_key, std::int32_t* max_key) noexcept;
+// The order itself, for any terms: term(i) is the double that element i adds.
+template <class Term>
+double sum_of_terms(std::size_t n, const Term& term) {
+  double total = 0;
+  for (std::size_t begin = 0; begin < n; begin += kSumBlock) {
+    const std::size_t end = n - begin < kSumBlock ? n : begin + kSumBlock;
+    double lanes[kSumLanes] = {};
+    for (std::size_t i = begin; i < end; ++i) lanes[(i - begin) % kSumLanes] += term(i);
+    for (std::size_t half = kSumLanes / 2; half > 0; half /= 2) {
+      for (std::size_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
+    }
+    total += lanes[0];
+  }
+  return total;
+}
+
 double sum(std::size_t n, const float* x) noexcept;
 double sum_of_squares(std::size_t n, const float* x) noexcept;
 

@@ -7,7 +7,14 @@ read in place through DLPack. Neither framework is imported.
 
 from __future__ import annotations
 
-from qslim.functional.fake_quant import dequantize, fake_quant, fake_quant_backward, quantize
+from qslim.functional.fake_quant import (
+    dequantize,
+    fake_quant,
+    fake_quant_affine,
+    fake_quant_backward,
+    quantize,
+)
+from qslim.functional.learned_quant import lsq_backward, pact_backward
 from qslim.functional.reductions import abs_max, histogram, min_max, sum, sum_of_squares
 from qslim.functional.statistics import TensorStatistics, find_threshold
 
@@ -16,10 +23,13 @@ __all__ = [
     "abs_max",
     "dequantize",
     "fake_quant",
+    "fake_quant_affine",
     "fake_quant_backward",
     "find_threshold",
     "histogram",
+    "lsq_backward",
     "min_max",
+    "pact_backward",
     "quantize",
     "sum",
     "sum_of_squares",

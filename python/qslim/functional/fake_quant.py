@@ -4,18 +4,19 @@
 ``scale = threshold / qmax``, zero point 0, on the grid ``[-(2**(b-1) - 1), 2**(b-1) - 1]`` or, for tensors
 that are never negative, ``[0, 2**b - 1]``. A threshold of 0 (a channel of zeros) counts as 1e-8, so zeros
 stay zeros.
-`qslim._core` has the same functions for any scale and zero point.
+`fake_quant_affine` takes any scale, zero point and grid; `qslim._core` has them for the other functions too.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qslim import _core
-from qslim.functional.arrays import as_bytes, as_float32
+from qslim.functional.arrays import as_bytes, as_float32, as_parameter
 
 Rounding = Literal["ties_to_even", "ties_away"]
 THRESHOLD_FLOOR = 1e-8
@@ -38,18 +39,17 @@ def _grid(
     if not 2 <= quant_bits <= most_bits:
         raise ValueError(f"{function}: quant_bits must be in [2, {most_bits}], got {quant_bits}")
     qmax = 2**quant_bits - 1 if is_unsigned else 2 ** (quant_bits - 1) - 1
-    kept = np.asarray(threshold, dtype=np.float32)
-    bad = ~(np.isfinite(kept) & (kept >= 0))
-    if bad.any():
-        raise ValueError(f"{function}: threshold must be finite and >= 0, got {float(kept[bad][0])}")
-    if quant_axis is None and kept.ndim > 0 and kept.size != 1:
-        raise ValueError(f"{function}: threshold has {kept.size} elements, so quant_axis must name its axis")
-    scale = np.maximum(kept, np.float32(THRESHOLD_FLOOR)) / np.float32(qmax)
-    return _Grid(
-        float(scale.reshape(())) if quant_axis is None else np.atleast_1d(scale),
-        0 if is_unsigned else -qmax,
-        qmax,
-    )
+    qmin = 0 if is_unsigned else -qmax
+    kept = as_parameter(threshold, np.float32, function, "threshold", quant_axis)
+    if isinstance(kept, float):
+        if not 0 <= kept < math.inf:
+            raise ValueError(f"{function}: threshold must be finite and >= 0, got {kept}")
+        return _Grid(float(np.float32(max(kept, THRESHOLD_FLOOR)) / np.float32(qmax)), qmin, qmax)
+    least, largest = _core.min_max(kept) if kept.size else (0.0, 0.0)
+    if not 0 <= least <= largest < math.inf:
+        bad = kept[~(np.isfinite(kept) & (kept >= 0))]
+        raise ValueError(f"{function}: threshold must be finite and >= 0, got {bad[0]}")
+    return _Grid(np.maximum(kept, np.float32(THRESHOLD_FLOOR)) / np.float32(qmax), qmin, qmax)
 
 
 def fake_quant(
@@ -104,6 +104,53 @@ def fake_quant(
     array = as_float32(x, "fake_quant")
     grid = _grid("fake_quant", threshold, quant_bits, quant_axis, is_unsigned, 16)
     return _core.fake_quant(array, grid.scale, 0, grid.qmin, grid.qmax, quant_axis, rounding, out, context)
+
+
+def fake_quant_affine(
+    x: Any,
+    scale: Any,
+    *,
+    qmin: int,
+    qmax: int,
+    zero_point: Any = 0,
+    quant_axis: Optional[int] = None,
+    rounding: Rounding = "ties_to_even",
+    out: Optional[NDArray[np.float32]] = None,
+    context: Optional[_core.Context] = None,
+) -> NDArray[np.float32]:
+    """Round `x` to the grid of a given scale, zero point and range, and return floats.
+
+    ``(clip(round(x / scale) + zero_point, qmin, qmax) - zero_point) * scale``
+
+    Parameters
+    ----------
+    x, quant_axis, rounding, out, context : as in `fake_quant`
+    scale : float or array of shape (x.shape[quant_axis],)
+        Real value of one step, in [2**-126, 2**126].
+    qmin, qmax : int in [-131072, 131072], qmin < qmax
+    zero_point : int or array of int, default=0; in [qmin, qmax]
+        One for all channels or one per channel.
+
+    Returns
+    -------
+    ndarray of float32, the shape of `x`. NaN stays NaN, infinities clamp.
+
+    Raises
+    ------
+    ValueError : "fake_quant: scale must be finite and > 0 (at least 2^-126, at most 2^126), got 0".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qslim.functional import fake_quant_affine
+    >>> fake_quant_affine(np.float32([-1.0, 0.3, 9.0]), 0.5, zero_point=1, qmin=0, qmax=7)
+    array([-0.5,  0.5,  3. ], dtype=float32)
+    """
+    name = "fake_quant_affine"
+    array = as_float32(x, name)
+    step = as_parameter(scale, np.float32, name, "scale", quant_axis)
+    zero = as_parameter(zero_point, np.int32, name, "zero_point", quant_axis)
+    return _core.fake_quant(array, step, zero, qmin, qmax, quant_axis, rounding, out, context)
 
 
 def fake_quant_backward(

@@ -26,6 +26,10 @@ for axis in (None, 0, 1, 3):
         digest.update(F.fake_quant(x, t, quant_axis=axis, rounding=rounding).tobytes())
         digest.update(F.fake_quant_backward(x, x, t, quant_axis=axis, rounding=rounding).tobytes())
         digest.update(F.quantize(x, t, quant_axis=axis, rounding=rounding).tobytes())
+    g, s = x[::-1], t / np.float32(7)
+    pact = F.pact_backward(x, g, t, quant_axis=axis)
+    for part in pact + F.lsq_backward(x, g, s, qmin=-8, qmax=7, quant_axis=axis):
+        digest.update(np.asarray(part).tobytes())
     digest.update(F.dequantize(F.quantize(x, t, quant_axis=axis), t, quant_axis=axis).tobytes())
     digest.update(np.asarray(F.sum(x, quant_axis=axis)).tobytes())
     digest.update(np.asarray(F.sum_of_squares(x, quant_axis=axis)).tobytes())

@@ -14,6 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "qslim/kernels/sum_order.h"
+
 namespace qslim {
 
 using AbsMaxRowsFn = void (*)(std::size_t rows, std::size_t inner, const float* x,
@@ -41,8 +43,5 @@ using SumElementsFn = void (*)(std::size_t n, const float* x, double* acc) noexc
   void sum_of_squares_f32_elements_##suffix(std::size_t n, const float* x, double* acc) noexcept;
 #include "qslim/kernels/reduce/kernels.inc"
 #undef QSLIM_REDUCE_KERNELS
-
-inline constexpr std::size_t kSumBlock = 4096;
-inline constexpr std::size_t kSumLanes = 16;
 
 }  // namespace qslim

@@ -3,10 +3,11 @@
 // Checks, dispatch and blocking of the reductions.
 //
 // Minima and maxima do not mind the order: the tensor is cut into as many parts as there are threads. Sums
-// do: a whole tensor is cut into the blocks of the definition, channels are shared out among the tasks.
+// do: sum_channels.h keeps it.
 #include "qslim/kernels/reduce/reduce.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <iterator>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "qslim/kernels/reduce/kernels.h"
+#include "qslim/kernels/sum_channels.h"
 
 namespace qslim {
 namespace {
@@ -107,34 +109,18 @@ void check(const char* function, std::size_t x, const ChannelExtents& e, std::si
                 result);
 }
 
-void sum_channels(Context& context, SumRowsFn rows, SumElementsFn elements, Span<const float> x,
+void sum_of_terms(Context& context, SumRowsFn rows, SumElementsFn elements, Span<const float> x,
                   const ChannelExtents& e, Span<double> result) {
-  std::fill(result.begin(), result.end(), 0.0);
-  if (x.empty()) return;
-  if (e.channels == 1) {
-    std::vector<double> block_sums((x.size() + kSumBlock - 1) / kSumBlock, 0.0);
-    context.pool().for_each_block(block_sums.size(), kMinPart / kSumBlock, [&](Block b) {
-      for (std::size_t i = b.begin; i < b.begin + b.size; ++i) {
-        const std::size_t begin = i * kSumBlock;
-        rows(1, std::min(kSumBlock, x.size() - begin), x.data() + begin, &block_sums[i]);
-      }
-    });
-    for (const double block_sum : block_sums) result[0] += block_sum;
-    return;
-  }
-  const std::size_t channels_per_task =
-      std::max<std::size_t>(16, kMinPart / std::max<std::size_t>(1, e.outer * e.inner));
-  context.pool().for_each_block(e.channels, channels_per_task, [&](Block b) {
-    for (std::size_t o = 0; o < e.outer; ++o) {
-      const float* first = x.data() + (o * e.channels + b.begin) * e.inner;
-      e.inner == 1 ? elements(b.size, first, result.data() + b.begin)
-                   : rows(b.size, e.inner, first, result.data() + b.begin);
-    }
-  });
+  using Acc = std::array<double*, 1>;
+  sum_channels<1>(
+      context.pool(), e, {result},
+      [&](std::size_t count, std::size_t inner, std::size_t offset, std::size_t, const Acc& acc) {
+        rows(count, inner, x.data() + offset, acc[0]);
+      },
+      [&](std::size_t count, std::size_t offset, std::size_t, const Acc& acc) {
+        elements(count, x.data() + offset, acc[0]);
+      });
 }
-
-// One channel is one row, however its extents came about.
-ChannelExtents normalized(const ChannelExtents& e) { return e.channels == 1 ? whole_tensor(e.size()) : e; }
 
 }  // namespace
 
@@ -193,14 +179,14 @@ void min_max(Context& context, Span<const float> x, const ChannelExtents& extent
 void sum(Context& context, Span<const float> x, const ChannelExtents& extents, Span<double> result) {
   check("sum", x.size(), extents, result.size());
   const ReduceKernels& kernels = find_kernels(context.isa());
-  sum_channels(context, kernels.sum_rows, kernels.sum_elements, x, normalized(extents), result);
+  sum_of_terms(context, kernels.sum_rows, kernels.sum_elements, x, normalized(extents), result);
 }
 
 void sum_of_squares(Context& context, Span<const float> x, const ChannelExtents& extents,
                     Span<double> result) {
   check("sum_of_squares", x.size(), extents, result.size());
   const ReduceKernels& kernels = find_kernels(context.isa());
-  sum_channels(context, kernels.sum_of_squares_rows, kernels.sum_of_squares_elements, x, normalized(extents),
+  sum_of_terms(context, kernels.sum_of_squares_rows, kernels.sum_of_squares_elements, x, normalized(extents),
                result);
 }
 
