@@ -16,18 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
 from qslim.graph import Graph, Node
-from qslim.graph.operators import OPERATORS
+from qslim.graph.flops import count
+from qslim.graph.shape_inference import Shape, infer_shapes
 from qslim.prune.atoms import Atoms, Labels
 
 __all__ = ["Channels", "Cost", "Factors", "Shape", "spanned", "thin"]
 
 Factors = list[Labels]
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Channels:
     frozen : list of (labels, reason)
     selected : list of (labels, labels)
         Factors of which an operator took elements by their numbers, and what it took.
+    literal : list of labels
+        Factors whose extents an operator has as numbers; in a program, unlike in code, they stay those numbers.
     inexact : list of labels
         Factors that a normalization averages over: there a cut network differs from a masked one.
     wide : list of labels
@@ -59,36 +61,23 @@ class Channels:
         self.atoms = Atoms()
         self.frozen: list[tuple[Labels, str]] = []
         self.selected: list[tuple[Labels, Labels]] = []
+        self.literal: list[Labels] = []
         self.inexact: list[Labels] = []
         self.wide: list[Labels] = []
         self.costs: list[Cost] = []
         self.parameters: dict[str, dict[int, Labels]] = {}
         self._factors: dict[str, Factors] = {}
-        self._shapes: dict[str, Shape] = {}
+        self._shapes = infer_shapes(graph)
+        self._multiply_adds = count(graph, shapes=self._shapes)
         for name in parameters:
             self._label_parameter(name)
         self._label_views()
 
     def shape(self, name: str) -> Shape:
-        """The shape of tensor `name`, 1 where the extent is open: an open extent is no channel's."""
-        shape = self._shapes.get(name, self.graph.tensors[name].shape)
-        if shape is None:
+        """The shape of tensor `name` for one input."""
+        if name not in self._shapes:
             raise ValueError(f"the shape of {name!r} is not known")
-        return tuple(1 if extent is None else extent for extent in shape)
-
-    def complete_shapes(self, node: Node) -> None:
-        """Find the shapes of what `node` writes where the importer, which split an operator, left them open."""
-        open_ones = [name for name in node.outputs if name and _is_open(self.graph.tensors[name].shape)]
-        if not open_ones or node.domain or node.op_type not in OPERATORS:
-            return
-        inputs: list[Any] = [None] * len(node.inputs)
-        for index, name in enumerate(filter(None, node.inputs)):
-            tensor = self.graph.tensors[name]
-            filler = np.broadcast_to(np.zeros((), np.dtype(tensor.dtype)), self.shape(name))
-            inputs[index] = filler if tensor.value is None else tensor.value
-        for name, result in zip(node.outputs, OPERATORS[node.op_type](node.attributes, inputs)):
-            if name in open_ones:
-                self._shapes[name] = result.shape
+        return self._shapes[name]
 
     def factors(self, name: str) -> Factors:
         return self._factors.get(name, [])
@@ -112,6 +101,10 @@ class Channels:
         atom = self.atoms.new(1)
         self.frozen.append((atom, reason))
         return atom
+
+    def add_cost(self, node: Node, factors: Factors) -> None:
+        """Note the multiply-adds of a product, which shrink with each of `factors`."""
+        self.costs.append(Cost(self._multiply_adds[node.outputs[0]], factors))
 
     def couple(self, operands: Sequence[tuple[Shape, Factors]], reason: str) -> Factors:
         """Factors of what is computed element by element from `operands`, aligned to one rank.
@@ -202,10 +195,6 @@ class Channels:
     def _address(self, name: str) -> Optional[int]:
         value = self.graph.tensors[name].value
         return None if value is None else int(value.__array_interface__["data"][0])
-
-
-def _is_open(shape: Optional[tuple[Optional[int], ...]]) -> bool:
-    return shape is None or None in shape
 
 
 def spanned(factor: Labels) -> set[int]:

@@ -79,6 +79,7 @@ class Groups:
         Atoms that a normalization averages over: cutting them changes what it computes.
     selected : list of sets of atoms
         Parts of the channels that operators take by their numbers (``prune/trial.py`` tries them).
+    literal : set of atoms of which operators have the extents as numbers
     splits : list of atoms along the axes that reshapes made of one (heads)
     """
 
@@ -88,6 +89,7 @@ class Groups:
         self.inexact = np.zeros(count, bool)
         self.reasons: dict[int, str] = {}
         self.selected: list[set[int]] = []
+        self.literal: set[int] = set()
         self.splits: list[Labels] = []
         self._costs: list[tuple[int, list[Labels]]] = []
 
@@ -222,16 +224,24 @@ def _collect(channels: Channels) -> Groups:
     parts = [(present(factor), present(part)) for factor, part in channels.selected]
     groups.selected = [part for whole, part in parts if part != whole]
     for factor in channels.wide:
-        atoms = numbered(factor)
-        varying = [axis for axis in spanned(atoms) if (atoms != np.take(atoms, [0], axis)).any()]
-        if len(varying) == 1 and (atoms >= 0).all():
-            index = tuple(slice(None) if axis == varying[0] else 0 for axis in range(atoms.ndim))
-            groups.splits.append(atoms[index])
+        found = _along(numbered(factor))
+        if found is not None and (found[1] >= 0).all():
+            groups.splits.append(found[1])
+    groups.literal = {atom for factor in channels.literal for atom in present(factor)}
     groups._costs = [
         (cost.multiply_adds, [labels[labels >= 0] for labels in map(numbered, cost.factors) if (labels >= 0).any()])
         for cost in channels.costs
     ]
     return groups
+
+
+def _along(atoms: Labels) -> Optional[tuple[int, Labels]]:
+    """The one axis along which `atoms` vary, and what they are there; None if all are one."""
+    varying = [axis for axis in spanned(atoms) if (atoms != np.take(atoms, [0], axis)).any()]
+    if len(varying) != 1:
+        return None
+    index = tuple(slice(None) if axis == varying[0] else 0 for axis in range(atoms.ndim))
+    return varying[0], atoms[index]
 
 
 def _unique(atoms: Labels) -> Labels:

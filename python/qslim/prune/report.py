@@ -4,21 +4,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qslim.exporters.qslim_file import dumps_qslim
 from qslim.graph import Graph
+from qslim.graph.flops import count
 from qslim.graph.passes import prepare_for_runtime
-from qslim.importers.paddle import framework, import_layer
-from qslim.prune.groups import find_groups
+from qslim.importers.paddle import import_layer
 from qslim.prune.inputs import example_inputs, input_specs
 from qslim.runtime import Session
 
-__all__ = ["NetworkSize", "PruningReport", "compare", "measure"]
+__all__ = ["NetworkSize", "PruningReport", "Snapshot", "compare", "time_together"]
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def compare(
     before, after : paddle.nn.Layer
     inputs : as for the pruners: the shape of the input, several shapes, or tensors
     num_threads : int, of the engine
-    runs : int
-        Timed runs of each network, in turns, so that a busy moment falls on both.
+    runs : int, timed runs of each network
 
     Returns
     -------
@@ -100,17 +99,56 @@ def compare(
     >>> report.before.flops, report.after.flops, report.after.parameters
     (64, 32, 36)
     """
-    return measure([_Counted(net, inputs, input_dtype) for net in (before, after)], num_threads, runs)
+    return time_together(*(Snapshot.of(net, inputs, input_dtype) for net in (before, after)), num_threads, runs)
 
 
-class _Counted:
-    """A network's graph and what can be counted of it at once, before it is changed."""
+@dataclass(frozen=True)
+class Snapshot:
+    """A traced network, for a report after the Layer was changed.
 
-    def __init__(self, layer: Any, inputs: Any, dtype: str = "float32") -> None:
-        self.examples = example_inputs(inputs, dtype)
-        program = import_layer(layer, input_specs(self.examples))
-        self.graph: Graph = program.graph
-        self.parameters = sum(self.graph.tensors[name].value.size for name in program.parameter_names)  # type: ignore[union-attr]
-        self.flops = int(find_groups(self.graph, program.parameter_names).multiply_adds())
-        prepared = prepare_for_runtime(self.graph)
-        self.bytes = len(dumps_qslim(prepared))
+    Attributes
+    ----------
+    graph : Graph
+    parameter_names : its constants that are parameters
+    feeds : dict of input name to array
+    """
+
+    graph: Graph
+    parameter_names: set[str]
+    feeds: dict[str, NDArray[Any]]
+
+    @classmethod
+    def of(cls, layer: Any, inputs: Any, input_dtype: str = "float32") -> Snapshot:
+        """Trace `layer` as it is now."""
+        examples = example_inputs(inputs, input_dtype)
+        program = import_layer(layer, input_specs(examples))
+        feeds = {name: example.numpy() for name, example in zip(program.graph.inputs, examples)}
+        return cls(program.graph, program.parameter_names, feeds)
+
+    def size(self, milliseconds: Optional[float] = None) -> NetworkSize:
+        constants = [self.graph.constant(name) for name in self.parameter_names]
+        return NetworkSize(
+            parameters=sum(value.size for value in constants if value is not None),
+            flops=sum(count(self.graph).values()),
+            bytes=len(dumps_qslim(prepare_for_runtime(self.graph))),
+            milliseconds=milliseconds,
+        )
+
+
+def time_together(before: Snapshot, after: Snapshot, num_threads: int = 1, runs: int = 15) -> PruningReport:
+    """Time both in the engine, in turns, so that a busy moment falls on both."""
+    if runs < 1:
+        raise ValueError(f"compare: runs must be at least 1, got {runs}")
+    snapshots = (before, after)
+    try:
+        sessions = [Session(snapshot.graph, num_threads=num_threads) for snapshot in snapshots]
+    except ValueError:  # an operator without a kernel
+        return PruningReport(before.size(), after.size())
+    times: list[list[float]] = [[], []]
+    for turn in range(runs + 1):  # the first run prepares memory
+        for session, snapshot, taken in zip(sessions, snapshots, times):
+            start = time.perf_counter()
+            session.run(snapshot.feeds)
+            if turn:
+                taken.append(1000 * (time.perf_counter() - start))
+    return PruningReport(*(snapshot.size(float(np.median(taken))) for snapshot, taken in zip(snapshots, times)))

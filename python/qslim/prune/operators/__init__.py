@@ -27,7 +27,6 @@ def follow(channels: Channels, node: Node) -> None:
     name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
     rule = _RULES.get(name)
     try:
-        channels.complete_shapes(node)
         if rule is None:
             raise CannotFollow(f"there is no rule for operator {name}")
         results = rule(channels, node)

@@ -42,9 +42,13 @@ def _move(channels: Channels, node: Node) -> list[Factors]:
 
 
 def _reshape(channels: Channels, node: Node) -> list[Factors]:
-    if channels.graph.constant(node.inputs[1]) is None:
+    target = channels.graph.constant(node.inputs[1])
+    if target is None:
         return [_reshape_to_result(channels, node)]
-    return _move(channels, node)
+    results = _move(channels, node)
+    if node.source_op == "reshape":
+        channels.literal += [factor for factor in results[0] if any(target[axis] > 0 for axis in spanned(factor))]
+    return results
 
 
 def _reshape_to_result(channels: Channels, node: Node) -> Factors:
@@ -59,6 +63,8 @@ def _select(channels: Channels, node: Node) -> list[Factors]:
     for factor in channels.factors(node.inputs[0]):
         (moved,) = _moved(channels, node, factor)
         if moved.size == factor.size and (moved.reshape(-1) == factor.reshape(-1)).all():
+            if node.op_type == "Expand":
+                channels.literal.append(factor)
             results.append(moved)  # another axis is cut
             continue
         _take(channels, node, factor, moved)
@@ -104,6 +110,8 @@ def _split(channels: Channels, node: Node) -> list[Factors]:
         if all(part.shape == first.shape for part in parts):
             for part in parts[1:]:
                 channels.atoms.unite(part, first)
+        if node.source_op == "split":
+            channels.literal.append(factor)
         for result, part in zip(results, parts):
             _take(channels, node, factor, part)
             result.append(part)

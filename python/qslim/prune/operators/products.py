@@ -7,12 +7,10 @@ product and (N, OC, IC) for a convolution; their factors couple there, then the 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from qslim.graph import Node
-from qslim.prune.channels import Channels, Cost, Factors, Shape
+from qslim.prune.channels import Channels, Factors, Shape
 from qslim.prune.operators.rule import CannotFollow, Rule
 
 __all__ = ["PRODUCTS"]
@@ -24,8 +22,7 @@ def _mat_mul(channels: Channels, node: Node) -> list[Factors]:
     left = _laid_out(channels, node.inputs[0], rank, is_left=True)
     right = _laid_out(channels, node.inputs[1], rank, is_left=False)
     coupled = channels.couple([left, right], f"{node.label} sums over channels that cannot be cut")
-    extents = [max(pair) for pair in zip(left[0], right[0])]
-    channels.costs.append(Cost(math.prod(extents), coupled))
+    channels.add_cost(node, coupled)
     factors = channels.contract(coupled, rank - 1)
     # A vector's missing axis is not in the result either.
     missing = tuple(
@@ -53,16 +50,14 @@ def _conv(channels: Channels, node: Node) -> list[Factors]:
     shape, filters = channels.shape(data), channels.shape(weight)
     x, w = _operands(channels, node)
     groups = int(node.attributes.get("group", node.attributes.get("groups", 1)))
-    pixels = math.prod(channels.shape(node.outputs[0])[2:]) * shape[0]
-    multiply_adds = pixels * math.prod(filters)
     if groups > 1:
-        return [_grouped(channels, node, x, w, groups, multiply_adds, filters[0])]
+        return [_grouped(channels, node, x, w, groups, filters[0])]
     layout = (
         ((shape[0], 1, shape[1]), [factor.reshape(factor.shape[0], 1, factor.shape[1]) for factor in x]),
         ((1, filters[0], filters[1]), [factor.reshape(1, *factor.shape[:2]) for factor in w]),
     )
     coupled = channels.couple(layout, f"{node.label} reads channels that cannot be cut")
-    channels.costs.append(Cost(multiply_adds, coupled))
+    channels.add_cost(node, coupled)
     return [_spread(channels.contract(coupled, 2), len(shape))]
 
 
@@ -72,9 +67,8 @@ def _conv_transpose(channels: Channels, node: Node) -> list[Factors]:
     shape, filters = channels.shape(data), channels.shape(weight)
     x, w = _operands(channels, node)
     groups = int(node.attributes.get("group", node.attributes.get("groups", 1)))
-    multiply_adds = math.prod(shape) * math.prod(filters[1:])
     if groups > 1:
-        return [_grouped(channels, node, x, w, groups, multiply_adds, filters[1] * groups)]
+        return [_grouped(channels, node, x, w, groups, filters[1] * groups)]
     layout = (
         ((shape[0], 1, shape[1]), [factor.reshape(factor.shape[0], 1, factor.shape[1]) for factor in x]),
         (
@@ -83,7 +77,7 @@ def _conv_transpose(channels: Channels, node: Node) -> list[Factors]:
         ),
     )
     coupled = channels.couple(layout, f"{node.label} reads channels that cannot be cut")
-    channels.costs.append(Cost(multiply_adds, coupled))
+    channels.add_cost(node, coupled)
     return [_spread(channels.contract(coupled, 2), len(shape))]
 
 
@@ -100,7 +94,7 @@ def _operands(channels: Channels, node: Node) -> tuple[Factors, Factors]:
 
 
 def _grouped(
-    channels: Channels, node: Node, x: Factors, w: Factors, groups: int, multiply_adds: int, outputs: int
+    channels: Channels, node: Node, x: Factors, w: Factors, groups: int, outputs: int
 ) -> Factors:
     """A group is cut whole: its inputs, its filters and its outputs are one atom (depthwise: one channel)."""
     filters = [factor for factor in w if factor.shape[0] > 1]
@@ -119,7 +113,7 @@ def _grouped(
     channels.atoms.unite(image, image[:, :1])
     channels.atoms.unite(weight, image[:, :1])
     of_outputs = np.repeat(image[:, 0], outputs // groups)
-    channels.costs.append(Cost(multiply_adds, [of_outputs]))
+    channels.add_cost(node, [of_outputs])
     rank = len(channels.shape(node.inputs[0]))
     return [of_outputs.reshape(1, -1, *(1,) * (rank - 2))]
 

@@ -18,6 +18,7 @@ from qslim.prune.groups import Group, find_groups
 from qslim.prune.inputs import example_inputs, input_specs
 from qslim.prune.model_edit import array_of, named_tensors
 from qslim.prune.plan import PruningMask, PruningPlan
+from qslim.prune.report import PruningReport, Snapshot, time_together
 from qslim.prune.saliency import filter_saliency
 from qslim.prune.selection import check_ratio, pruned_count, select_atoms
 from qslim.prune.sensitivity import (
@@ -101,6 +102,8 @@ class FilterPruner:
         self._examples = example_inputs(inputs, input_dtype)
         program = import_layer(model, input_specs(self._examples))
         self.graph: Graph = program.graph
+        feeds = {name: example.numpy() for name, example in zip(self.graph.inputs, self._examples)}
+        self._before = Snapshot(self.graph, program.parameter_names, feeds)
         parameters = [tensor for tensor in named_tensors(model) if tensor in program.parameter_names]
         self._dependencies = find_groups(self.graph, parameters, skip_leaves)
         settle_doubts(
@@ -212,6 +215,15 @@ class FilterPruner:
             self._applied.pop().restore(self.model, self.opt)
         self.plan = None
 
+    def report(self, num_threads: int = 1, runs: int = 15) -> PruningReport:
+        """Parameters, FLOPs, bytes and time in the engine, before this pruner's cuts and now.
+
+        Returns
+        -------
+        PruningReport, whose ``str`` is a table. "Before" is the network as the pruner was made.
+        """
+        return time_together(self._before, Snapshot.of(self.model, self._examples), num_threads, runs)
+
     # ---- sensitivity ---------------------------------------------------------------------------------------
 
     def sensitive(
@@ -254,7 +266,7 @@ class FilterPruner:
             for ratio in [ratio for ratio in _RATIOS if ratio not in losses]:
                 if baseline is None:
                     baseline = float(eval_func())
-                plan = self._plan_for({name: ratio}, group.axis, None)
+                plan = self._plan_for({name: ratio}, group.axis)
                 plan.apply(self.model, lazy=True)
                 try:
                     score = float(eval_func())
@@ -293,9 +305,13 @@ class FilterPruner:
             raise ValueError("get_ratios_by_sensitivity: nothing was measured yet; call sensitive(eval_func) first")
         skipped = {*(skip_vars or ()), *self.skip_vars}
         known = {name: losses for name, losses in self._sensitivities.items() if name not in skipped and losses}
-        ratios, found = bisect_ratios(
-            known, target, lambda ratios: self._flops_of(self._aligned(ratios, axis, align), axis)
-        )
+        scores: dict[str, NDArray[Any]] = {}
+
+        def flops_of(ratios: dict[str, float]) -> float:
+            plan = self._plan_for(self._aligned(ratios, axis, align), axis, scores=scores)
+            return plan.pruned_flops or 0.0
+
+        ratios, found = bisect_ratios(known, target, flops_of)
         if abs(found - target) > 0.02:
             logger.warning("asked to prune %.4f of the FLOPs, the sensitivities allow %.4f", target, found)
         return self._aligned(ratios, axis, align), found
@@ -327,32 +343,41 @@ class FilterPruner:
         skipped = {*(skip_vars or ()), *self.skip_vars}
         names = [group.parameter for group in self._masters_of_type() if group.parameter not in skipped]
         low, high = 0.0, 1.0
-        best: tuple[float, PruningPlan] | None = None
+        scores: dict[str, NDArray[Any]] = {}
+        plans: list[tuple[float, PruningPlan]] = []
         for _ in range(12):
             middle = (low + high) / 2
-            plan = self._plan_for(dict.fromkeys(names, middle), axis, align)
-            assert plan.pruned_flops is not None
-            if best is None or abs(plan.pruned_flops - target) < abs(best[0] - target):
-                best = plan.pruned_flops, plan
-            low, high = (middle, high) if plan.pruned_flops < target else (low, middle)
-        assert best is not None
-        self._apply(best[1], "imperative")
-        self.plan = best[1]
-        return best[1]
+            plan = self._plan_for(dict.fromkeys(names, middle), axis, align, scores)
+            pruned = plan.pruned_flops or 0.0
+            plans.append((abs(pruned - target), plan))
+            low, high = (middle, high) if pruned < target else (low, middle)
+        self.plan = min(plans, key=lambda pair: pair[0])[1]
+        self._apply(self.plan, "imperative")
+        return self.plan
 
     # ---- plans ---------------------------------------------------------------------------------------------
 
-    def _plan_for(self, ratios: Mapping[str, float], axis: int, align: Optional[int]) -> PruningPlan:
-        """A plan for all of `ratios`: what an earlier parameter takes along is not pruned again."""
+    def _plan_for(
+        self,
+        ratios: Mapping[str, float],
+        axis: int,
+        align: Optional[int] = None,
+        scores: Optional[dict[str, NDArray[Any]]] = None,
+    ) -> PruningPlan:
+        """A plan for all of `ratios`: what an earlier parameter takes along is not pruned again.
+
+        `scores` keeps what was computed, for plans that differ in their ratios only.
+        """
+        scores = {} if scores is None else scores
         removed: list[int] = []
         touched: set[str] = set()
         by_parameter: dict[str, float] = {}
         for name, ratio in ratios.items():
             if name in touched or not len(self._dependencies.prunable_atoms(name, axis)):
                 continue
-            chosen = select_atoms(
-                self._dependencies, name, axis, self._scores(name, axis), ratio, align, removed
-            )
+            if name not in scores:
+                scores[name] = self._scores(name, axis)
+            chosen = select_atoms(self._dependencies, name, axis, scores[name], ratio, align, removed)
             removed += chosen
             for member, at in self._dependencies.masks(chosen):
                 if at == axis:
@@ -380,11 +405,6 @@ class FilterPruner:
         before = groups.multiply_adds()
         plan.pruned_flops = 1 - groups.multiply_adds(removed) / before if before else 0.0
         return plan
-
-    def _flops_of(self, ratios: Mapping[str, float], axis: int) -> float:
-        found = self._plan_for(ratios, axis, None).pruned_flops
-        assert found is not None
-        return found
 
     def _aligned(self, ratios: Mapping[str, float], axis: int, align: Optional[int]) -> dict[str, float]:
         """The ratios that cut whole units and, with `align`, keep multiples of it."""

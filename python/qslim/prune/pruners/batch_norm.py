@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,10 +37,12 @@ class BNScaleFilterPruner(FilterPruner):
         return np.abs(array_of(named_tensors(self.model)[scale])).astype(np.float32)
 
 
-def following_scale(graph: Graph, parameter: str) -> str | None:
+def following_scale(graph: Graph, parameter: str) -> Optional[str]:
     """The scale of the batch normalization behind the product with `parameter`, past a bias."""
-    products = [node for node in graph.consumers(parameter) if node.op_type in ("Conv", "ConvTranspose", "MatMul")]
-    node: Node | None = products[0] if products else None
+    products = [
+        node for node in graph.consumers(parameter) if node.op_type in ("Conv", "ConvTranspose", "MatMul")
+    ]
+    node: Optional[Node] = products[0] if products else None
     while node is not None:
         following = graph.consumers(node.outputs[0])
         norm = next((other for other in following if other.op_type == "BatchNormalization"), None)
