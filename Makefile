@@ -152,6 +152,7 @@ bench: $(VENV)/.stamp-cpp $(VENV)/.stamp-test build/.stamp-benchmark
 	$(bin)/cmake --build build/cpp-bench --parallel $(JOBS)
 	find build/cpp-bench/cpp/bench -maxdepth 1 -type f -executable -exec {} \;
 	$(bin)/python benchmarks/bench_kernels.py
+	$(bin)/python benchmarks/bench_saliency.py
 	$(bin)/python benchmarks/bench_calibration.py
 
 bench-models: $(VENV)/.stamp-bench
