@@ -12,9 +12,29 @@ from typing import Any
 
 from qslim._core import FormatError, __version__
 
-__all__ = ["FormatError", "__version__", "dygraph", "functional", "graph", "models", "prune", "quant", "runtime"]
+__all__ = [
+    "FormatError",
+    "__version__",
+    "dygraph",
+    "functional",
+    "graph",
+    "models",
+    "prune",
+    "quant",
+    "runtime",
+]
 
-_SUBPACKAGES = ("dygraph", "exporters", "functional", "graph", "importers", "models", "prune", "quant", "runtime")
+_SUBPACKAGES = (
+    "dygraph",
+    "exporters",
+    "functional",
+    "graph",
+    "importers",
+    "models",
+    "prune",
+    "quant",
+    "runtime",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,9 @@ starts with one factor for each axis; its result [N, OC, H, W] has the one facto
 without a factor on an axis keeps that axis whole.
 
 An operator's rule (``operators/``) says what its operands' factors have to do with each other and gives its
-results' factors. Where a tensor with a factor on an axis meets one without, the factor is frozen: its atoms are
-never cut, and the reason is kept. An axis that a reshape splits in two ([C] to [groups, C / groups]) gives a
-factor over both; a cut must leave a box, so in the end such a factor has to vary along one axis only.
+results' factors. Where a tensor with a factor on an axis meets one without, the factor is frozen: its atoms
+are never cut, and the reason is kept. An axis that a reshape splits in two ([C] to [groups, C / groups])
+gives a factor over both; a cut must leave a box, so in the end such a factor has to vary along one axis only.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Channels:
     selected : list of (labels, labels)
         Factors of which an operator took elements by their numbers, and what it took.
     literal : list of labels
-        Factors whose extents an operator has as numbers; in a program, unlike in code, they stay those numbers.
+        Factors whose extents an operator has as numbers; in a program, unlike in code, they stay those
+        numbers.
     inexact : list of labels
         Factors that a normalization averages over: there a cut network differs from a masked one.
     wide : list of labels
@@ -180,17 +181,11 @@ class Channels:
         """The importer folds a parameter's reshape: such a constant lies in the parameter's memory."""
         owners = {self._address(name): name for name in self.parameters}
         for name, tensor in self.graph.tensors.items():
-            if name in self.parameters or tensor.value is None or tensor.value.size < 2:
+            owner = owners.get(self._address(name)) if name not in self.parameters else None
+            if owner is None or tensor.value is None or tensor.value.size != np.prod(self.shape(owner)):
                 continue
-            owner = owners.get(self._address(name))
-            if owner is not None and self.graph.tensors[owner].value.size == tensor.value.size:  # type: ignore[union-attr]
-                self.set_factors(
-                    name,
-                    [
-                        thin(np.broadcast_to(factor, self.shape(owner)).reshape(tensor.value.shape))
-                        for factor in self.factors(owner)
-                    ],
-                )
+            whole = (np.broadcast_to(factor, self.shape(owner)) for factor in self.factors(owner))
+            self.set_factors(name, [thin(labels.reshape(tensor.value.shape)) for labels in whole])
 
     def _address(self, name: str) -> Optional[int]:
         value = self.graph.tensors[name].value

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of pruned networks that say what was cut, so that the uncut architecture can load them.
 
-``paddle.save`` keeps a pruned network's values, but the class that builds the network makes the old shapes, and
-``set_state_dict`` does not change shapes. The file here is ``paddle.save``'s too, with
+``paddle.save`` keeps a pruned network's values, but the class that builds the network makes the old shapes,
+and ``set_state_dict`` does not change shapes. The file here is ``paddle.save``'s too, with
 
     format      "qslim.prune", version 1
     state       state_dict: key to array
@@ -45,13 +45,14 @@ def save(model: Any, path: Union[str, os.PathLike[str]]) -> None:
     --------
     >>> import paddle, qslim, tempfile
     >>> def build():
-    ...     return paddle.nn.Sequential(paddle.nn.Conv2D(3, 8, 3), paddle.nn.ReLU(), paddle.nn.Conv2D(8, 4, 3))
+    ...     from paddle import nn
+    ...     return nn.Sequential(nn.Conv2D(3, 8, 3), nn.ReLU(), nn.Conv2D(8, 4, 3))
     >>> net = build()
     >>> plan = qslim.dygraph.L1NormFilterPruner(net, [1, 3, 8, 8]).prune_vars({net[0].weight.name: 0.5}, 0)
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     qslim.prune.save(net, f"{directory}/pruned.pdparams")
     ...     other = qslim.prune.load(f"{directory}/pruned.pdparams", build())
-    >>> other[0].weight.shape, other[2]._in_channels
+    >>> list(other[0].weight.shape), other[2]._in_channels
     ([4, 3, 3, 3], 4)
     """
     paddle = framework.paddle_module()
@@ -84,8 +85,8 @@ def load(path_or_state: Union[str, os.PathLike[str], Mapping[str, Any]], model: 
 
     Raises
     ------
-    ValueError : no checkpoint of ``save``, or one of another network: the parameter is named, and `model` is left
-        as it is.
+    ValueError : no checkpoint of ``save``, or one of another network: the parameter is named, and `model` is
+        left as it is.
     """
     paddle = framework.paddle_module()
     if not isinstance(model, paddle.nn.Layer):
@@ -122,18 +123,21 @@ def _read(path: Union[str, os.PathLike[str]]) -> Any:
     try:
         return framework.paddle_module().load(path, return_numpy=True)
     except Exception as error:  # unpickling damaged bytes raises almost anything
-        raise ValueError(f"prune.load: {path!r} is damaged or no checkpoint of qslim.prune.save: {error}") from error
+        raise ValueError(
+            f"prune.load: {path!r} is damaged or no checkpoint of qslim.prune.save: {error}"
+        ) from error
 
 
 def _checked(content: Any, source: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
         raise ValueError(
-            f"prune.load: {source} is no checkpoint of qslim.prune.save; a plain state_dict does not say what "
-            "was cut"
+            f"prune.load: {source} is no checkpoint of qslim.prune.save; a plain state_dict does not "
+            "say what was cut"
         )
     if content.get("version") != _VERSION:
         raise ValueError(
-            f"prune.load: {source} has version {content.get('version')!r}, this qslim reads version {_VERSION}"
+            f"prune.load: {source} has version {content.get('version')!r}, this qslim reads "
+            f"version {_VERSION}"
         )
     return {key: np.asarray(value) for key, value in content["state"].items()}, dict(content["attributes"])
 
@@ -148,8 +152,8 @@ def _check_fits(state: Mapping[str, Any], tensors: Mapping[str, Any], source: st
         ours, theirs = tuple(tensor.shape), state[key].shape
         if len(ours) != len(theirs) or any(kept > extent for kept, extent in zip(theirs, ours)):
             raise ValueError(
-                f"prune.load: {source} belongs to another network: {key!r} has shape {list(theirs)} there and "
-                f"{list(ours)} in the model, of which it cannot be a part"
+                f"prune.load: {source} belongs to another network: {key!r} has shape {list(theirs)} there "
+                f"and {list(ours)} in the model, of which it cannot be a part"
             )
 
 
@@ -160,5 +164,6 @@ def _check_attributes(
         for name in values:
             if not hasattr(layers.get(path), name):
                 raise ValueError(
-                    f"prune.load: {source} belongs to another network: layer {path!r} has no attribute {name!r}"
+                    f"prune.load: {source} belongs to another network: layer {path!r} has no "
+                    f"attribute {name!r}"
                 )

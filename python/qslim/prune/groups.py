@@ -63,7 +63,9 @@ class Group:
         return not self.reason
 
     def __str__(self) -> str:
-        what = f"{self.parameter} axis {self.axis}: {self.units} units over {len(self.members)} parameter axes"
+        what = (
+            f"{self.parameter} axis {self.axis}: {self.units} units over {len(self.members)} parameter axes"
+        )
         return what if self.is_prunable else f"{what}; not prunable: {self.reason}"
 
 
@@ -131,7 +133,10 @@ class Groups:
         stays = self.alive.copy()
         stays[np.asarray(removed, np.int64)] = False
         return float(
-            sum(count * np.prod([stays[labels].mean() for labels in factors]) for count, factors in self._costs)
+            sum(
+                count * np.prod([stays[labels].mean() for labels in factors])
+                for count, factors in self._costs
+            )
         )
 
     def group(self, parameter: str, axis: int) -> Group:
@@ -204,7 +209,8 @@ def _collect(channels: Channels) -> Groups:
     roots, numbers = np.unique(np.concatenate(resolved), return_inverse=True)
     split = np.split(numbers.reshape(-1), np.cumsum([labels.size for labels in resolved])[:-1])
     members = {
-        (name, axis): Member(name, axis, atoms.astype(np.int64)) for (name, axis, _), atoms in zip(axes, split)
+        (name, axis): Member(name, axis, atoms.astype(np.int64))
+        for (name, axis, _), atoms in zip(axes, split)
     }
     groups = Groups(members, roots.size)
 
@@ -229,7 +235,10 @@ def _collect(channels: Channels) -> Groups:
             groups.splits.append(found[1])
     groups.literal = {atom for factor in channels.literal for atom in present(factor)}
     groups._costs = [
-        (cost.multiply_adds, [labels[labels >= 0] for labels in map(numbered, cost.factors) if (labels >= 0).any()])
+        (
+            cost.multiply_adds,
+            [labels[labels >= 0] for labels in map(numbered, cost.factors) if (labels >= 0).any()],
+        )
         for cost in channels.costs
     ]
     return groups

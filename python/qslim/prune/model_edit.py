@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Change a Layer's parameters where they are: shapes, the attributes that repeat them, the optimizer's state.
 
-A parameter keeps its object and its name, so optimizers, state dicts and the user's own references stay valid.
+A parameter keeps its object and its name, so optimizers, state dicts and the user's own references stay
+valid.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def set_array(tensor: Any, value: NDArray[Any]) -> None:
     paddle = framework.paddle_module()
     place = tensor.place
     target = paddle.CUDAPlace(place.gpu_device_id()) if place.is_gpu_place() else paddle.CPUPlace()
-    if not tensor.stop_gradient and tensor.is_leaf:
-        tensor.clear_gradient(set_to_zero=False)  # a gradient of the old shape would be added to
+    if tuple(tensor.shape) != value.shape:
+        tensor.grad = None  # the next one would be added to it
     tensor.get_tensor().set(np.ascontiguousarray(value), target)
 
 
@@ -66,7 +67,9 @@ def optimizer_tensors(optimizer: Any, name: str) -> list[Any]:
 
 def set_attributes(layer: Any, attributes: dict[str, Any]) -> dict[str, Any]:
     """Set those of `attributes` that `layer` has otherwise; returns what they were."""
-    before = {name: getattr(layer, name) for name, value in attributes.items() if getattr(layer, name) != value}
+    before = {
+        name: getattr(layer, name) for name, value in attributes.items() if getattr(layer, name) != value
+    }
     for name in before:
         setattr(layer, name, attributes[name])
     return before

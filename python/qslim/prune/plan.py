@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pruning plan: which indices of which parameters go, applied to a Layer and taken back again.
 
-Two ways to apply one: *imperative* cuts the parameters to their new shapes, *lazy* multiplies them by the mask and
-leaves their shapes. Both keep what was there; ``restore`` puts it back, values as they were at the cut.
+Two ways to apply one: *imperative* cuts the parameters to their new shapes, *lazy* multiplies them by the
+mask and leaves their shapes. Both keep what was there; ``restore`` puts it back, values as they were at the
+cut.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class PruningMask:
         if isinstance(dims, bool) or not isinstance(dims, (int, np.integer)):
             raise ValueError(f"PruningMask: dims must be an axis, an int; got {dims!r}")
         self._dims = int(dims)
-        self.mask = mask  # type: ignore[assignment]
+        self.mask = mask
         self._pruned_ratio = ratio
         self._op = op
 
@@ -142,7 +143,9 @@ class PruningPlan:
 
     def __str__(self) -> str:
         rows = [
-            f"{name}:\t{','.join(str(mask) for mask in masks)}\n" for name, masks in self._masks.items() if masks
+            f"{name}:\t{','.join(str(mask) for mask in masks)}\n"
+            for name, masks in self._masks.items()
+            if masks
         ]
         return f"variable name\tpruned ratio\tpruned dims\n{''.join(rows)}pruned FLOPs: {self.pruned_flops}"
 
@@ -222,8 +225,9 @@ class PruningPlan:
             shape = tuple(tensors[name].shape)
             if mask.dims >= len(shape) or shape[mask.dims] != len(mask.mask):
                 raise ValueError(
-                    f"PruningPlan.apply: the mask of {name!r} has {len(mask.mask)} entries for axis {mask.dims}, "
-                    f"but the parameter's shape is {list(shape)}; the model was changed after the plan was made"
+                    f"PruningPlan.apply: the mask of {name!r} has {len(mask.mask)} entries for axis "
+                    f"{mask.dims}, but the parameter's shape is {list(shape)}; the model was changed after the "
+                    "plan was made"
                 )
 
     def _every_mask(self) -> Iterator[tuple[str, PruningMask]]:
@@ -239,7 +243,7 @@ def _running_statistics(model: Any) -> set[str]:
         for layer in model.sublayers(include_self=True)
         for attribute in ("_mean", "_variance")
     ]
-    return {tensor.name for tensor in kept if hasattr(tensor, "get_tensor")}
+    return {str(tensor.name) for tensor in kept if tensor is not None and hasattr(tensor, "get_tensor")}
 
 
 def _masked(value: NDArray[Any], masks: list[PruningMask]) -> NDArray[Any]:

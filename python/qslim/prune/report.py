@@ -70,7 +70,7 @@ class PruningReport:
             rows.append(("ms a run", "the engine lacks an operator", "", ""))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         return "\n".join(
-            f"{row[0]:{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}".rstrip()
+            "  ".join([f"{row[0]:{widths[0]}}", *map(str.rjust, row[1:], widths[1:])]).rstrip()
             for row in rows
         )
 
@@ -99,7 +99,8 @@ def compare(
     >>> report.before.flops, report.after.flops, report.after.parameters
     (64, 32, 36)
     """
-    return time_together(*(Snapshot.of(net, inputs, input_dtype) for net in (before, after)), num_threads, runs)
+    snapshots = [Snapshot.of(net, inputs, input_dtype) for net in (before, after)]
+    return time_together(snapshots[0], snapshots[1], num_threads, runs)
 
 
 @dataclass(frozen=True)
@@ -151,4 +152,6 @@ def time_together(before: Snapshot, after: Snapshot, num_threads: int = 1, runs:
             session.run(snapshot.feeds)
             if turn:
                 taken.append(1000 * (time.perf_counter() - start))
-    return PruningReport(*(snapshot.size(float(np.median(taken))) for snapshot, taken in zip(snapshots, times)))
+    return PruningReport(
+        *(snapshot.size(float(np.median(taken))) for snapshot, taken in zip(snapshots, times))
+    )

@@ -11,43 +11,27 @@ from numpy.typing import NDArray
 
 from qslim.prune.groups import Groups
 
-__all__ = ["check_ratio", "pruned_count", "select_atoms"]
-
-
-def check_ratio(ratio: Any, what: str) -> float:
-    """`ratio` if it is one.
-
-    Raises
-    ------
-    ValueError : not a number in [0, 1).
-    """
-    try:
-        value = float(ratio)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what}: expected a ratio in [0, 1), got {ratio!r}") from None
-    if not 0 <= value < 1:
-        hint = "; it would leave the layer empty" if value == 1 else ""
-        raise ValueError(f"{what}: expected a ratio in [0, 1), got {ratio!r}{hint}")
-    return value
+__all__ = ["pruned_count", "select_atoms"]
 
 
 def pruned_count(units: int, channels: int, ratio: float, align: Optional[int] = None) -> int:
     """How many of `units` to cut: round(units * ratio), ties to even, and never all of them.
 
-    With `align` the channels that stay (each unit has channels / units of them) are the multiple of it nearest
-    to what the ratio leaves, at least one multiple; a layer with fewer channels than that stays whole.
+    With `align` the channels that stay (each unit has channels / units of them) are the multiple of it
+    nearest to what the ratio leaves, at least one multiple; a layer with fewer channels than that stays
+    whole.
 
     Examples
     --------
     >>> pruned_count(5, 5, 0.5), pruned_count(4, 4, 0.99), pruned_count(100, 100, 0.3, align=16)
     (2, 3, 36)
     """
-    count = min(units - 1, int(round(units * ratio)))
+    count = min(units - 1, round(units * ratio))
     if align is None or count == 0:
         return max(count, 0)
     size = channels / units
-    kept = max(align, int(round((channels - count * size) / align)) * align)
-    return min(units - 1, int(round(max(channels - kept, 0) / size)))
+    kept = max(align, round((channels - count * size) / align) * align)
+    return min(units - 1, round(max(channels - kept, 0) / size))
 
 
 def select_atoms(
@@ -64,7 +48,8 @@ def select_atoms(
     Parameters
     ----------
     scores : ndarray, one for each present channel; an atom's score is the mean of its channels'
-    removed : atoms that are chosen already; they are not chosen again, and no member may lose its last channel
+    removed : atoms that are chosen already; they are not chosen again, and no member may lose its last
+        channel
 
     Returns
     -------

@@ -54,7 +54,7 @@ def load_sensitivities(sensitivities_file: Optional[str]) -> Sensitivities:
     try:
         with open(sensitivities_file, "rb") as file:
             loaded = _Unpickler(file, encoding="latin1").load()
-        loaded = getattr(loaded, "sensitivies", loaded)
+        loaded = getattr(loaded, "sensitivies", loaded)  # codespell:ignore sensitivies
         return {
             str(name): {float(ratio): float(loss) for ratio, loss in losses.items()}
             for name, losses in loaded.items()

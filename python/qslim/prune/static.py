@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -13,18 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.exporters.staging import staged_directory
+from qslim.functional import filter_saliency
+from qslim.functional.saliency import SaliencyCriterion
 from qslim.importers.paddle import framework
 from qslim.logger import logger
+from qslim.prune.arguments import check_names, check_ratio
 from qslim.prune.groups import Groups, find_groups
 from qslim.prune.pruners.batch_norm import following_scale
-from qslim.prune.saliency import filter_saliency
-from qslim.prune.selection import check_ratio, select_atoms
+from qslim.prune.selection import select_atoms
 from qslim.prune.sensitivity import Sensitivities, load_sensitivities, save_sensitivities
 from qslim.prune.static_program import StaticProgram, open_program
 
 __all__ = ["Pruner", "load_model", "save_model", "sensitivity"]
 
-_CRITERIA = {"l1_norm": "l1_norm", "l2_norm": "l2_norm", "geometry_median": "fpgm", "fpgm": "fpgm"}
+_CRITERIA: dict[str, SaliencyCriterion] = {
+    "l1_norm": "l1_norm",
+    "l2_norm": "l2_norm",
+    "geometry_median": "fpgm",
+    "fpgm": "fpgm",
+}
 _SELECTORS = ("default_idx_selector", "optimal_threshold")
 _LITERAL = "an operator of the program has its extents as numbers"
 
@@ -54,7 +60,9 @@ class Pruner:
                 f"got {criterion!r}"
             )
         if idx_selector not in _SELECTORS:
-            raise ValueError(f"Pruner: idx_selector: expected one of {list(_SELECTORS)}, got {idx_selector!r}")
+            raise ValueError(
+                f"Pruner: idx_selector: expected one of {list(_SELECTORS)}, got {idx_selector!r}"
+            )
         self.criterion = criterion
         self.idx_selector = idx_selector
 
@@ -147,11 +155,11 @@ class Pruner:
         if callable(self.criterion):
             return np.asarray(self.criterion(value, 0), np.float64)
         if self.criterion != "bn_scale":
-            return filter_saliency(value, _CRITERIA[self.criterion], 0)
+            return filter_saliency(value, _CRITERIA[self.criterion])
         scale = following_scale(network.graph, name)
         if scale is None:
             raise ValueError(f"Pruner.prune: bn_scale: no batch normalization follows {name!r}")
-        return np.abs(_array(scope, scale))
+        return np.asarray(np.abs(_array(scope, scale)))
 
 
 def sensitivity(
@@ -227,7 +235,7 @@ def save_model(exe: Any, graph: Any, dirname: str) -> None:
         names.update(dict.fromkeys(network.optimizer_state(name)))
     arrays = {name: _array(scope, name) for name in names}
     with staged_directory(dirname) as staged:
-        np.savez(os.path.join(staged, "parameters.npz"), **arrays)
+        np.savez(os.path.join(staged, "parameters.npz"), allow_pickle=False, **arrays)
         for file_name, content in (
             ("__shapes__", {name: list(value.shape) for name, value in arrays.items()}),
             ("__groups__", network.groups_of()),
@@ -251,7 +259,8 @@ def load_model(exe: Any, graph: Any, dirname: str) -> Any:
 
     Raises
     ------
-    ValueError : `dirname` was not written by ``save_model``, or belongs to another program; nothing is changed.
+    ValueError : `dirname` was not written by ``save_model``, or belongs to another program; nothing is
+        changed.
     """
     paths = {name: os.path.join(dirname, name) for name in ("parameters.npz", "__shapes__", "__groups__")}
     for path in paths.values():
@@ -277,12 +286,10 @@ def load_model(exe: Any, graph: Any, dirname: str) -> Any:
 
 def _checked(network: StaticProgram, params: Sequence[str], ratios: Sequence[float]) -> dict[str, float]:
     if isinstance(params, str) or isinstance(ratios, (int, float)) or len(params) != len(ratios):
-        raise ValueError(f"Pruner.prune: expected one ratio for each parameter, got {params!r} and {ratios!r}")
-    for name in params:
-        if name not in network.parameters:
-            near = difflib.get_close_matches(str(name), network.parameters, 1, 0)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"Pruner.prune: the program has no parameter {name!r}{hint}")
+        raise ValueError(
+            f"Pruner.prune: expected one ratio for each parameter, got {params!r} and {ratios!r}"
+        )
+    check_names(params, network.parameters, "Pruner.prune: the program")
     return {name: check_ratio(ratio, f"ratio of {name!r}") for name, ratio in zip(params, ratios)}
 
 
@@ -351,4 +358,6 @@ def _array(scope: Any, name: str) -> NDArray[Any]:
 
 def _set(scope: Any, name: str, value: NDArray[Any], place: Any) -> None:
     paddle = framework.paddle_module()
-    scope.var(name).get_tensor().set(np.ascontiguousarray(value), paddle.CPUPlace() if place is None else place)
+    scope.var(name).get_tensor().set(
+        np.ascontiguousarray(value), paddle.CPUPlace() if place is None else place
+    )

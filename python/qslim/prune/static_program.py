@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs of either IR as the static pruner needs them: the Graph of their forward part, and new shapes.
 
-PIR: a value's type is replaced, an operator's ``groups`` set. Legacy: the same on descriptions, by names. Values of
-parameters lie in a scope under their names in both.
+PIR: a value's type is replaced, an operator's ``groups`` set. Legacy: the same on descriptions, by names.
+Values of parameters lie in a scope under their names in both.
 """
 
 from __future__ import annotations
@@ -52,8 +52,12 @@ class StaticProgram(ABC):
     def _set_groups(self, weight: str, groups: int) -> None:
         """Set the groups of the convolutions with `weight`, and of their gradients."""
 
+    def _follow_views(self, name: str, old: tuple[int, ...], new: tuple[int, ...]) -> None:
+        """Change what reshapes of the parameter `name` have written down; PIR has -1 there."""
+        return
+
     def set_shapes(self, shapes: Mapping[str, tuple[int, ...]], groups: Mapping[str, int]) -> None:
-        """Give parameters new shapes, with their optimizer's state and all tensors that are computed from them.
+        """Give parameters new shapes, with their optimizer's state and all that is computed from them.
 
         Parameters
         ----------
@@ -63,6 +67,7 @@ class StaticProgram(ABC):
         for name, shape in shapes.items():
             for variable in (*self.optimizer_state(name), name):
                 self._set_extents(variable, dict(enumerate(shape)))
+            self._follow_views(name, self.parameters[name], shape)
             self._replace_constant(name, shape)
             self.parameters[name] = tuple(shape)
         for weight, count in groups.items():
@@ -175,7 +180,11 @@ class _PirProgram(StaticProgram):
                 continue
             for other in op.operands_source():
                 source = other.get_defining_op() if other.initialized() else None
-                if source is not None and source.name() == "pd_op.data" and list(other.shape) == list(value.shape):
+                if (
+                    source is not None
+                    and source.name() == "pd_op.data"
+                    and list(other.shape) == list(value.shape)
+                ):
                     found[source.attrs()["name"]] = other
         return found
 
@@ -230,6 +239,11 @@ class _LegacyProgram(StaticProgram):
                     if name != parameter and block.var(name).persistable and block.var(name).shape == shape
                 ]
         return found
+
+    def _follow_views(self, name: str, old: tuple[int, ...], new: tuple[int, ...]) -> None:
+        for op in self.program.global_block().ops:
+            if op.type == "reshape2" and op.input("X") == [name] and min(op.attr("shape")) > 0:
+                op._set_attr("shape", list(_reshaped(tuple(op.attr("shape")), old, new)))
 
     def _set_shape(self, variable: Any, extents: Mapping[int, int]) -> None:
         variable.desc.set_shape([extents.get(axis, extent) for axis, extent in enumerate(variable.shape)])

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trial cut: does the network's own code follow the shapes of its tensors?
 
-A traced ``reshape(x, [-1, 2, 58, 28, 28])`` does not tell whether the code computes 58 or has it written down. So
-a part of every group is cut, the network runs, and its outputs have to equal those of the masked network. A slice
-``x[:, :32]`` has to bear that most of what it takes goes. What fails is found by halving, and frozen. The network
-is put back in any case.
+A traced ``reshape(x, [-1, 2, 58, 28, 28])`` does not tell whether the code computes 58 or has it written
+down. So a part of every group is cut, the network runs, and its outputs have to equal those of the masked
+network. A slice ``x[:, :32]`` has to bear that most of what it takes goes. What fails is found by halving,
+and frozen. The network is put back in any case.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qslim.prune.selection import select_atoms
 __all__ = ["evaluating", "flat_outputs", "settle_doubts"]
 
 _PART = 0.4
-_REASON = "its extents are written down in the network's code: a trial cut did not run, or changed the result"
+_REASON = "extents are written down in the network's code: with some of these channels cut "
 _UNTESTABLE = (
     "an operator takes its channels by their numbers and a normalization averages over them, "
     "so no trial can tell whether the numbers are still right after a cut"
@@ -46,26 +46,35 @@ def settle_doubts(
     masters: Iterable[Group],
     inputs: Sequence[Any],
     make_plan: Callable[[list[int]], PruningPlan],
+    keeps_outputs: bool = True,
 ) -> None:
-    """Freeze the atoms of `groups` that the code of `model` cannot do without."""
+    """Freeze the atoms of `groups` that the code of `model` cannot do without.
+
+    `keeps_outputs` says that a cut may not change the shapes of the outputs.
+    """
     inexact = set(np.flatnonzero(groups.inexact).tolist())
     for part in groups.selected:
         groups.freeze(part & inexact, _UNTESTABLE)
 
-    def passes(trials: list[_Trial]) -> bool:
+    def problem(trials: list[_Trial]) -> str:
         atoms = sorted({atom for trial in trials for atom in trial.atoms})
-        return _runs(model, inputs, make_plan, atoms, is_equal=inexact.isdisjoint(atoms))
+        is_exact = keeps_outputs and inexact.isdisjoint(atoms)
+        return _problem(model, inputs, make_plan(atoms), is_exact, keeps_outputs)
 
+    gradients = [(one, one.grad.clone()) for one in model.parameters() if one.grad is not None]
     trials = _trials_of_masters(groups, masters)
-    of_shapes = [trial for trial in trials if not inexact.isdisjoint(trial.atoms)]
-    exact = [trial for trial in trials if inexact.isdisjoint(trial.atoms)]
-    for trial in (*_failing(exact, passes), *_failing(of_shapes, passes)):
-        groups.freeze(trial.scope, _REASON)
+    for is_exact in (True, False):
+        tried = [trial for trial in trials if inexact.isdisjoint(trial.atoms) == is_exact]
+        for trial, why in _failing(tried, groups.literal, problem):
+            groups.freeze(trial.scope, _REASON + why)
     for part in groups.selected:
         # One by one: cuts on both sides of a slice's end may make up for each other.
         atoms = _all_but_one(groups, part)
-        if atoms and not passes([_Trial(atoms, [])]):
-            groups.freeze(part, _REASON)
+        why = problem([_Trial(atoms, [])]) if atoms else ""
+        if why:
+            groups.freeze(part, _REASON + why)
+    for parameter, gradient in gradients:
+        parameter.grad = gradient
 
 
 def _trials_of_masters(groups: Groups, masters: Iterable[Group]) -> list[_Trial]:
@@ -93,29 +102,35 @@ def _all_but_one(groups: Groups, part: set[int]) -> list[int]:
     return chosen
 
 
-def _failing(trials: list[_Trial], passes: Callable[[list[_Trial]], bool]) -> list[_Trial]:
-    """Those of `trials` that do not pass, found by halving."""
-    if not trials or passes(trials):
+def _failing(
+    trials: list[_Trial], literal: set[int], problem: Callable[[list[_Trial]], str]
+) -> list[tuple[_Trial, str]]:
+    """Those of `trials` that fail, and how: first among those that operators with literal extents see."""
+    if not trials or not problem(trials):
+        return []
+    suspects = [trial for trial in trials if not literal.isdisjoint(trial.atoms)]
+    others = [trial for trial in trials if literal.isdisjoint(trial.atoms)]
+    return [*_halved(suspects, problem), *_halved(others, problem)]
+
+
+def _halved(trials: list[_Trial], problem: Callable[[list[_Trial]], str]) -> list[tuple[_Trial, str]]:
+    """Those of `trials` that fail, found by halving."""
+    why = problem(trials) if trials else ""
+    if not why:
         return []
     if len(trials) == 1:
-        return trials
+        return [(trials[0], why)]
     half = len(trials) // 2
-    return [*_failing(trials[:half], passes), *_failing(trials[half:], passes)]
+    return [*_halved(trials[:half], problem), *_halved(trials[half:], problem)]
 
 
-def _runs(
-    model: Any,
-    inputs: Sequence[Any],
-    make_plan: Callable[[list[int]], PruningPlan],
-    atoms: list[int],
-    is_equal: bool,
-) -> bool:
-    plan = make_plan(atoms)
+def _problem(model: Any, inputs: Sequence[Any], plan: PruningPlan, is_exact: bool, keeps_outputs: bool) -> str:
+    """What goes wrong with `model` if it is cut by `plan`; empty if nothing does."""
     try:
         plan.apply(model)
         cut = flat_outputs(model, inputs)
-    except Exception:  # whatever the network's code and Paddle's kernels raise: then it cannot be cut
-        return False
+    except Exception as error:  # whatever the network's code and Paddle's kernels raise
+        return f"it does not run ({_first_line(error)})"
     finally:
         plan.restore(model)
     plan.apply(model, lazy=True)
@@ -123,9 +138,18 @@ def _runs(
         masked = flat_outputs(model, inputs)
     finally:
         plan.restore(model)
-    if [array.shape for array in cut] != [array.shape for array in masked]:
-        return False
-    return not is_equal or all(_is_close(*pair) for pair in zip(cut, masked))
+    if keeps_outputs and [array.shape for array in cut] != [array.shape for array in masked]:
+        return "its outputs have other shapes"
+    if is_exact and not all(_is_close(*pair) for pair in zip(cut, masked)):
+        return "its result is not that of the masked network"
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    """The line of an error that says what is wrong; Paddle puts traces of its C++ code around it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    found = next((line for line in lines if line.startswith("(")), lines[-1] if lines else "")
+    return f"{type(error).__name__}: {found[:160]}"
 
 
 def _is_close(one: NDArray[Any], other: NDArray[Any]) -> bool:
@@ -138,7 +162,11 @@ def flat_outputs(model: Any, inputs: Sequence[Any]) -> list[NDArray[Any]]:
     """All tensors that ``model(*inputs)`` returns, in evaluation mode and without gradients."""
     paddle = framework.paddle_module()
     with evaluating(model), paddle.no_grad():
-        return [np.asarray(tensor.numpy()) for tensor in paddle.utils.flatten(model(*inputs)) if hasattr(tensor, "numpy")]
+        return [
+            np.asarray(tensor.numpy())
+            for tensor in paddle.utils.flatten(model(*inputs))
+            if hasattr(tensor, "numpy")
+        ]
 
 
 @contextlib.contextmanager

@@ -21,20 +21,22 @@ def _meets_whole(node: Node) -> str:
 
 
 _UNARY = (
-    "Abs", "Cast", "Ceil", "Clip", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish",
-    "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round", "Sigmoid", "Softplus", "Sqrt",
-    "Tanh",
+    "Abs", "Cast", "Ceil", "Clip", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
+    "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round", "Sigmoid",
+    "Softplus", "Sqrt", "Tanh",
 )  # fmt: skip
 _BINARY = (
     "Add", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "PRelu", "Pow", "Sub", "Where",
 )  # fmt: skip
 # Paddle's own, with attributes that ONNX has no operator for.
 _PADDLE_UNARY = (
-    "acos", "asin", "atan", "celu", "cos", "dropout", "expm1", "hardshrink", "hardtanh", "isinf", "isnan", "log10",
-    "log1p", "log2", "logit", "logsigmoid", "relu6", "round", "scale", "selu", "sign", "sin", "softplus",
-    "softshrink", "softsign", "swish", "tan", "tanh_shrink", "thresholded_relu",
+    "acos", "asin", "atan", "celu", "cos", "dropout", "expm1", "hardshrink", "hardtanh", "isinf", "isnan",
+    "log10", "log1p", "log2", "logit", "logsigmoid", "relu6", "round", "scale", "selu", "sign", "sin",
+    "softplus", "softshrink", "softsign", "swish", "tan", "tanh_shrink", "thresholded_relu",
 )  # fmt: skip
-_PADDLE_BINARY = ("elementwise_pow", "floor_divide", "fmax", "fmin", "greater_equal", "less_equal", "not_equal")
+_PADDLE_BINARY = (
+    "elementwise_pow", "floor_divide", "fmax", "fmin", "greater_equal", "less_equal", "not_equal",
+)  # fmt: skip
 
 ELEMENTWISE: dict[str, Rule] = {
     **dict.fromkeys(_UNARY, unchanged),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators that move elements move their labels the same way: the operator itself runs on the labels.
 
-Extents that the network's code gives survive a cut only if they are computed from the shapes of tensors, which a
-traced graph does not tell: a trial does (``prune/trial.py``). What takes a part of the channels by their numbers
-is noted for it.
+Extents that the network's code gives survive a cut only if they are computed from the shapes of tensors,
+which a traced graph does not tell: a trial does (``prune/trial.py``). What takes a part of the channels by
+their numbers is noted for it.
 """
 
 from __future__ import annotations
@@ -47,14 +47,18 @@ def _reshape(channels: Channels, node: Node) -> list[Factors]:
         return [_reshape_to_result(channels, node)]
     results = _move(channels, node)
     if node.source_op == "reshape":
-        channels.literal += [factor for factor in results[0] if any(target[axis] > 0 for axis in spanned(factor))]
+        channels.literal += [
+            factor for factor in results[0] if any(target[axis] > 0 for axis in spanned(factor))
+        ]
     return results
 
 
 def _reshape_to_result(channels: Channels, node: Node) -> Factors:
     """The extents are computed by the network, and known here from the result's shape."""
     source, shape = channels.shape(node.inputs[0]), channels.shape(node.outputs[0])
-    return [thin(np.broadcast_to(factor, source).reshape(shape)) for factor in channels.factors(node.inputs[0])]
+    return [
+        thin(np.broadcast_to(factor, source).reshape(shape)) for factor in channels.factors(node.inputs[0])
+    ]
 
 
 def _select(channels: Channels, node: Node) -> list[Factors]:
@@ -89,10 +93,7 @@ def _gather(channels: Channels, node: Node) -> list[Factors]:
     rank = len(channels.shape(indices))
     passing = [factor for factor in channels.factors(data) if factor.shape[axis] == 1]
     return [
-        [
-            factor.reshape(*factor.shape[:axis], *(1,) * rank, *factor.shape[axis + 1 :])
-            for factor in passing
-        ]
+        [factor.reshape(*factor.shape[:axis], *(1,) * rank, *factor.shape[axis + 1 :]) for factor in passing]
     ]
 
 

@@ -25,9 +25,7 @@ def _mat_mul(channels: Channels, node: Node) -> list[Factors]:
     channels.add_cost(node, coupled)
     factors = channels.contract(coupled, rank - 1)
     # A vector's missing axis is not in the result either.
-    missing = tuple(
-        axis for axis, shape in ((rank - 2, shapes[0]), (rank - 1, shapes[1])) if len(shape) == 1
-    )
+    missing = tuple(axis for axis, shape in ((rank - 2, shapes[0]), (rank - 1, shapes[1])) if len(shape) == 1)
     return [[factor.squeeze(missing) for factor in factors]]
 
 
@@ -93,9 +91,7 @@ def _operands(channels: Channels, node: Node) -> tuple[Factors, Factors]:
     )
 
 
-def _grouped(
-    channels: Channels, node: Node, x: Factors, w: Factors, groups: int, outputs: int
-) -> Factors:
+def _grouped(channels: Channels, node: Node, x: Factors, w: Factors, groups: int, outputs: int) -> Factors:
     """A group is cut whole: its inputs, its filters and its outputs are one atom (depthwise: one channel)."""
     filters = [factor for factor in w if factor.shape[0] > 1]
     images = [factor for factor in x if factor.shape[1] > 1]

@@ -32,7 +32,9 @@ def _reduce(channels: Channels, node: Node) -> list[Factors]:
     axes = constant_ints(channels, node, 1)
     if axes is None:
         axes = node.attributes.get("axes") or list(range(rank))
-    return [_without(channels, node, {axis % rank for axis in axes}, bool(node.attributes.get("keepdims", 1)))]
+    return [
+        _without(channels, node, {axis % rank for axis in axes}, bool(node.attributes.get("keepdims", 1)))
+    ]
 
 
 def _arg_max(channels: Channels, node: Node) -> list[Factors]:
@@ -53,7 +55,9 @@ def _without(channels: Channels, node: Node, axes: set[int], keeps: bool) -> Fac
     for factor in channels.factors(node.inputs[0]):
         if any(factor.shape[axis] > 1 for axis in axes):
             channels.freeze([factor], f"{node.label} reduces over these channels")
-            factor = factor[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(factor.ndim))]
+            factor = factor[
+                tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(factor.ndim))
+            ]
         result.append(factor if keeps else factor.squeeze(tuple(axes)))
     return result
 

@@ -3,31 +3,37 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qslim.functional import filter_saliency
+from qslim.functional.saliency import SaliencyCriterion
 from qslim.graph import Graph
 from qslim.importers.paddle import framework, import_layer
 from qslim.logger import logger
-from qslim.prune.attention import head_attributes
-from qslim.prune.groups import Group, find_groups
+from qslim.prune.arguments import (
+    check_align,
+    check_apply,
+    check_axis,
+    check_names,
+    check_pruned_flops,
+    check_ratio,
+)
+from qslim.prune.groups import Group
 from qslim.prune.inputs import example_inputs, input_specs
 from qslim.prune.model_edit import array_of, named_tensors
-from qslim.prune.plan import PruningMask, PruningPlan
+from qslim.prune.plan import PruningPlan
+from qslim.prune.planner import Planner, Scores
 from qslim.prune.report import PruningReport, Snapshot, time_together
-from qslim.prune.saliency import filter_saliency
-from qslim.prune.selection import check_ratio, pruned_count, select_atoms
 from qslim.prune.sensitivity import (
     Sensitivities,
     bisect_ratios,
     load_sensitivities,
     save_sensitivities,
 )
-from qslim.prune.trial import settle_doubts
 
 __all__ = ["FilterPruner"]
 
@@ -39,8 +45,8 @@ _RATIOS = tuple(round(0.1 * step, 2) for step in range(1, 10))
 class FilterPruner:
     """Prune filters of `model` and all that has to go with them.
 
-    The network is traced once; ``groups`` says what depends on what. Saliency is taken from the weights as they
-    are when pruning, so train as you like before.
+    The network is traced once; ``groups`` says what depends on what. Saliency is taken from the weights as
+    they are when pruning, so train as you like before.
 
     Parameters
     ----------
@@ -68,14 +74,15 @@ class FilterPruner:
     plan : PruningPlan or None
         The last one.
     skip_vars : list of str
-        Parameters that ``prune_var`` skips with a warning: weights of transposed convolutions, as in PaddleSlim.
+        Parameters that ``prune_var`` skips with a warning: weights of transposed convolutions, as in
+        PaddleSlim.
 
     Raises
     ------
     ValueError : not a Layer, wrong inputs, an unknown `prune_type`, a network that holds control flow.
     """
 
-    criterion: ClassVar[str] = "l1_norm"
+    criterion: ClassVar[SaliencyCriterion] = "l1_norm"
 
     def __init__(
         self,
@@ -104,16 +111,8 @@ class FilterPruner:
         self.graph: Graph = program.graph
         feeds = {name: example.numpy() for name, example in zip(self.graph.inputs, self._examples)}
         self._before = Snapshot(self.graph, program.parameter_names, feeds)
-        parameters = [tensor for tensor in named_tensors(model) if tensor in program.parameter_names]
-        self._dependencies = find_groups(self.graph, parameters, skip_leaves)
-        settle_doubts(
-            model,
-            self._dependencies,
-            self._find_masters(),
-            self._examples,
-            lambda atoms: self._plan_of(atoms, {}),
-        )
-        self.groups: list[Group] = self._find_masters()
+        self._planner = Planner(model, self.graph, program.parameter_names, self._examples, skip_leaves)
+        self.groups: list[Group] = self._planner.masters
         self.skip_vars: list[str] = [
             layer.weight.name for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2DTranspose)
         ]
@@ -130,7 +129,7 @@ class FilterPruner:
         Override it for a criterion of your own; the smallest go first.
         """
         weight = array_of(named_tensors(self.model)[var_name])
-        return filter_saliency(weight, self.criterion, axis, self.gradient(var_name))
+        return filter_saliency(weight, self.criterion, axis=axis, gradient=self.gradient(var_name))
 
     def gradient(self, var_name: str) -> Optional[NDArray[Any]]:
         """The gradient that the criterion looks at, if it does."""
@@ -160,13 +159,13 @@ class FilterPruner:
         -------
         PruningPlan, empty if the group is frozen (``groups`` says why); None for one of ``skip_vars``.
         """
-        axis, apply = self._check(([var_name], pruned_axis, apply, align))
+        axis, how = self._check_axis(pruned_axis, [var_name]), check_apply(apply)
         check_ratio(pruned_ratio, f"ratio of {var_name!r}")
         if var_name in self.skip_vars:
             logger.warning("%s is skipped: it is in skip_vars", var_name)
             return None
-        plan = self._plan_for({var_name: pruned_ratio}, axis, align)
-        self._apply(plan, apply)
+        plan = self._plan({var_name: pruned_ratio}, axis, check_align(align))
+        self._apply(plan, how)
         return plan
 
     def prune_vars(
@@ -198,14 +197,15 @@ class FilterPruner:
         """
         if not isinstance(ratios, Mapping):
             raise ValueError(f"ratios: expected a dict of parameter name to ratio, got {ratios!r}")
-        number, apply = self._check((list(ratios), axis, apply, align))
+        number, how = self._check_axis(axis, list(ratios)), check_apply(apply)
         for name, ratio in ratios.items():
             check_ratio(ratio, f"ratio of {name!r}")
         skipped = [name for name in ratios if name in self.skip_vars]
         for name in skipped:
             logger.warning("%s is skipped: it is in skip_vars", name)
-        plan = self._plan_for({name: ratio for name, ratio in ratios.items() if name not in skipped}, number, align)
-        self._apply(plan, apply)
+        kept = {name: ratio for name, ratio in ratios.items() if name not in skipped}
+        plan = self._plan(kept, number, check_align(align))
+        self._apply(plan, how)
         self.plan = plan
         return plan
 
@@ -266,7 +266,7 @@ class FilterPruner:
             for ratio in [ratio for ratio in _RATIOS if ratio not in losses]:
                 if baseline is None:
                     baseline = float(eval_func())
-                plan = self._plan_for({name: ratio}, group.axis)
+                plan = self._plan({name: ratio}, group.axis)
                 plan.apply(self.model, lazy=True)
                 try:
                     score = float(eval_func())
@@ -299,29 +299,33 @@ class FilterPruner:
         -------
         ratios, and the part of the FLOPs that they take away. Nothing is pruned.
         """
-        axis, _ = self._check(([], dims, None, align))
-        target = _checked_target(pruned_flops)
+        axis, align, target = check_axis(dims, {}), check_align(align), check_pruned_flops(pruned_flops)
+        self._check_names(skip_vars or ())
         if not self._sensitivities:
-            raise ValueError("get_ratios_by_sensitivity: nothing was measured yet; call sensitive(eval_func) first")
+            raise ValueError(
+                "get_ratios_by_sensitivity: nothing was measured yet; call sensitive(eval_func) first"
+            )
         skipped = {*(skip_vars or ()), *self.skip_vars}
-        known = {name: losses for name, losses in self._sensitivities.items() if name not in skipped and losses}
-        scores: dict[str, NDArray[Any]] = {}
+        known = {
+            name: losses for name, losses in self._sensitivities.items() if name not in skipped and losses
+        }
+        scores: Scores = {}
 
         def flops_of(ratios: dict[str, float]) -> float:
-            plan = self._plan_for(self._aligned(ratios, axis, align), axis, scores=scores)
+            plan = self._plan(self._planner.aligned(ratios, axis, align), axis, scores=scores)
             return plan.pruned_flops or 0.0
 
         ratios, found = bisect_ratios(known, target, flops_of)
         if abs(found - target) > 0.02:
             logger.warning("asked to prune %.4f of the FLOPs, the sensitivities allow %.4f", target, found)
-        return self._aligned(ratios, axis, align), found
+        return self._planner.aligned(ratios, axis, align), found
 
     def sensitive_prune(
         self, pruned_flops: float, skip_vars: Optional[Sequence[str]] = None, align: Optional[int] = None
     ) -> PruningPlan:
         """Prune by the sensitivities until `pruned_flops` of the FLOPs are gone. Grouped convolutions follow
         their neighbours; an earlier cut is taken back first."""
-        _checked_target(pruned_flops)
+        check_pruned_flops(pruned_flops)
         self.restore()
         grouped = [
             parameter.name
@@ -337,17 +341,17 @@ class FilterPruner:
         self, pruned_flops: float, skip_vars: Optional[Sequence[str]] = None, align: Optional[int] = None
     ) -> PruningPlan:
         """Prune every group by one ratio, the one that takes `pruned_flops` of the FLOPs away."""
-        target = _checked_target(pruned_flops)
+        target, align = check_pruned_flops(pruned_flops), check_align(align)
         axis = 0 if self.prune_type == "conv" else 1
-        self._check((list(skip_vars or ()), axis, None, align))
+        self._check_names(skip_vars or ())
         skipped = {*(skip_vars or ()), *self.skip_vars}
         names = [group.parameter for group in self._masters_of_type() if group.parameter not in skipped]
         low, high = 0.0, 1.0
-        scores: dict[str, NDArray[Any]] = {}
+        scores: Scores = {}
         plans: list[tuple[float, PruningPlan]] = []
         for _ in range(12):
             middle = (low + high) / 2
-            plan = self._plan_for(dict.fromkeys(names, middle), axis, align, scores)
+            plan = self._plan(dict.fromkeys(names, middle), axis, align, scores)
             pruned = plan.pruned_flops or 0.0
             plans.append((abs(pruned - target), plan))
             low, high = (middle, high) if pruned < target else (low, middle)
@@ -355,94 +359,25 @@ class FilterPruner:
         self._apply(self.plan, "imperative")
         return self.plan
 
-    # ---- plans ---------------------------------------------------------------------------------------------
+    # ---- parts ---------------------------------------------------------------------------------------------
 
-    def _plan_for(
+    def _plan(
         self,
         ratios: Mapping[str, float],
         axis: int,
         align: Optional[int] = None,
-        scores: Optional[dict[str, NDArray[Any]]] = None,
+        scores: Optional[Scores] = None,
     ) -> PruningPlan:
-        """A plan for all of `ratios`: what an earlier parameter takes along is not pruned again.
+        return self._planner.plan_for(ratios, axis, self.saliency, align, scores)
 
-        `scores` keeps what was computed, for plans that differ in their ratios only.
-        """
-        scores = {} if scores is None else scores
-        removed: list[int] = []
-        touched: set[str] = set()
-        by_parameter: dict[str, float] = {}
-        for name, ratio in ratios.items():
-            if name in touched or not len(self._dependencies.prunable_atoms(name, axis)):
-                continue
-            if name not in scores:
-                scores[name] = self._scores(name, axis)
-            chosen = select_atoms(self._dependencies, name, axis, scores[name], ratio, align, removed)
-            removed += chosen
-            for member, at in self._dependencies.masks(chosen):
-                if at == axis:
-                    touched.add(member)
-                by_parameter.setdefault(member, ratio)
-        return self._plan_of(removed, by_parameter)
-
-    def _scores(self, name: str, axis: int) -> NDArray[Any]:
-        expected = self._dependencies.current(name, axis)
-        shape = named_tensors(self.model)[name].shape
-        if expected is None or len(expected) != shape[axis]:
-            raise ValueError(
-                f"{type(self).__name__}: {name!r} has shape {list(shape)}, which this pruner did not make; "
-                "the network was changed since, make a new pruner for it"
-            )
-        return self.saliency(name, axis)
-
-    def _plan_of(self, removed: list[int], ratios: Mapping[str, float]) -> PruningPlan:
-        groups = self._dependencies
-        plan = PruningPlan(self.model.full_name(), groups)
-        for (name, axis), mask in groups.masks(removed).items():
-            plan.add(name, PruningMask(axis, mask, ratios.get(name, 1 - float(mask.mean()))))
-        plan._removed = set(removed)
-        plan._attributes = head_attributes(self.model, groups, removed)
-        before = groups.multiply_adds()
-        plan.pruned_flops = 1 - groups.multiply_adds(removed) / before if before else 0.0
-        return plan
-
-    def _aligned(self, ratios: Mapping[str, float], axis: int, align: Optional[int]) -> dict[str, float]:
-        """The ratios that cut whole units and, with `align`, keep multiples of it."""
-        if align is None:
-            return dict(ratios)
-        result = {}
-        for name, ratio in ratios.items():
-            atoms = self._dependencies.current(name, axis)
-            if atoms is not None:
-                units = len(np.unique(atoms))
-                result[name] = pruned_count(units, len(atoms), ratio, align) / units
-        return result
-
-    def _apply(self, plan: PruningPlan, apply: _Apply) -> None:
+    def _apply(self, plan: PruningPlan, apply: Optional[str]) -> None:
         if apply is None:
             return
         plan.apply(self.model, lazy=apply == "lazy", opt=self.opt)
         self._applied.append(plan)
 
-    # ---- groups --------------------------------------------------------------------------------------------
-
-    def _find_masters(self) -> list[Group]:
-        """Filters and columns, in the order of the parameters, without those that an earlier master covers."""
-        convolutions = {node.inputs[1]: 1 for node in self.graph.nodes if node.op_type == "ConvTranspose"}
-        convolutions.update({node.inputs[1]: 0 for node in self.graph.nodes if node.source_op.endswith("conv2d")})
-        convolutions.update({node.inputs[1]: 0 for node in self.graph.nodes if node.op_type == "Conv"})
-        products = {node.inputs[1]: 1 for node in self.graph.nodes if node.op_type == "MatMul"}
-        masters, covered = [], np.zeros(self._dependencies.alive.size, bool)
-        for parameter in self.model.parameters():
-            axis = {**products, **convolutions}.get(parameter.name)
-            member = self._dependencies.members.get((parameter.name, axis)) if axis is not None else None
-            if member is None or covered[member.atoms].all():
-                continue
-            covered[member.atoms] = True
-            masters.append(self._dependencies.group(member.parameter, member.axis))
-        return masters
-
     def _masters_of_type(self) -> list[Group]:
+        """The prunable groups that `prune_type` means."""
         shapes = {parameter.name: parameter.shape for parameter in self.model.parameters()}
         rank, axis = (4, 0) if self.prune_type == "conv" else (2, 1)
         return [
@@ -458,32 +393,14 @@ class FilterPruner:
             if not group.is_prunable and "is an output of the network" not in group.reason:
                 logger.info("%s is not pruned: %s", group.parameter, group.reason)
 
-    # ---- checks --------------------------------------------------------------------------------------------
-
-    def _check(self, arguments: tuple[Sequence[str], _Axis, Any, Optional[int]]) -> tuple[int, _Apply]:
-        names, axis, apply, align = arguments
-        self._check_names(names)
-        if isinstance(axis, (list, tuple)) and len(axis) == 1:
-            axis = axis[0]
-        if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-            raise ValueError(f"axis: expected an int or a list of one int, got {axis!r}")
-        tensors = named_tensors(self.model)
-        for name in names:
-            if not 0 <= axis < len(tensors[name].shape):
-                raise ValueError(f"axis: {name!r} has shape {list(tensors[name].shape)} and no axis {axis}")
-        if apply not in ("impretive", "imperative", "lazy", None):
-            raise ValueError(f"apply: expected 'imperative', 'lazy' or None, got {apply!r}")
-        if align is not None and (isinstance(align, bool) or not isinstance(align, (int, np.integer)) or align < 1):
-            raise ValueError(f"align: expected a positive int or None, got {align!r}")
-        return int(axis), apply
-
     def _check_names(self, names: Sequence[str]) -> None:
-        known = named_tensors(self.model)
-        for name in names:
-            if name not in known:
-                near = difflib.get_close_matches(str(name), known, 1, 0)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"{type(self).__name__}: the model has no parameter {name!r}{hint}")
+        check_names(names, named_tensors(self.model), f"{type(self).__name__}: the model")
+
+    def _check_axis(self, axis: _Axis, names: Sequence[str]) -> int:
+        """Check names and axis together."""
+        self._check_names(names)
+        tensors = named_tensors(self.model)
+        return check_axis(axis, {name: tensors[name].shape for name in names})
 
     def _checked(self, sensitivities: Sensitivities, path: str) -> Sensitivities:
         known = named_tensors(self.model)
@@ -494,9 +411,3 @@ class FilterPruner:
                 "the file belongs to another network"
             )
         return sensitivities
-
-
-def _checked_target(pruned_flops: float) -> float:
-    if not isinstance(pruned_flops, (int, float, np.floating)) or not 0 < pruned_flops < 1:
-        raise ValueError(f"pruned_flops: expected a part of the FLOPs in (0, 1), got {pruned_flops!r}")
-    return float(pruned_flops)

@@ -18,23 +18,22 @@ __all__ = ["BNScaleFilterPruner", "following_scale"]
 class BNScaleFilterPruner(FilterPruner):
     """Prune the filters whose batch normalization scales them least, abs(gamma).
 
-    Parameters and methods are those of ``FilterPruner``. A layer that no batch normalization follows cannot be
-    pruned so: ``ValueError``.
+    Parameters and methods are those of ``FilterPruner``. A layer that no batch normalization follows cannot
+    be pruned so: ``ValueError``.
 
     References
     ----------
     Liu et al. 2017, Learning efficient convolutional networks through network slimming (arXiv:1708.06519).
     """
 
-    criterion = "bn_scale"
-
     def saliency(self, var_name: str, axis: int) -> NDArray[np.float32]:
         scale = following_scale(self.graph, var_name)
         if scale is None:
             raise ValueError(
-                f"BNScaleFilterPruner: no batch normalization follows {var_name!r}; prune it by another criterion"
+                f"BNScaleFilterPruner: no batch normalization follows {var_name!r}; prune it by "
+                "another criterion"
             )
-        return np.abs(array_of(named_tensors(self.model)[scale])).astype(np.float32)
+        return np.asarray(np.abs(array_of(named_tensors(self.model)[scale])), np.float32)
 
 
 def following_scale(graph: Graph, parameter: str) -> Optional[str]:
@@ -48,7 +47,9 @@ def following_scale(graph: Graph, parameter: str) -> Optional[str]:
         norm = next((other for other in following if other.op_type == "BatchNormalization"), None)
         if norm is not None:
             return norm.inputs[1]
-        node = next((other for other in following if other.op_type == "Add" and _adds_bias(graph, other)), None)
+        node = next(
+            (other for other in following if other.op_type == "Add" and _adds_bias(graph, other)), None
+        )
     return None
 
 

@@ -13,7 +13,7 @@ __all__ = ["FPGMFilterPruner", "L1NormFilterPruner", "L2NormFilterPruner"]
 class L1NormFilterPruner(FilterPruner):
     """Prune the filters whose weights are small on average.
 
-    Parameters and methods are those of ``FilterPruner``. A filter's score is sum(abs(w)).
+    Parameters and methods are those of ``FilterPruner``. A filter's score is mean(abs(w)).
 
     References
     ----------
@@ -27,7 +27,7 @@ class L1NormFilterPruner(FilterPruner):
     ... )
     >>> pruner = L1NormFilterPruner(net, [1, 3, 16, 16])
     >>> plan = pruner.prune_vars({net[0].weight.name: 0.5}, axis=0)
-    >>> net[0].weight.shape, net[1]._num_features, net[3].weight.shape
+    >>> list(net[0].weight.shape), net[1]._num_features, list(net[3].weight.shape)
     ([4, 3, 3, 3], 4, [4, 4, 3, 3])
     """
 
@@ -57,6 +57,11 @@ class FPGMFilterPruner(FilterPruner):
     criterion = "fpgm"
 
     def __init__(
-        self, model: Any, inputs: Any, sen_file: Optional[str] = None, opt: Any = None, skip_leaves: bool = True
+        self,
+        model: Any,
+        inputs: Any,
+        sen_file: Optional[str] = None,
+        opt: Any = None,
+        skip_leaves: bool = True,
     ) -> None:
         super().__init__(model, inputs, sen_file=sen_file, opt=opt, skip_leaves=skip_leaves)

@@ -15,7 +15,7 @@ __all__ = ["TaylorFilterPruner"]
 
 
 class TaylorFilterPruner(FilterPruner):
-    """Prune the filters without which the loss changes least, to first order: abs(sum(w * gradient)).
+    """Prune the filters without which the loss changes least, to first order: sum(w * gradient)**2.
 
     The gradients are those that ``backward`` left in the parameters. ``accumulate()`` after each of several
     batches adds them up; without it the present ``.grad`` is taken. Parameters and methods else are those of
@@ -33,7 +33,7 @@ class TaylorFilterPruner(FilterPruner):
     >>> net(paddle.ones([2, 3, 16, 16])).square().mean().backward()
     >>> pruner.accumulate()
     >>> plan = pruner.prune_vars({net[0].weight.name: 0.25}, axis=0)
-    >>> net[0].weight.shape
+    >>> list(net[0].weight.shape)
     [6, 3, 3, 3]
     """
 
@@ -56,7 +56,8 @@ class TaylorFilterPruner(FilterPruner):
         if gradient is None or gradient.shape != tuple(tensor.shape):  # a cut made those of before useless
             if tensor.grad is None:
                 raise ValueError(
-                    f"TaylorFilterPruner: {var_name!r} has no gradient; call backward() on a loss before pruning"
+                    f"TaylorFilterPruner: {var_name!r} has no gradient; call backward() on a loss before "
+                    "pruning"
                 )
             gradient = tensor.grad.numpy()
         return np.asarray(gradient, array_of(tensor).dtype)
