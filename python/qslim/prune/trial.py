@@ -124,7 +124,9 @@ def _halved(trials: list[_Trial], problem: Callable[[list[_Trial]], str]) -> lis
     return [*_halved(trials[:half], problem), *_halved(trials[half:], problem)]
 
 
-def _problem(model: Any, inputs: Sequence[Any], plan: PruningPlan, is_exact: bool, keeps_outputs: bool) -> str:
+def _problem(
+    model: Any, inputs: Sequence[Any], plan: PruningPlan, is_exact: bool, keeps_outputs: bool
+) -> str:
     """What goes wrong with `model` if it is cut by `plan`; empty if nothing does."""
     try:
         plan.apply(model)

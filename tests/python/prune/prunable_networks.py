@@ -105,7 +105,9 @@ class Transformer(nn.Layer):
         self.patch = nn.Conv2D(3, 16, 4, stride=4)
         self.token = self.create_parameter([1, 1, 16])
         self.position = self.create_parameter([1, 17, 16])
-        self.blocks = nn.LayerList([nn.TransformerEncoderLayer(16, 4, 32, normalize_before=True) for _ in "12"])
+        self.blocks = nn.LayerList(
+            [nn.TransformerEncoderLayer(16, 4, 32, normalize_before=True) for _ in "12"]
+        )
         self.norm = nn.LayerNorm(16)
         self.head = nn.Linear(16, 5)
 

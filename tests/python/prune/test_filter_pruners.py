@@ -30,7 +30,9 @@ from qslim.prune.selection import pruned_count
 
 
 def _pair(filters: int = 8) -> Any:
-    return nn.Sequential(nn.Conv2D(3, filters, 3), nn.BatchNorm2D(filters), nn.ReLU(), nn.Conv2D(filters, 4, 3))
+    return nn.Sequential(
+        nn.Conv2D(3, filters, 3), nn.BatchNorm2D(filters), nn.ReLU(), nn.Conv2D(filters, 4, 3)
+    )
 
 
 def _expected(criterion: str, weight: Any) -> Any:
@@ -275,7 +277,13 @@ def test_errors_leave_the_network_untouched(change: dict[str, Any], message: str
     net = Squeezed()
     before = values(net)
     pruner = L1NormFilterPruner(net, [1, 3, 16, 16])
-    arguments = {"ratio": 0.5, "name": net.squeeze.weight.name, "axis": 0, "apply": "imperative", "align": None}
+    arguments = {
+        "ratio": 0.5,
+        "name": net.squeeze.weight.name,
+        "axis": 0,
+        "apply": "imperative",
+        "align": None,
+    }
     arguments.update(change)
     ratios = {net.left.weight.name: 0.5, arguments["name"]: arguments["ratio"]}
     with pytest.raises(ValueError, match=message):

@@ -107,9 +107,9 @@ def test_attention_is_cut_by_heads() -> None:
     pruner.prune_vars(ratios, axis=1)
     assert attention.num_heads == 2
     assert attention.head_dim == 4
-    assert {tuple(layer.weight.shape) for layer in (attention.q_proj, attention.k_proj, attention.v_proj)} == {
-        (16, 8)
-    }
+    assert {
+        tuple(layer.weight.shape) for layer in (attention.q_proj, attention.k_proj, attention.v_proj)
+    } == {(16, 8)}
     np.testing.assert_allclose(net(x).numpy(), masked, **_CLOSE)
     pruner.restore()
     assert attention.num_heads == 4

@@ -389,9 +389,13 @@ class FilterPruner:
     def _log_groups(self) -> None:
         prunable = [group for group in self.groups if group.is_prunable]
         logger.info("found %d groups, %d of them prunable", len(self.groups), len(prunable))
+        frozen: dict[str, list[str]] = {}
         for group in self.groups:
             if not group.is_prunable and "is an output of the network" not in group.reason:
-                logger.info("%s is not pruned: %s", group.parameter, group.reason)
+                frozen.setdefault(group.reason, []).append(group.parameter)
+        for reason, names in frozen.items():
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            logger.info("%s%s not pruned: %s", names[0], f"{others} are" if others else " is", reason)
 
     def _check_names(self, names: Sequence[str]) -> None:
         check_names(names, named_tensors(self.model), f"{type(self).__name__}: the model")
