@@ -226,8 +226,8 @@ class PruningPlan:
             if mask.dims >= len(shape) or shape[mask.dims] != len(mask.mask):
                 raise ValueError(
                     f"PruningPlan.apply: the mask of {name!r} has {len(mask.mask)} entries for axis "
-                    f"{mask.dims}, but the parameter's shape is {list(shape)}; the model was changed after the "
-                    "plan was made"
+                    f"{mask.dims}, but the parameter's shape is {list(shape)}; the model was changed after "
+                    "the plan was made"
                 )
 
     def _every_mask(self) -> Iterator[tuple[str, PruningMask]]:

@@ -68,9 +68,10 @@ def test_batch_norm_scale_and_taylor() -> None:
     scale = np.abs(net[1].weight.numpy())
     BNScaleFilterPruner(net, [1, 3, 8, 8]).prune_vars({net[0].weight.name: 0.5}, axis=0)
     np.testing.assert_array_equal(np.abs(net[1].weight.numpy()), scale[np.sort(np.argsort(scale)[4:])])
+    bare = nn.Sequential(nn.Conv2D(3, 4, 1), nn.Conv2D(4, 2, 1))
+    pruner = BNScaleFilterPruner(bare, [1, 3, 4, 4])
     with pytest.raises(ValueError, match="no batch normalization follows"):
-        bare = nn.Sequential(nn.Conv2D(3, 4, 1), nn.Conv2D(4, 2, 1))
-        BNScaleFilterPruner(bare, [1, 3, 4, 4]).prune_vars({bare[0].weight.name: 0.5}, axis=0)
+        pruner.prune_vars({bare[0].weight.name: 0.5}, axis=0)
 
     net = _pair()
     pruner = TaylorFilterPruner(net, [1, 3, 8, 8])

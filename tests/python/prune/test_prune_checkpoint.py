@@ -103,13 +103,15 @@ def test_pruned_tuned_saved_quantized_run(tmp_path: Path, run_python: Any) -> No
         x = images(8)
         expected = np.load("expected.npy")
         np.testing.assert_array_equal(net(x).numpy(), expected)
-        paddle.jit.save(net, "model/net", input_spec=[paddle.static.InputSpec([None, 3, 16, 16], "float32", "x")])
+        spec = paddle.static.InputSpec([None, 3, 16, 16], "float32", "x")
+        paddle.jit.save(net, "model/net", input_spec=[spec])
         np.testing.assert_allclose(paddle.jit.load("model/net")(x).numpy(), expected, atol=1e-5)
 
         paddle.enable_static()
         exe = paddle.static.Executor(paddle.CPUPlace())
+        samples = lambda: ((row,) for row in x.numpy())
         report = qslim.quant.quant_post_static(
-            exe, "model", "int8", sample_generator=lambda: ((row,) for row in x.numpy()), batch_size=4, batch_nums=2
+            exe, "model", "int8", sample_generator=samples, batch_size=4, batch_nums=2
         )
         (scores,) = qslim.runtime.Session(report.engine_file, num_threads=1).run({{"x": x.numpy()}})
         print("error", np.abs(scores - expected).max() / np.abs(expected).max())

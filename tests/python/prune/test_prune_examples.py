@@ -18,8 +18,10 @@ GUIDE = Path(__file__).resolve().parents[3] / "docs" / "pruning.md"
 
 @pytest.mark.parametrize(
     "module",
-    ["atoms", "checkpoint", "groups", "inputs", "plan", "report", "selection", "sensitivity"]
-    + ["pruners.norms", "pruners.taylor"],
+    [
+        *("atoms", "checkpoint", "groups", "inputs", "plan", "report", "selection", "sensitivity"),
+        *("pruners.norms", "pruners.taylor"),
+    ],
 )
 def test_docstring_examples_run(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"qslim.prune.{module}"))

@@ -84,10 +84,13 @@ assert shapes is None
 np.testing.assert_array_equal(value(stem), backup[stem][np.sort(np.argsort(scores)[4:])])
 assert value(expand).shape == (12, 4, 1, 1) and value(net.head.weight.name).shape == (64, 5)
 np.testing.assert_allclose(run(program), expected, rtol=1e-5)
-paddle.static.save_inference_model("model/net", *(
-    ([op.result(0) for op in program.global_block().ops if op.name() == "pd_op.data"],
-     [[op for op in program.global_block().ops if op.name() == "pd_op.mean"][0].result(0)])
-    if is_pir else ([program.global_block().var("x")], [program.global_block().var(loss.name)])), exe, program=program)
+block = program.global_block()
+if is_pir:
+    feeds = [op.result(0) for op in block.ops if op.name() == "pd_op.data"]
+    fetches = [op.result(0) for op in block.ops if op.name() == "pd_op.mean"]
+else:
+    feeds, fetches = [block.var("x")], [block.var(loss.name)]
+paddle.static.save_inference_model("model/net", feeds, fetches, exe, program=program)
 from qslim.importers.paddle import find_model_files, load_program
 graph = load_program(find_model_files("model")).graph
 shapes = {node.source_op: graph.tensors[node.outputs[0]].shape for node in graph.nodes}
@@ -112,8 +115,8 @@ def test_training_program_goes_on_training(run_program: Any) -> None:
     run_program(
         """
 run(main)
-program, backup, _ = slim.prune.Pruner("geometry_median").prune(main, scope, [stem, expand], [0.5, 0.5], place,
-                                                              param_backup=True)
+pruner = slim.prune.Pruner("geometry_median")
+program, backup, _ = pruner.prune(main, scope, [stem, expand], [0.5, 0.5], place, param_backup=True)
 moments = [name for name in backup if name.startswith(stem) and "moment" in name]
 assert len(moments) >= 2 and all(value(name).shape == (4, 3, 3, 3) for name in moments), moments
 losses = [run(program) for _ in range(5)]
@@ -146,16 +149,18 @@ np.testing.assert_array_equal(value(stem), kept[stem][:5])
 put_back(kept)
 # Squares 1, 4, 9, 25, ...: the first four are less than 0.2 of all, the fifth is more.
 put_back({stem: np.ones((8, 3, 3, 3), np.float32) * np.float32([1, 2, 3, 5, 8, 9, 9, 9]).reshape(8, 1, 1, 1)})
-kept = slim.prune.Pruner(idx_selector="optimal_threshold").prune(main, scope, [stem], [0.2], param_backup=True)[1]
+pruner = slim.prune.Pruner(idx_selector="optimal_threshold")
+kept = pruner.prune(main, scope, [stem], [0.2], param_backup=True)[1]
 assert len(value(stem)) == 4, value(stem).shape
 put_back(kept)
 
 before = parameters()
-found = slim.prune.sensitivity(main, place, [stem, expand], lambda p, scale: scale / (1 + run(p)), "sen", [0.25, 0.5],
-                               eval_args=[2.0])
+score = lambda program, scale: scale / (1 + run(program))
+arguments = (main, place, [stem, expand])
+found = slim.prune.sensitivity(*arguments, score, "sen", [0.25, 0.5], eval_args=[2.0])
 assert sorted(found) == sorted([stem, expand]) and sorted(found[stem]) == [0.25, 0.5]
 assert slim.prune.load_sensitivities("sen") == found
-assert slim.prune.sensitivity(main, place, [stem, expand], None, "sen", [0.25, 0.5]) == found  # nothing is left to do
+assert slim.prune.sensitivity(*arguments, None, "sen", [0.25, 0.5]) == found  # nothing is left to do
 pruned, backup, _ = slim.prune.Pruner().prune(main, scope, [stem], [0.5], param_backup=True)
 score = 2 / (1 + run(pruned))
 put_back(backup)
