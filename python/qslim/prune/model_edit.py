@@ -18,6 +18,7 @@ from qslim.importers.paddle import framework
 __all__ = [
     "array_of",
     "derived_attributes",
+    "floats_of",
     "named_tensors",
     "optimizer_tensors",
     "owners",
@@ -39,8 +40,13 @@ def owners(model: Any) -> Iterator[tuple[str, Any, list[Any]]]:
 
 
 def array_of(tensor: Any) -> NDArray[Any]:
-    """A copy of what `tensor` holds."""
+    """A copy of what `tensor` holds; bfloat16 as uint16, which ``set_array`` takes back."""
     return np.array(tensor.get_tensor())
+
+
+def floats_of(tensor: Any) -> NDArray[np.float32]:
+    """A copy of the values of `tensor` as float32, to compute with."""
+    return np.array(tensor.detach().astype("float32").numpy())
 
 
 def set_array(tensor: Any, value: NDArray[Any]) -> None:

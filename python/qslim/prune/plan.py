@@ -80,6 +80,7 @@ class _Backup:
 
     arrays: list[tuple[Any, NDArray[Any]]] = field(default_factory=list)
     attributes: list[tuple[Any, dict[str, Any]]] = field(default_factory=list)
+    shapes: list[tuple[Any, tuple[int, ...]]] = field(default_factory=list)
     is_cut: bool = False
 
 
@@ -178,14 +179,31 @@ class PruningPlan:
             else:
                 self._cut(model, tensors, opt, self._backup)
         except BaseException:
-            self.restore(model)
+            self._undo()
             raise
 
     def restore(self, model: Any, opt: Any = None) -> None:
-        """Put back what ``apply`` replaced; nothing if the plan is not applied."""
+        """Put back what ``apply`` replaced; nothing if the plan is not applied.
+
+        `model` and `opt` are PaddleSlim's arguments: what was replaced is known here.
+
+        Raises
+        ------
+        ValueError : another plan cut the network further; take that one back first.
+        """
         if self._backup is None:
             return
+        for tensor, shape in self._backup.shapes:
+            if tuple(tensor.shape) != shape:
+                raise ValueError(
+                    f"PruningPlan.restore: {tensor.name!r} has shape {list(tensor.shape)}, the plan made "
+                    f"{list(shape)}: a later plan cut it further, restore that one first"
+                )
+        self._undo()
+
+    def _undo(self) -> None:
         backup, self._backup = self._backup, None
+        assert backup is not None
         for tensor, value in backup.arrays:
             set_array(tensor, value)
         for layer, attributes in backup.attributes:
@@ -207,6 +225,7 @@ class PruningPlan:
             for tensor in (tensors[name], *state):
                 backup.arrays.append((tensor, array_of(tensor)))
                 set_array(tensor, _shrunk(backup.arrays[-1][1], masks))
+                backup.shapes.append((tensor, tuple(tensor.shape)))
         for path, layer, own in owners(model):
             attributes = {}
             if any(tensor.name in self._masks for tensor in own):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -14,7 +15,7 @@ from qslim.exporters.qslim_file import dumps_qslim
 from qslim.graph import Graph
 from qslim.graph.flops import count
 from qslim.graph.passes import prepare_for_runtime
-from qslim.importers.paddle import import_layer
+from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.prune.inputs import example_inputs, input_specs
 from qslim.runtime import Session
 
@@ -122,8 +123,13 @@ class Snapshot:
     def of(cls, layer: Any, inputs: Any, input_dtype: str = "float32") -> Snapshot:
         """Trace `layer` as it is now."""
         examples = example_inputs(inputs, input_dtype)
-        program = import_layer(layer, input_specs(examples))
-        feeds = {name: example.numpy() for name, example in zip(program.graph.inputs, examples)}
+        return cls.of_program(import_layer(layer, input_specs(examples)), examples)
+
+    @classmethod
+    def of_program(cls, program: PaddleProgram, examples: Sequence[Any]) -> Snapshot:
+        """A program that was traced with `examples`."""
+        tensors = [example for example in examples if hasattr(example, "numpy")]
+        feeds = {name: tensor.numpy() for name, tensor in zip(program.graph.inputs, tensors)}
         return cls(program.graph, program.parameter_names, feeds)
 
     def size(self, milliseconds: Optional[float] = None) -> NetworkSize:

@@ -19,8 +19,9 @@ __all__ = [
     "save_sensitivities",
 ]
 
-# Losses are resolved to 1e-6.
-_BISECTIONS = 20
+# Losses are resolved to 2^-16, and a thousandth of the FLOPs is near enough.
+_BISECTIONS = 16
+_NEAR = 1e-3
 
 # Parameter name to pruned ratio to loss.
 Sensitivities = dict[str, dict[float, float]]
@@ -123,21 +124,37 @@ def bisect_ratios(
 ) -> tuple[dict[str, float], float]:
     """Ratios of equal loss that prune `pruned_flops`, or as near to it as bisection on that loss comes.
 
-    `flops_of` gives the part of the FLOPs that ratios prune. (PaddleSlim stops where that part repeats to 4
-    decimals, which on a step of few channels is far from what was asked for.)
+    Where the curves jump, or cost nothing, equal loss prunes more than was asked for: then the ratios shrink
+    together. `flops_of` gives the part of the FLOPs that ratios prune. (PaddleSlim stops where that part
+    repeats to 4 decimals, which with few channels is far from the aim.)
     """
-    low, high = 0.0, 1.0
-    best: Optional[tuple[float, dict[str, float], float]] = None
-    for _ in range(_BISECTIONS):
-        loss = (low + high) / 2
+
+    def of_equal_loss(loss: float) -> dict[str, float]:
         known = {name: _ratio_by_loss(losses, loss) for name, losses in sensitivities.items()}
-        ratios = {name: ratio for name, ratio in known.items() if ratio is not None}
+        return {name: ratio for name, ratio in known.items() if ratio is not None}
+
+    tried = _bisect(of_equal_loss, pruned_flops, flops_of)
+    above = [(found, ratios) for found, ratios in tried if found > pruned_flops + _NEAR]
+    if above and not any(abs(found - pruned_flops) <= _NEAR for found, _ in tried):
+        _, most = min(above, key=lambda pair: pair[0])
+        shrunk = lambda factor: {name: factor * ratio for name, ratio in most.items()}  # noqa: E731
+        tried += _bisect(shrunk, pruned_flops, flops_of)
+    found, ratios = min(tried, key=lambda pair: abs(pair[0] - pruned_flops))
+    return ratios, found
+
+
+def _bisect(
+    ratios_at: Callable[[float], dict[str, float]], aim: float, flops_of: Callable[[dict[str, float]], float]
+) -> list[tuple[float, dict[str, float]]]:
+    """All that was tried while looking in [0, 1] for what prunes `aim`: its FLOPs and its ratios."""
+    tried = []
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        ratios = ratios_at(middle)
         found = flops_of(ratios)
-        distance = abs(found - pruned_flops)
-        if best is None or distance < best[0]:
-            best = distance, ratios, found
-        if distance < 1e-4:
+        tried.append((found, ratios))
+        if abs(found - aim) <= _NEAR:
             break
-        low, high = (loss, high) if found < pruned_flops else (low, loss)
-    assert best is not None
-    return best[1], best[2]
+        low, high = (middle, high) if found < aim else (low, middle)
+    return tried

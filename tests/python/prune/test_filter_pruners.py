@@ -333,3 +333,31 @@ def test_training_flags_and_gradients_survive_the_constructor() -> None:
     L1NormFilterPruner(net, [1, 3, 8, 8])
     assert (net.training, net[1].training) == (True, False)
     np.testing.assert_array_equal(net[0].weight.grad.numpy(), gradient)
+
+
+def test_plans_come_back_in_their_order() -> None:
+    net = Residual()
+    before = values(net)
+    pruner = L1NormFilterPruner(net, [1, 3, 16, 16])
+    first = pruner.prune_vars({net.stem.weight.name: 0.5}, axis=0)
+    second = pruner.prune_vars({net.stem.weight.name: 0.5}, axis=0, apply=None)
+    second.apply(net)
+    with pytest.raises(ValueError, match="a later plan cut it further"):
+        first.restore(net)
+    pruner.restore()
+    assert_same_values(values(net), before)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_other_types_of_numbers(dtype: str) -> None:
+    net = _pair()
+    pruner = L1NormFilterPruner(net, [1, 3, 8, 8])
+    net.to(dtype=dtype)
+    dtypes = {parameter.name: parameter.dtype for parameter in net.parameters()}
+    filters = net[0].weight.astype("float32").numpy()
+    kept = np.sort(np.argsort(np.abs(filters).mean((1, 2, 3)), kind="stable")[4:])
+    pruner.prune_vars({net[0].weight.name: 0.5}, axis=0)
+    assert {parameter.name: parameter.dtype for parameter in net.parameters()} == dtypes
+    np.testing.assert_array_equal(net[0].weight.astype("float32").numpy(), filters[kept])
+    pruner.restore()
+    np.testing.assert_array_equal(net[0].weight.astype("float32").numpy(), filters)

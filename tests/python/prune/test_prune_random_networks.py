@@ -168,7 +168,7 @@ def test_cut_equals_masked(seed: int) -> None:
         assert_same_values(values(net), before)
         plan = pruner.prune_vars(ratios, axis)
         cut = net(x).numpy()
-        # Up to 10 layers of sums in another order, relative to the largest score: 1e-6 is what one layer gives.
+        # Up to 10 layers of sums in another order, relative to the largest score.
         np.testing.assert_allclose(cut, masked, rtol=0, atol=1e-4 * max(np.abs(masked).max(), 1))
         assert all(extent > 0 for parameter in net.parameters() for extent in parameter.shape)
         assert (plan.pruned_flops > 0) == bool(plan.masks)

@@ -107,6 +107,17 @@ def test_sensitive_prune(align: Any) -> None:
             pruner.sensitive_prune(wrong)
 
 
+def test_ratios_shrink_together_where_pruning_costs_nothing() -> None:
+    """Every ratio qualifies at every loss: 0.9 everywhere would be far more than was asked for."""
+    net, pruner, _ = _made()
+    losses = pruner.sensitive(lambda: 1.0)
+    assert all(loss == 0 for by_ratio in losses.values() for loss in by_ratio.values())
+    ratios, flops = pruner.get_ratios_by_sensitivity(0.4)
+    assert abs(flops - 0.4) < 0.05
+    assert len(set(ratios.values())) == 1
+    assert 0 < ratios[net.stem.weight.name] < 0.5
+
+
 def test_ratios_by_loss_and_merging(tmp_path: Path) -> None:
     one = {"a": {0.1: 0.0, 0.2: 0.1, 0.3: 0.05, 0.4: 0.5}, "b": {0.1: 0.2}}
     two = {"a": {0.4: 0.4}, "c": {0.1: 0.0}}

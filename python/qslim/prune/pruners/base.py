@@ -24,7 +24,7 @@ from qslim.prune.arguments import (
 )
 from qslim.prune.groups import Group
 from qslim.prune.inputs import example_inputs, input_specs
-from qslim.prune.model_edit import array_of, named_tensors
+from qslim.prune.model_edit import floats_of, named_tensors
 from qslim.prune.plan import PruningPlan
 from qslim.prune.planner import Planner, Scores
 from qslim.prune.report import PruningReport, Snapshot, time_together
@@ -105,12 +105,11 @@ class FilterPruner:
         self.prune_type = prune_type
         self.num_head = num_head
         self.plan: Optional[PruningPlan] = None
-        self._applied: list[PruningPlan] = []
+        self._plans: list[PruningPlan] = []
         self._examples = example_inputs(inputs, input_dtype)
         program = import_layer(model, input_specs(self._examples))
         self.graph: Graph = program.graph
-        feeds = {name: example.numpy() for name, example in zip(self.graph.inputs, self._examples)}
-        self._before = Snapshot(self.graph, program.parameter_names, feeds)
+        self._before = Snapshot.of_program(program, self._examples)
         self._planner = Planner(model, self.graph, program.parameter_names, self._examples, skip_leaves)
         self.groups: list[Group] = self._planner.masters
         self.skip_vars: list[str] = [
@@ -128,7 +127,7 @@ class FilterPruner:
 
         Override it for a criterion of your own; the smallest go first.
         """
-        weight = array_of(named_tensors(self.model)[var_name])
+        weight = floats_of(named_tensors(self.model)[var_name])
         return filter_saliency(weight, self.criterion, axis=axis, gradient=self.gradient(var_name))
 
     def gradient(self, var_name: str) -> Optional[NDArray[Any]]:
@@ -211,8 +210,8 @@ class FilterPruner:
 
     def restore(self) -> None:
         """Put the network back as it was before this pruner's first cut."""
-        while self._applied:
-            self._applied.pop().restore(self.model, self.opt)
+        while self._plans:
+            self._plans.pop().restore(self.model, self.opt)
         self.plan = None
 
     def report(self, num_threads: int = 1, runs: int = 15) -> PruningReport:
@@ -371,10 +370,9 @@ class FilterPruner:
         return self._planner.plan_for(ratios, axis, self.saliency, align, scores)
 
     def _apply(self, plan: PruningPlan, apply: Optional[str]) -> None:
-        if apply is None:
-            return
-        plan.apply(self.model, lazy=apply == "lazy", opt=self.opt)
-        self._applied.append(plan)
+        if apply is not None:
+            plan.apply(self.model, lazy=apply == "lazy", opt=self.opt)
+        self._plans.append(plan)
 
     def _masters_of_type(self) -> list[Group]:
         """The prunable groups that `prune_type` means."""

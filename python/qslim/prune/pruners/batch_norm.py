@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph import Graph, Node
-from qslim.prune.model_edit import array_of, named_tensors
+from qslim.prune.model_edit import floats_of, named_tensors
 from qslim.prune.pruners.base import FilterPruner
 
 __all__ = ["BNScaleFilterPruner", "following_scale"]
@@ -33,7 +33,7 @@ class BNScaleFilterPruner(FilterPruner):
                 f"BNScaleFilterPruner: no batch normalization follows {var_name!r}; prune it by "
                 "another criterion"
             )
-        return np.asarray(np.abs(array_of(named_tensors(self.model)[scale])), np.float32)
+        return np.asarray(np.abs(floats_of(named_tensors(self.model)[scale])))
 
 
 def following_scale(graph: Graph, parameter: str) -> Optional[str]:

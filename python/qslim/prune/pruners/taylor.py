@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from qslim.prune.model_edit import array_of, named_tensors
+from qslim.prune.model_edit import floats_of, named_tensors
 from qslim.prune.pruners.base import FilterPruner
 
 __all__ = ["TaylorFilterPruner"]
@@ -47,7 +46,7 @@ class TaylorFilterPruner(FilterPruner):
         """Add the parameters' present gradients to those that were accumulated since the last cut."""
         for parameter in self.model.parameters():
             if parameter.grad is not None:
-                gradient = parameter.grad.numpy()
+                gradient = floats_of(parameter.grad)
                 self._gradients[parameter.name] = self._gradients.get(parameter.name, 0) + gradient
 
     def gradient(self, var_name: str) -> NDArray[Any]:
@@ -59,5 +58,5 @@ class TaylorFilterPruner(FilterPruner):
                     f"TaylorFilterPruner: {var_name!r} has no gradient; call backward() on a loss before "
                     "pruning"
                 )
-            gradient = tensor.grad.numpy()
-        return np.asarray(gradient, array_of(tensor).dtype)
+            gradient = floats_of(tensor.grad)
+        return gradient
