@@ -21,13 +21,14 @@ from qslim.exporters.staging import staged_file
 from qslim.importers.paddle import framework
 from qslim.logger import logger
 from qslim.prune.attention import HEAD_ATTRIBUTES
-from qslim.prune.model_edit import array_of, derived_attributes, set_array, set_attributes
+from qslim.prune.model_edit import array_of, derived_attributes, dygraph, set_array, set_attributes
 
 __all__ = ["load", "save"]
 
 _FORMAT, _VERSION = "qslim.prune", 1
 
 
+@dygraph()
 def save(model: Any, path: Union[str, os.PathLike[str]]) -> None:
     """Write `model`, pruned or not, to one file.
 
@@ -69,6 +70,7 @@ def save(model: Any, path: Union[str, os.PathLike[str]]) -> None:
     logger.info("wrote %s: %s bytes", os.fspath(path), f"{os.path.getsize(path):,}")
 
 
+@dygraph()
 def load(path_or_state: Union[str, os.PathLike[str], Mapping[str, Any]], model: Any) -> Any:
     """Cut `model` to the shapes of a checkpoint and load its values.
 

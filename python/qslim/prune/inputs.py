@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from qslim.importers.paddle import framework
+from qslim.prune.model_edit import dygraph
 
 __all__ = ["example_inputs", "input_specs"]
 
@@ -41,7 +42,8 @@ def example_inputs(inputs: Any, dtype: str = "float32") -> list[Any]:
         )
     if _is_shape(inputs):
         inputs = [inputs]
-    return [_example(item, dtype, seed) for seed, item in enumerate(inputs)]
+    with dygraph():
+        return [_example(item, dtype, seed) for seed, item in enumerate(inputs)]
 
 
 def input_specs(examples: Sequence[Any]) -> list[Any]:

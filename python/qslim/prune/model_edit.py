@@ -7,6 +7,7 @@ valid.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from qslim.importers.paddle import framework
 __all__ = [
     "array_of",
     "derived_attributes",
+    "dygraph",
     "floats_of",
     "named_tensors",
     "optimizer_tensors",
@@ -25,6 +27,19 @@ __all__ = [
     "set_array",
     "set_attributes",
 ]
+
+
+@contextlib.contextmanager
+def dygraph() -> Iterator[None]:
+    """Dygraph for a block or a function; in static mode Paddle's Layers cannot list their parameters."""
+    paddle = framework.paddle_module()
+    was_dygraph = paddle.in_dynamic_mode()
+    paddle.disable_static()
+    try:
+        yield
+    finally:
+        if not was_dygraph:
+            paddle.enable_static()
 
 
 def named_tensors(model: Any) -> dict[str, Any]:
@@ -46,7 +61,8 @@ def array_of(tensor: Any) -> NDArray[Any]:
 
 def floats_of(tensor: Any) -> NDArray[np.float32]:
     """A copy of the values of `tensor` as float32, to compute with."""
-    return np.array(tensor.detach().astype("float32").numpy())
+    with dygraph():
+        return np.array(tensor.detach().astype("float32").numpy())
 
 
 def set_array(tensor: Any, value: NDArray[Any]) -> None:

@@ -8,9 +8,9 @@ cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from qslim.prune.groups import Groups
 from qslim.prune.model_edit import (
     array_of,
     derived_attributes,
+    dygraph,
     named_tensors,
     optimizer_tensors,
     owners,
@@ -138,7 +139,10 @@ class PruningPlan:
         self._removed |= plan._removed
         self._attributes.update(plan._attributes)
 
-    def contains(self, var_name: str, dims: Optional[int] = None) -> bool:
+    def contains(self, var_name: str, dims: Union[int, Sequence[int], None] = None) -> bool:
+        """Whether the plan prunes `var_name`, along axis `dims` (an int or a list of one) if it is given."""
+        if isinstance(dims, (list, tuple)) and len(dims) == 1:
+            dims = dims[0]
         masks = self._masks.get(var_name, [])
         return bool(masks) and (dims is None or any(mask.dims == dims for mask in masks))
 
@@ -150,6 +154,7 @@ class PruningPlan:
         ]
         return f"variable name\tpruned ratio\tpruned dims\n{''.join(rows)}pruned FLOPs: {self.pruned_flops}"
 
+    @dygraph()
     def apply(
         self, model: Any, lazy: bool = False, opt: Any = None, prune_type: Optional[str] = None
     ) -> None:
@@ -201,6 +206,7 @@ class PruningPlan:
                 )
         self._undo()
 
+    @dygraph()
     def _undo(self) -> None:
         backup, self._backup = self._backup, None
         assert backup is not None

@@ -17,6 +17,7 @@ from qslim.graph.flops import count
 from qslim.graph.passes import prepare_for_runtime
 from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.prune.inputs import example_inputs, input_specs
+from qslim.prune.model_edit import dygraph
 from qslim.runtime import Session
 
 __all__ = ["NetworkSize", "PruningReport", "Snapshot", "compare", "time_together"]
@@ -76,6 +77,7 @@ class PruningReport:
         )
 
 
+@dygraph()
 def compare(
     before: Any, after: Any, inputs: Any, num_threads: int = 1, runs: int = 15, input_dtype: str = "float32"
 ) -> PruningReport:

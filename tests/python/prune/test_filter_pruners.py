@@ -361,3 +361,27 @@ def test_other_types_of_numbers(dtype: str) -> None:
     np.testing.assert_array_equal(net[0].weight.astype("float32").numpy(), filters[kept])
     pruner.restore()
     np.testing.assert_array_equal(net[0].weight.astype("float32").numpy(), filters)
+
+
+def test_static_mode_and_networks_that_draw_numbers() -> None:
+    class Noisy(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2D(3, 8, 3), nn.Conv2D(8, 4, 3)
+
+        def forward(self, x: Any) -> Any:
+            x = self.first(x)
+            return self.second(x + paddle.rand([1, 1, x.shape[2], x.shape[3]]))
+
+    net = Noisy()
+    paddle.enable_static()
+    try:
+        pruner = L1NormFilterPruner(net, [1, 3, 8, 8])
+        pruner.prune_vars({net.first.weight.name: 0.5}, [0])
+        assert not paddle.in_dynamic_mode()
+    finally:
+        paddle.disable_static()
+    assert net.first.weight.shape[0] == 4
+    assert pruner.plan is not None
+    assert pruner.plan.contains(net.second.weight.name, [1])
+    assert net(images(size=8)).shape == [2, 4, 4, 4]

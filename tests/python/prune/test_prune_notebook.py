@@ -23,7 +23,7 @@ NOTEBOOK = NOTEBOOKS / "pruning.ipynb"
 
 
 def test_notebook_runs(tmp_path: Path) -> None:
-    few = {"QSLIM_DEMO_STEPS": "24", "QSLIM_DEMO_TEST_IMAGES": "128", "QSLIM_DEMO_SCALE": "0.25"}
+    few = {"QSLIM_DEMO_STEPS": "9", "QSLIM_DEMO_TEST_IMAGES": "64", "QSLIM_DEMO_SCALE": "0.25"}
     content = execute(NOTEBOOK, tmp_path, live=False, env=few)
     table = {row.model: row for row in Comparison.load(tmp_path / "comparison.json").rows}
     assert list(table) == ["float", "pruned", "int8 engine", "pruned int8 engine"]

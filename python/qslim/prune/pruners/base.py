@@ -24,7 +24,7 @@ from qslim.prune.arguments import (
 )
 from qslim.prune.groups import Group
 from qslim.prune.inputs import example_inputs, input_specs
-from qslim.prune.model_edit import floats_of, named_tensors
+from qslim.prune.model_edit import dygraph, floats_of, named_tensors
 from qslim.prune.plan import PruningPlan
 from qslim.prune.planner import Planner, Scores
 from qslim.prune.report import PruningReport, Snapshot, time_together
@@ -84,6 +84,7 @@ class FilterPruner:
 
     criterion: ClassVar[SaliencyCriterion] = "l1_norm"
 
+    @dygraph()
     def __init__(
         self,
         model: Any,
@@ -134,6 +135,7 @@ class FilterPruner:
         """The gradient that the criterion looks at, if it does."""
         return None
 
+    @dygraph()
     def prune_var(
         self,
         var_name: str,
@@ -167,6 +169,7 @@ class FilterPruner:
         self._apply(plan, how)
         return plan
 
+    @dygraph()
     def prune_vars(
         self,
         ratios: Mapping[str, float],
@@ -214,6 +217,7 @@ class FilterPruner:
             self._plans.pop().restore(self.model, self.opt)
         self.plan = None
 
+    @dygraph()
     def report(self, num_threads: int = 1, runs: int = 15) -> PruningReport:
         """Parameters, FLOPs, bytes and time in the engine, before this pruner's cuts and now.
 
@@ -277,6 +281,7 @@ class FilterPruner:
                     save_sensitivities(self._sensitivities, sen_file)
         return self._sensitivities
 
+    @dygraph()
     def get_ratios_by_sensitivity(
         self,
         pruned_flops: float,
@@ -319,6 +324,7 @@ class FilterPruner:
             logger.warning("asked to prune %.4f of the FLOPs, the sensitivities allow %.4f", target, found)
         return self._planner.aligned(ratios, axis, align), found
 
+    @dygraph()
     def sensitive_prune(
         self, pruned_flops: float, skip_vars: Optional[Sequence[str]] = None, align: Optional[int] = None
     ) -> PruningPlan:
@@ -336,6 +342,7 @@ class FilterPruner:
         ratios, _ = self.get_ratios_by_sensitivity(pruned_flops, align, axis, [*(skip_vars or ()), *grouped])
         return self.prune_vars(ratios, axis, align=align)
 
+    @dygraph()
     def uniform_prune(
         self, pruned_flops: float, skip_vars: Optional[Sequence[str]] = None, align: Optional[int] = None
     ) -> PruningPlan:
