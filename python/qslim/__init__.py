@@ -17,15 +17,27 @@ __all__ = [
     "FormatError",
     "__version__",
     "analysis",
+    "dygraph",
     "functional",
     "graph",
     "models",
+    "prune",
     "quant",
     "runtime",
 ]
 
-_SUBPACKAGES = ("analysis", "exporters", "functional", "graph", "importers", "models", "quant", "runtime")
-
+_SUBPACKAGES = (
+    "analysis",
+    "dygraph",
+    "exporters",
+    "functional",
+    "graph",
+    "importers",
+    "models",
+    "prune",
+    "quant",
+    "runtime",
+)
 
 # PaddleSlim has these at its top level.
 _SHORTCUTS = {"QAT": "qslim.quant"}
