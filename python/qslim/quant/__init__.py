@@ -19,6 +19,7 @@ __all__ = [
     "QATConfig",
     "QATReport",
     "QuantizationReport",
+    "load_checkpoint",
     "quant_post",
     "quant_post_dynamic",
     "quant_post_only_weight",
@@ -29,6 +30,7 @@ _NEED_PADDLE = {
     "QAT": "qslim.quant.qat",
     "QATConfig": "qslim.quant.qat",
     "QATReport": "qslim.quant.qat",
+    "load_checkpoint": "qslim.quant.qat",
 }
 
 
