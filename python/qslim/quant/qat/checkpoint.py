@@ -89,7 +89,9 @@ def load_checkpoint(model: Any, checkpoint: Union[str, os.PathLike[str], Mapping
         if {name: _shape(value) for name, value in found.items()} == _shapes(kept):
             copied.update({f"{place}.{name}": value for name, value in found.items()})
         elif not isinstance(quantizer, (ActivationQuantizer, TrackedWeight)):
-            copied.update({f"{place}.{name}": found[name] for name in kept if _same(found.get(name), kept[name])})
+            copied.update(
+                {f"{place}.{name}": found[name] for name in kept if _same(found.get(name), kept[name])}
+            )
         else:
             clip = given.get(f"{place.rpartition('.')[0]}._act_preprocess.alpha".lstrip("."))
             take_over = _take_over(quantizer, kept, found, clip)
@@ -154,9 +156,7 @@ def _renamed(given: _State, own: Mapping[str, Any]) -> _State:
 def _quantizers(network: Any) -> list[tuple[str, Any]]:
     """Places and layers of all quantizers, in the order of the network."""
     return [
-        (name, layer)
-        for name, layer in network.named_sublayers()
-        if name.rpartition(".")[2] in _QUANTIZERS
+        (name, layer) for name, layer in network.named_sublayers() if name.rpartition(".")[2] in _QUANTIZERS
     ]
 
 
@@ -239,7 +239,11 @@ def _take_over(quantizer: Any, kept: _State, found: _State, clip: Any) -> Option
         threshold, is_signed = threshold * max(share, 1 - share), bool(share > 0)
     if clip is not None and "_batches" not in values:
         threshold = min(threshold, np.float32(_array(clip).reshape(-1)[0]))
-    average = {name: values[name] for name in ("_state", "_accum") if name in kept and _same(found.get(name), kept[name])}
+    average = {
+        name: values[name]
+        for name in ("_state", "_accum")
+        if name in kept and _same(found.get(name), kept[name])
+    }
 
     def take_over() -> None:
         quantizer.take_over(float(threshold), is_signed)
