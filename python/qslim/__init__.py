@@ -12,13 +12,13 @@ from typing import Any
 
 from qslim._core import FormatError, __version__
 
-__all__ = ["QAT", "FormatError", "__version__", "functional", "graph", "models", "quant", "runtime"]
+__all__ = ["PTQ", "QAT", "FormatError", "__version__", "functional", "graph", "models", "quant", "runtime"]
 
 _SUBPACKAGES = ("exporters", "functional", "graph", "importers", "models", "quant", "runtime")
 
 
 # PaddleSlim has these at its top level.
-_SHORTCUTS = {"QAT": "qslim.quant"}
+_SHORTCUTS = {"PTQ": "qslim.quant", "QAT": "qslim.quant"}
 
 
 def __getattr__(name: str) -> Any:

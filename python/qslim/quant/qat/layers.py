@@ -12,13 +12,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 import paddle
 
 from qslim.quant.qat.evaluation import computes_integers, evaluate
 
-__all__ = ["QuantizedLayer", "QuantizedOutput", "is_quantized", "quantized_class"]
+__all__ = [
+    "QuantizedInput",
+    "QuantizedLayer",
+    "QuantizedOutput",
+    "give_quantizers",
+    "is_quantized",
+    "output_channel_axis",
+    "quantized_class",
+]
 
 
 class QuantizedLayer:
@@ -31,13 +39,15 @@ class QuantizedLayer:
     _fake_quant_input: Any
     _fake_quant_weight: Any
     weight: Any
+    _sub_layers: Any
+    _act_preprocess: Any
+    _weight_preprocess: Any
     _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
-    _act_preprocess: Optional[Any] = None
-    _weight_preprocess: Optional[Any] = None
     _is_exporting = False
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        if self._act_preprocess is not None:
+        # Looked up where nn.Layer keeps its layers: an attribute of the class would hide them.
+        if "_act_preprocess" in self._sub_layers:
             x = self._act_preprocess(x)
         if not args and not kwargs and computes_integers(self, x):
             return evaluate(self, x)
@@ -52,7 +62,9 @@ class QuantizedLayer:
         return self._fake_quant_weight(self.preprocessed_weight())
 
     def preprocessed_weight(self) -> Any:
-        return self.weight if self._weight_preprocess is None else self._weight_preprocess(self.weight)
+        if "_weight_preprocess" not in self._sub_layers:
+            return self.weight
+        return self._weight_preprocess(self.weight)
 
     @contextlib.contextmanager
     def replaced(self, **parameters: Any) -> Iterator[None]:
@@ -79,6 +91,16 @@ class QuantizedOutput:
         return self._fake_quant_output(self._float_class.forward(self, *args, **kwargs))
 
 
+class QuantizedInput:
+    """Mixin for any other layer: what it is given first is quantized."""
+
+    _fake_quant_input: Any
+    _float_class: Any
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._float_class.forward(self, self._fake_quant_input(x), *args, **kwargs)
+
+
 _CLASSES: dict[tuple[type, type], type] = {}
 
 
@@ -91,8 +113,18 @@ def quantized_class(float_class: type, mixin: type = QuantizedLayer) -> type:
     return _CLASSES[key]
 
 
+def give_quantizers(layer: Any, name: str, mixin: type, **quantizers: Any) -> None:
+    """Turn `layer`, called `name` in the model, into its quantized class with these quantizers."""
+    label = f"{name or type(layer).__name__} ({layer.full_name()})"
+    layer.__class__ = quantized_class(type(layer), mixin)
+    for attribute, quantizer in quantizers.items():
+        quantizer.layer_name = label
+        quantizer.training = layer.training
+        setattr(layer, attribute, quantizer)
+
+
 def is_quantized(layer: Any) -> bool:
-    return isinstance(layer, (QuantizedLayer, QuantizedOutput))
+    return isinstance(layer, (QuantizedLayer, QuantizedOutput, QuantizedInput))
 
 
 def output_channel_axis(layer: Any) -> int:
