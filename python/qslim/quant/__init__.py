@@ -15,10 +15,13 @@ from qslim.quant.post_static import quant_post, quant_post_static
 from qslim.quant.report import QuantizationReport
 
 __all__ = [
+    "PTQ",
     "QAT",
     "QATConfig",
     "QATReport",
     "QuantizationReport",
+    "SlimQAT",
+    "SlimQuantConfig",
     "quant_post",
     "quant_post_dynamic",
     "quant_post_only_weight",
@@ -26,9 +29,12 @@ __all__ = [
 ]
 
 _NEED_PADDLE = {
+    "PTQ": "qslim.quant.ptq",
     "QAT": "qslim.quant.qat",
     "QATConfig": "qslim.quant.qat",
     "QATReport": "qslim.quant.qat",
+    "SlimQAT": "qslim.quant.config_style.slim",
+    "SlimQuantConfig": "qslim.quant.config_style.slim",
 }
 
 

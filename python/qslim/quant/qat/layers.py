@@ -18,7 +18,15 @@ import paddle
 
 from qslim.quant.qat.evaluation import computes_integers, evaluate
 
-__all__ = ["QuantizedLayer", "QuantizedOutput", "is_quantized", "quantized_class"]
+__all__ = [
+    "QuantizedInput",
+    "QuantizedLayer",
+    "QuantizedOutput",
+    "give_quantizers",
+    "is_quantized",
+    "output_channel_axis",
+    "quantized_class",
+]
 
 
 class QuantizedLayer:
@@ -31,6 +39,9 @@ class QuantizedLayer:
     _fake_quant_input: Any
     _fake_quant_weight: Any
     weight: Any
+    _sub_layers: Any
+    _act_preprocess: Any
+    _weight_preprocess: Any
     _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
     _is_exporting = False
 
@@ -80,6 +91,16 @@ class QuantizedOutput:
         return self._fake_quant_output(self._float_class.forward(self, *args, **kwargs))
 
 
+class QuantizedInput:
+    """Mixin for any other layer: what it is given first is quantized."""
+
+    _fake_quant_input: Any
+    _float_class: Any
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._float_class.forward(self, self._fake_quant_input(x), *args, **kwargs)
+
+
 _CLASSES: dict[tuple[type, type], type] = {}
 
 
@@ -92,8 +113,18 @@ def quantized_class(float_class: type, mixin: type = QuantizedLayer) -> type:
     return _CLASSES[key]
 
 
+def give_quantizers(layer: Any, name: str, mixin: type, **quantizers: Any) -> None:
+    """Turn `layer`, called `name` in the model, into its quantized class with these quantizers."""
+    label = f"{name or type(layer).__name__} ({layer.full_name()})"
+    layer.__class__ = quantized_class(type(layer), mixin)
+    for attribute, quantizer in quantizers.items():
+        quantizer.layer_name = label
+        quantizer.training = layer.training
+        setattr(layer, attribute, quantizer)
+
+
 def is_quantized(layer: Any) -> bool:
-    return isinstance(layer, (QuantizedLayer, QuantizedOutput))
+    return isinstance(layer, (QuantizedLayer, QuantizedOutput, QuantizedInput))
 
 
 def output_channel_axis(layer: Any) -> int:

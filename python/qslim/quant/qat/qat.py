@@ -20,10 +20,11 @@ from qslim.quant.qat.evaluation import fold_norms_in_evaluation
 from qslim.quant.qat.export import save_quantized
 from qslim.quant.qat.factory import activation_quantizer, weight_quantizer
 from qslim.quant.qat.layers import (
+    QuantizedLayer,
     QuantizedOutput,
+    give_quantizers,
     is_quantized,
     output_channel_axis,
-    quantized_class,
 )
 from qslim.quant.qat.report import QATReport
 
@@ -37,6 +38,7 @@ class QAT:
     ----------
     config : dict, optional
         PaddleSlim's keys; ``QATConfig`` lists them with their defaults. An unknown key is an error.
+        A ``paddle.quantization.QuantConfig`` makes this a ``QuantConfigQAT``, which also has ``convert``.
     weight_preprocess, act_preprocess : subclass of paddle.nn.Layer, optional
         Applied before the quantizer, in place of "PACT"; one instance for each layer, made without arguments.
     weight_quantize, act_quantize : subclass of paddle.nn.Layer, optional
@@ -71,6 +73,13 @@ class QAT:
     >>> sorted(os.listdir(os.path.dirname(path)))
     ['model.json', 'model.pdiparams', 'model.qslim']
     """
+
+    def __new__(cls, config: Any = None, *arguments: Any, **options: Any) -> QAT:
+        if cls is QAT and isinstance(config, paddle.quantization.QuantConfig):
+            from qslim.quant.config_style.qat import QuantConfigQAT
+
+            return super().__new__(QuantConfigQAT)
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -220,32 +229,21 @@ class QAT:
         return tuple(kind for name in self.config.quantizable_layer_type for kind in _types_named(name))
 
     def _quantize_layer(self, name: str, layer: Any) -> None:
-        layer.__class__ = quantized_class(type(layer))
+        activations = self._act_quantize or (lambda: activation_quantizer(self._activations))
+        axis = output_channel_axis(layer)
+        weights = self._weight_quantize or (lambda: weight_quantizer(self._weights, layer.weight, axis))
+        give_quantizers(
+            layer, name, QuantizedLayer, _fake_quant_input=activations(), _fake_quant_weight=weights()
+        )
         if self._act_preprocess is not None:
             layer._act_preprocess = self._act_preprocess()
         if self._weight_preprocess is not None:
             layer._weight_preprocess = self._weight_preprocess()
-        if self._act_quantize is not None:
-            layer._fake_quant_input = self._act_quantize()
-        else:
-            layer._fake_quant_input = activation_quantizer(self._activations)
-        if self._weight_quantize is not None:
-            layer._fake_quant_weight = self._weight_quantize()
-        else:
-            axis = output_channel_axis(layer)
-            layer._fake_quant_weight = weight_quantizer(self._weights, layer.weight, axis)
-        label = f"{name or type(layer).__name__} ({layer.full_name()})"
-        for quantizer in (layer._fake_quant_input, layer._fake_quant_weight):
-            quantizer.layer_name = label
-            quantizer.training = layer.training
 
     def _quantize_output(self, name: str, layer: Any) -> None:
-        layer.__class__ = quantized_class(type(layer), QuantizedOutput)
         quantizer = activation_quantizer(self._activations)
         quantizer.role = "output"
-        quantizer.layer_name = name
-        quantizer.training = layer.training
-        layer._fake_quant_output = quantizer
+        give_quantizers(layer, name, QuantizedOutput, _fake_quant_output=quantizer)
 
 
 def _is_chosen(layer: Any, kinds: tuple[type, ...]) -> bool:
