@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The snippets of docs/quantization_aware_training.md run: one after another, and train.py in two processes."""
+"""The snippets of docs/quantization_aware_training.md run: in turn, and train.py in two processes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 pytest.importorskip("paddle")
 
-from processes import run_ranks  # noqa: E402
+from processes import run_ranks
 
-from qslim.quant.qat import QATConfig  # noqa: E402
+from qslim.quant.qat import QATConfig
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 TEXT = (DOCS / "quantization_aware_training.md").read_text(encoding="utf-8")
