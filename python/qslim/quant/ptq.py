@@ -101,7 +101,7 @@ class PTQ:
     >>> import qslim as slim
     >>> net = paddle.nn.Sequential(paddle.nn.Conv2D(1, 8, 3), paddle.nn.ReLU(), paddle.nn.Flatten(),
     ...                            paddle.nn.Linear(8 * 36, 10))
-    >>> net.eval()
+    >>> _ = net.eval()
     >>> ptq = slim.PTQ(activation_quantizer="HistQuantizer", hist_percent=0.9999)
     >>> quantized = ptq.quantize(net)
     >>> for _ in range(2):

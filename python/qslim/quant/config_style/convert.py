@@ -49,7 +49,7 @@ def finish_calibration(model: Any, caller: str) -> None:
         if isinstance(getattr(layer, "_fake_quant_input", None), ObservedActivation)
     ]
     statistics = _of_all_ranks({name: layer._fake_quant_input.statistics for name, layer in observed})
-    if observed and not any(seen.count for seen in statistics.values()):
+    if statistics and not any(seen.count for seen in statistics.values()):
         raise ValueError(
             f"{caller}: the model is not calibrated: no forward pass has reached any of its {len(observed)} "
             "observed layers; run some batches through it in evaluation mode before"
@@ -179,6 +179,8 @@ def _replace(layer: Any, attribute: str, quantizer: Any) -> None:
 
 
 def _of_all_ranks(own: dict[str, TensorStatistics]) -> dict[str, TensorStatistics]:
+    if not own:  # ranks may save, or not, on their own
+        return own
     with distributed.together("calibration") as parts:
         parts.own = pickle.dumps({name: statistics.to_bytes() for name, statistics in own.items()})
     if len(parts.all) < 2:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 from paddle import nn
+from paddle.quantization import QuantConfig
 
 from qslim.logger import logger
 from qslim.quant.config_style.assign import quantize_by_config
@@ -16,11 +17,21 @@ from qslim.quant.config_style.convert import convert, finish_calibration
 from qslim.quant.qat.qat import QAT
 from qslim.quant.qat.report import QATReport
 
-__all__ = ["QuantConfigQAT"]
+__all__ = ["QuantConfigQAT", "become_configured"]
 
 _NOT_TRAINING = (
     "Quantization-Aware Training should work on training models. Please set training mode by model.train()."
 )
+
+
+def become_configured(qat: QAT, config: QuantConfig) -> None:
+    """Make `qat`, which was given `config`, a QuantConfigQAT if it is none yet.
+
+    Another class for the object, as for quantized layers: a ``__new__`` would hide the signature of QAT.
+    """
+    if not isinstance(qat, QuantConfigQAT):
+        qat.__class__ = QuantConfigQAT
+    vars(qat)["q_config"] = copy.deepcopy(config)
 
 
 class QuantConfigQAT(QAT):
@@ -49,9 +60,14 @@ class QuantConfigQAT(QAT):
     127.0
     """
 
+    q_config: Any
+
     def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.q_config = copy.deepcopy(config)
+        if not isinstance(config, QuantConfig):
+            raise ValueError(
+                f"{type(self).__name__}: expected a paddle.quantization.QuantConfig, got {type(config).__name__}"
+            )
+        super().__init__(config)
 
     def quantize(self, model: Any, inplace: bool = False) -> Any:
         """Let the layers of `model` that the configuration names compute with quantized inputs and weights.

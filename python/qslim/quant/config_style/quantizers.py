@@ -127,7 +127,7 @@ class FixedActivation(ActivationQuantizer):
 
     def forward(self, x: Any) -> Any:
         if self._marker is not None:
-            return super().forward(x)
+            return ActivationQuantizer.forward(self, x)  # not super(), see LearnedActivation
         if not paddle.in_dynamic_mode():
             # The buffers are variables of the traced program, and are saved with it.
             return round_to_grid(x, self._step, 1.0 / self._step, self._bounds[0], self._bounds[1])

@@ -73,11 +73,6 @@ class SlimQAT(QuantConfigQAT):
     >>> quantized = SlimQAT(config).quantize(net, inputs=paddle.randn([1, 3, 8, 8]))
     """
 
-    def __init__(self, config: Any) -> None:
-        if not isinstance(config, QuantConfig):
-            raise ValueError(f"SlimQAT: expected a SlimQuantConfig, got {type(config).__name__}")
-        super().__init__(config)
-
     def quantize(self, model: Any, inplace: bool = False, inputs: Optional[Any] = None) -> Any:
         """As ``QAT(q_config).quantize``, with the constraints.
 

@@ -70,7 +70,7 @@ class AbsmaxObserver(Observer):
     >>> import qslim as slim
     >>> from qslim.quant.observers import AbsmaxObserver
     >>> net = paddle.nn.Sequential(paddle.nn.Conv2D(1, 4, 3), paddle.nn.ReLU())
-    >>> net.eval()
+    >>> _ = net.eval()
     >>> ptq = slim.PTQ(QuantConfig(activation=AbsmaxObserver(), weight=AbsmaxObserver()))
     >>> quantized = ptq.quantize(net)
     >>> _ = quantized(paddle.full([1, 1, 8, 8], 2.0))

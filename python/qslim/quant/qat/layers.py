@@ -10,8 +10,6 @@ that a user's subclass overrides; it only sees another ``weight``.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import paddle
@@ -66,19 +64,27 @@ class QuantizedLayer:
         preprocess = getattr(self, "_weight_preprocess", None)
         return self.weight if preprocess is None else preprocess(self.weight)
 
-    @contextlib.contextmanager
-    def replaced(self, **parameters: Any) -> Iterator[None]:
-        """For the block, other tensors in place of the layer's parameters."""
+    def replaced(self, **parameters: Any) -> _Replaced:
+        """A context with other tensors in place of the layer's parameters."""
+        return _Replaced(self, parameters)
+
+
+class _Replaced:
+    """Not a generator with ``contextlib.contextmanager``, which Paddle's dy2static takes apart."""
+
+    def __init__(self, layer: Any, parameters: dict[str, Any]) -> None:
+        self._attributes, self._parameters = layer.__dict__, parameters
         # nn.Layer looks parameters up where an instance has no attribute of that name; a bias that was never
         # made is such an attribute, None.
-        before = {name: self.__dict__[name] for name in parameters if name in self.__dict__}
-        self.__dict__.update(parameters)
-        try:
-            yield
-        finally:
-            for name in parameters:
-                del self.__dict__[name]
-            self.__dict__.update(before)
+        self._before = {name: self._attributes[name] for name in parameters if name in self._attributes}
+
+    def __enter__(self) -> None:
+        self._attributes.update(self._parameters)
+
+    def __exit__(self, *error: Any) -> None:
+        for name in self._parameters:
+            del self._attributes[name]
+        self._attributes.update(self._before)
 
 
 class QuantizedOutput:

@@ -74,13 +74,6 @@ class QAT:
     ['model.json', 'model.pdiparams', 'model.qslim']
     """
 
-    def __new__(cls, config: Any = None, *arguments: Any, **options: Any) -> QAT:
-        if cls is QAT and isinstance(config, paddle.quantization.QuantConfig):
-            from qslim.quant.config_style.qat import QuantConfigQAT
-
-            return super().__new__(QuantConfigQAT)
-        return super().__new__(cls)
-
     def __init__(
         self,
         config: Optional[Mapping[str, Any]] = None,
@@ -89,6 +82,11 @@ class QAT:
         weight_quantize: Optional[type] = None,
         act_quantize: Optional[type] = None,
     ) -> None:
+        if isinstance(config, paddle.quantization.QuantConfig):
+            from qslim.quant.config_style.qat import become_configured
+
+            become_configured(self, config)
+            config = None
         self.config = QATConfig.from_dict(config)
         for name, given in (
             ("weight_preprocess", weight_preprocess),
