@@ -116,8 +116,7 @@ def _exporting(layers: list[Any]) -> Iterator[dict[str, ActivationQuantizer]]:
     marks: dict[str, ActivationQuantizer] = {}
     try:
         for layer in layers:
-            if isinstance(layer, QuantizedLayer):
-                layer._is_exporting = True
+            layer._is_exporting = True
             for quantizer in (
                 getattr(layer, "_fake_quant_input", None),
                 getattr(layer, "_fake_quant_output", None),
@@ -128,8 +127,7 @@ def _exporting(layers: list[Any]) -> Iterator[dict[str, ActivationQuantizer]]:
         yield marks
     finally:
         for layer in layers:
-            if isinstance(layer, QuantizedLayer):
-                layer._is_exporting = False
+            layer._is_exporting = False
         for quantizer in marks.values():
             quantizer._marker = None
 

@@ -120,6 +120,17 @@ class LearnedActivation(ActivationQuantizer):
         span = max(high - low, float(THRESHOLD_FLOOR))
         return span, np.float32(-low / span * (2**self.quant_bits - 1))
 
+    def take_over(self, threshold: float, is_signed: bool) -> None:
+        super().take_over(threshold, is_signed)
+        if self.beta is not None:
+            self.beta.set_value(np.zeros(1, np.float32))
+            self._write("_zero_point", [2.0 ** (self.quant_bits - 1) if self.is_signed else 0.0])
+            threshold *= 2 if self.is_signed else 1
+        self._write("_initial", [threshold])
+        self._write("_batches", [self._calibration_batches])
+        self.alpha.set_value(np.ones(1, np.float32))
+        self._keep_scale()
+
     def _keep_in_range(self) -> None:
         factor = array_of(self.alpha)
         self.check_finite(bool(np.isfinite(factor).all()), f"the learned clipping value of the {self.role}")

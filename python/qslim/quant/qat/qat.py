@@ -15,6 +15,7 @@ from paddle import nn
 from qslim.logger import logger
 from qslim.quant.options import choose
 from qslim.quant.qat.batch_norm import fold_behind_convolutions, set_batch_norm_frozen
+from qslim.quant.qat.checkpoint import quiet_set_state_dict
 from qslim.quant.qat.config import QATConfig
 from qslim.quant.qat.evaluation import fold_norms_in_evaluation
 from qslim.quant.qat.export import save_quantized
@@ -154,6 +155,7 @@ class QAT:
         outputs = [item for item in layers.items() if isinstance(item[1], _functional_layers())]
         for name, layer in outputs:
             self._quantize_output(name, layer)
+        quiet_set_state_dict(model)
         pairs = fold_behind_convolutions(model) if self.config.fuse_conv_bn else 0
         logger.info(
             "quantized %d layers for training%s%s",
