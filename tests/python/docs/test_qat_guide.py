@@ -50,3 +50,9 @@ def test_every_key_is_described_with_its_default() -> None:
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         written = described[field.name].strip("`")
         assert eval(written) == default, field.name
+
+
+def test_chinese_guide_runs(tmp_path: Path, run_python: Any) -> None:
+    text = (DOCS / "zh" / "quantization_aware_training.md").read_text(encoding="utf-8")
+    run_python("\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)), cwd=tmp_path)
+    assert (tmp_path / "output" / "model.qslim").exists()
