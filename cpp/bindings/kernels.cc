@@ -12,6 +12,7 @@
 #include "qslim/kernels/learned_quant/learned_quant.h"
 #include "qslim/kernels/quantize/quantize.h"
 #include "qslim/kernels/reduce/reduce.h"
+#include "qslim/kernels/saliency/saliency.h"
 
 namespace qslim::python {
 namespace {
@@ -211,6 +212,39 @@ py::tuple py_lsq_backward(const py::object& x, const py::object& grad, const py:
   return py::make_tuple(b.dx, per_channel(dscale, quant_axis), per_channel(doffset, quant_axis));
 }
 
+SaliencyCriterion criterion_from_name(const std::string& name) {
+  if (name == "l1_norm") return SaliencyCriterion::kL1Norm;
+  if (name == "l2_norm") return SaliencyCriterion::kL2Norm;
+  if (name == "fpgm") return SaliencyCriterion::kFpgm;
+  if (name == "taylor") return SaliencyCriterion::kTaylor;
+  throw InvalidArgument(concatenate(
+      "filter_saliency: criterion must be one of l1_norm, l2_norm, fpgm, taylor, got '", name, "'"));
+}
+
+py::array py_filter_saliency(const py::object& weight_object, const std::string& criterion_name,
+                             py::ssize_t axis, const py::object& gradient_object, Context* context) {
+  const char* name = "filter_saliency";
+  const SaliencyCriterion criterion = criterion_from_name(criterion_name);
+  const py::array weight = checked_array(weight_object, DType::kFloat32, name, "weight");
+  const ChannelExtents extents = extents_of(weight, axis, name);
+  py::array gradient;
+  Span<const float> slopes;
+  if (!gradient_object.is_none()) {
+    gradient = checked_array(gradient_object, DType::kFloat32, name, "gradient");
+    QSLIM_REQUIRE(shape_of(gradient) == shape_of(weight), name, ": gradient must have the shape of weight");
+    slopes = view<float>(gradient);
+  }
+  py::array scores = new_array<float>({extents.channels});
+  const auto from = view<float>(weight);
+  const auto to = mutable_view<float>(scores);
+  CallContext call(context);
+  {
+    const py::gil_scoped_release release;
+    filter_saliency(call, from, slopes, extents, criterion, to);
+  }
+  return scores;
+}
+
 py::tuple py_min_max(const py::object& x_object, Axis quant_axis, Context* context) {
   const py::array x = checked_array(x_object, DType::kFloat32, "min_max", "x");
   const ChannelExtents extents = extents_of(x, quant_axis, "min_max");
@@ -250,6 +284,8 @@ void bind_kernels(py::module_& m) {
         arg("is_unsigned") = false, arg("quant_axis") = none, arg("out") = none, arg("context") = none);
   m.def("lsq_backward", &py_lsq_backward, arg("x"), arg("grad"), arg("scale"), arg("zero_point"), arg("qmin"),
         arg("qmax"), arg("quant_axis") = none, arg("out") = none, arg("context") = none);
+  m.def("filter_saliency", &py_filter_saliency, arg("weight"), arg("criterion"), arg("axis") = 0,
+        arg("gradient") = none, arg("context") = none);
   m.def("quantize", &py_quantize, arg("x"), arg("scale"), arg("zero_point"), arg("qmin"), arg("qmax"),
         arg("quant_axis") = none, arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none);
   m.def("dequantize", &py_dequantize, arg("q"), arg("scale"), arg("zero_point"), arg("quant_axis") = none,

@@ -26,6 +26,7 @@ set(qslim_headers
   cpp/qslim/kernels/reduce_axes/operations.h
   cpp/qslim/kernels/reduce_axes/reduce_axes.h
   cpp/qslim/kernels/resize/resize.h
+  cpp/qslim/kernels/saliency/saliency.h
   cpp/qslim/kernels/softmax/softmax.h
   cpp/qslim/quant/statistics/exact_sum.h
   cpp/qslim/quant/statistics/tensor_statistics.h

@@ -134,6 +134,13 @@ def sum_of_squares(x: _Float32, quant_axis: None = None, context: Optional[Conte
 def sum_of_squares(
     x: _Float32, quant_axis: int, context: Optional[Context] = None
 ) -> NDArray[np.float64]: ...
+def filter_saliency(
+    weight: _Float32,
+    criterion: Literal["l1_norm", "l2_norm", "fpgm", "taylor"],
+    axis: int = 0,
+    gradient: Optional[_Float32] = None,
+    context: Optional[Context] = None,
+) -> _Float32: ...
 
 # Counts, and the bins + 1 edges.
 def histogram(

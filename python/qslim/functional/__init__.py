@@ -16,6 +16,7 @@ from qslim.functional.fake_quant import (
 )
 from qslim.functional.learned_quant import lsq_backward, pact_backward
 from qslim.functional.reductions import abs_max, histogram, min_max, sum, sum_of_squares
+from qslim.functional.saliency import filter_saliency
 from qslim.functional.statistics import TensorStatistics, find_threshold
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "fake_quant",
     "fake_quant_affine",
     "fake_quant_backward",
+    "filter_saliency",
     "find_threshold",
     "histogram",
     "lsq_backward",

@@ -22,6 +22,7 @@ __all__ = [
     "QuantizationReport",
     "SlimQAT",
     "SlimQuantConfig",
+    "load_checkpoint",
     "quant_post",
     "quant_post_dynamic",
     "quant_post_only_weight",
@@ -35,6 +36,7 @@ _NEED_PADDLE = {
     "QATReport": "qslim.quant.qat",
     "SlimQAT": "qslim.quant.config_style.slim",
     "SlimQuantConfig": "qslim.quant.config_style.slim",
+    "load_checkpoint": "qslim.quant.qat",
 }
 
 _SUBPACKAGES = ("constraints", "observers", "quanters")

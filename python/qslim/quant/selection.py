@@ -49,7 +49,8 @@ def select(
     skip_patterns : names or shell patterns
         An operator is skipped if one of its inputs, one of its parameters or its path matches.
     weights_only : leave activations alone and demand a constant weight.
-    quantize_outputs : also quantize what the chosen operators write (``is_full_quantize``).
+    quantize_outputs : also quantize what the chosen operators write (``is_full_quantize``), but for what a
+        runtime computes in one step with a product: its bias, its normalization and its ReLU.
 
     Raises
     ------
@@ -58,13 +59,18 @@ def select(
     _check_patterns(graph, skip_patterns)
     selection = Selection()
     activations: dict[str, None] = {}
+    fused: set[str] = set()
     for node in graph.nodes:
         if not node.source_op:
             continue  # a part of the operator that comes after it
         decision = _decide(graph, node, op_types, skip_patterns, weights_only)
+        if decision.is_quantized and not fused.isdisjoint(node.inputs):
+            decision = Decision(node, True, "part of the product before it")
         selection.decisions.append(decision)
         if not decision.is_quantized:
             continue
+        if quantize_outputs:
+            fused.update(_fused_tensors(graph, node))
         weight = _weight_input(graph, node)
         if weight is not None:
             name, axis = weight
@@ -76,7 +82,7 @@ def select(
                 results = [name for name in node.outputs if name and name not in graph.outputs]
                 names += [name for name in results if _is_float(graph, name)]
             activations.update(dict.fromkeys(names))
-    selection.activations = list(activations)
+    selection.activations = [name for name in activations if name not in fused]
     return selection
 
 
@@ -118,6 +124,39 @@ def _weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
             return None
         return name, len(tensor.shape) - (2 if is_transposed else 1)
     return None
+
+
+def _fused_tensors(graph: Graph, node: Node) -> list[str]:
+    """What lies between `node`, a product with a constant weight, and operators that are one step with it."""
+    weight = _weight_input(graph, node)
+    if weight is None:
+        return []
+    fused = []
+    name = node.outputs[0]
+    while name not in graph.outputs and len(graph.consumers(name)) == 1:
+        reader = graph.consumers(name)[0]
+        is_clamp = reader.op_type in ("Relu", "Clip") and not reader.domain
+        if not is_clamp and not _is_affine(graph, reader, name):
+            break
+        fused.append(name)
+        name = reader.outputs[0]
+        if is_clamp:
+            break
+    return fused
+
+
+def _is_affine(graph: Graph, node: Node, data: str) -> bool:
+    """Whether `node` normalizes `data` by constants or adds one, a bias, to it."""
+    if node.domain or node.inputs.count(data) != 1:
+        return False
+    if node.op_type == "BatchNormalization":
+        return node.inputs[0] == data
+    return node.op_type == "Add" and all(
+        graph.tensors[source].is_constant
+        for name in node.inputs
+        if name != data
+        for source in _source_names(graph, name)
+    )
 
 
 def _data_inputs(graph: Graph, node: Node) -> list[str]:

@@ -34,6 +34,9 @@ for axis in (None, 0, 1, 3):
     digest.update(np.asarray(F.sum(x, quant_axis=axis)).tobytes())
     digest.update(np.asarray(F.sum_of_squares(x, quant_axis=axis)).tobytes())
     digest.update(np.asarray(F.min_max(x, quant_axis=axis)).tobytes())
+for axis in (0, 1, 3):
+    for criterion in ("l1_norm", "l2_norm", "fpgm", "taylor"):
+        digest.update(F.filter_saliency(x, criterion, axis=axis, gradient=x[::-1]).tobytes())
 digest.update(F.histogram(x, 100, -2, 2)[0].tobytes())
 s = F.TensorStatistics()
 s.update(x)

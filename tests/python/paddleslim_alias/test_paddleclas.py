@@ -140,7 +140,6 @@ def test_online_quantization_training(suite: Suite, trained: float) -> None:
     compare_with_deployed(quantized_logits(suite, "export"), suite.root / "inference")
 
 
-@pytest.mark.xfail(reason="a network without PACT does not take PACT's clipping values from the checkpoint")
 def test_the_exporting_process_has_the_trained_grids(suite: Suite, trained: float) -> None:
     # It quantizes without PACT and loads what was trained with it.
     np.testing.assert_array_equal(quantized_logits(suite, "export"), quantized_logits(suite, "eval"))

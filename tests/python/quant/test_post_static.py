@@ -14,6 +14,8 @@ from small_networks import IRS, images, save_network, small_network
 
 import qslim as slim
 from qslim.functional import find_threshold
+from qslim.graph.integer_operators import find_integer_operator
+from qslim.importers import load_qslim
 from qslim.importers.paddle import find_model_files, load_program
 from qslim.quant.options import ALGORITHMS
 
@@ -152,7 +154,21 @@ def test_unsigned_grids_only_where_nothing_else_must_read_them(pir_model: str, t
         theirs = _quantize(pir_model, tmp_path, deploy_backend=backend)
         assert {activation.dtype for activation in theirs.activations} == {"int8"}
     full = _quantize(pir_model, tmp_path, is_full_quantize=True)
-    assert len(full.activations) > len(theirs.activations) > len(ours.activations)
+    assert min(len(full.activations), len(theirs.activations)) > len(ours.activations)
+
+
+def test_full_quantization_leaves_whole_what_is_one_step(model: str, tmp_path: Path) -> None:
+    report = _quantize(model, tmp_path, is_full_quantize=True)
+    graph = load_qslim(tmp_path / "model.qslim")
+    steps = [find_integer_operator(graph, node) for node in graph.nodes if node.op_type == "Conv"]
+    # Convolution, normalization and ReLU; convolution, bias and normalization; convolution and bias.
+    assert [step is not None and step.target is not None for step in steps] == [True] * 3
+    assert [step is not None and step.clamp is not None for step in steps] == [True, False, False]
+    assert {"BatchNormalization", "Mul"}.isdisjoint(node.op_type for node in graph.nodes)
+    rows = [(row.op, row.reason) for row in report.operators]
+    part, whole = "part of the product before it", "inputs quantized"
+    assert rows[:3] == [("conv2d", f"weight and {whole}"), ("batch_norm", part), ("relu", part)]
+    assert ("relu", whole) in rows  # behind the residual addition
 
 
 def test_skipped_operators_stay_in_float(model: str, tmp_path: Path) -> None:

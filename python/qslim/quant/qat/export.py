@@ -27,6 +27,7 @@ from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
 from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.importers.paddle.marks import MARK, mark_of
 from qslim.logger import logger
+from qslim.quant import distributed
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.layers import QuantizedInput, QuantizedLayer, QuantizedOutput, is_quantized
 from qslim.quant.qat.report import LayerReport, QATReport
@@ -48,17 +49,27 @@ def save_quantized(
     directory, stem = _split(path)
     program, layers, float_bytes = trace_quantized(model, input_spec, legacy)
     folded = fold_batch_norm(program.graph)
-    files = export_program(
-        program, directory, model_filename=stem, weight_storage=weight_storage, folded=folded
-    )
     graph = program.graph.copy()
     merge_quantizers(graph)
-    engine = write_engine_file(graph, os.path.join(directory, stem + ".qslim"))
+    with distributed.kept_by_rank_0(directory) as own:
+        files = export_program(
+            program, own, model_filename=stem, weight_storage=weight_storage, folded=folded
+        )
+        engine = write_engine_file(graph, os.path.join(own, stem + ".qslim"))
+        size = files.bytes
     notes = [layer.note for layer in layers if layer.note]
     if folded:
         notes.append(f"{len(folded)} batch normalizations folded")
-    report = QATReport(layers, files, float_bytes, engine.path, [*dict.fromkeys(notes), *engine.notes])
-    logger.info("%s", report.summary)
+    report = QATReport(
+        layers,
+        files.in_directory(directory),
+        float_bytes,
+        size,
+        engine.path and os.path.join(directory, os.path.basename(engine.path)),
+        [*dict.fromkeys(notes), *engine.notes, *distributed.not_rank_0_notes()],
+    )
+    if distributed.rank() == 0:
+        logger.info("%s", report.summary)
     return report
 
 
@@ -87,6 +98,7 @@ def trace_quantized(
     with _exporting([layer for _, layer in quantized]) as marks:
         try:
             program = import_layer(model, input_spec, legacy)
+            _check_channels(program.graph)
         except (ValueError, TypeError, RuntimeError, AssertionError, IndexError) as error:
             raise ValueError(
                 f"save_quantized_model: the network could not be traced with "
@@ -104,8 +116,7 @@ def _exporting(layers: list[Any]) -> Iterator[dict[str, ActivationQuantizer]]:
     marks: dict[str, ActivationQuantizer] = {}
     try:
         for layer in layers:
-            if isinstance(layer, QuantizedLayer):
-                layer._is_exporting = True
+            layer._is_exporting = True
             for quantizer in (
                 getattr(layer, "_fake_quant_input", None),
                 getattr(layer, "_fake_quant_output", None),
@@ -116,10 +127,24 @@ def _exporting(layers: list[Any]) -> Iterator[dict[str, ActivationQuantizer]]:
         yield marks
     finally:
         for layer in layers:
-            if isinstance(layer, QuantizedLayer):
-                layer._is_exporting = False
+            layer._is_exporting = False
         for quantizer in marks.values():
             quantizer._marker = None
+
+
+def _check_channels(graph: Graph) -> None:
+    """Paddle traces a convolution of an image that has other channels than the weight."""
+    for node in graph.nodes:
+        weight = graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        shape = graph.tensors[node.inputs[0]].shape if node.inputs and node.inputs[0] else None
+        if node.domain or weight is None or shape is None or node.op_type not in ("Conv", "ConvTranspose"):
+            continue
+        groups = int(node.attributes.get("group", 1))
+        expected = weight.shape[1] * groups if node.op_type == "Conv" else weight.shape[0]
+        if shape[1] not in (None, expected):
+            raise ValueError(
+                f"{node.label} with weight {node.inputs[1]!r} takes {expected} channels, got {shape[1]}"
+            )
 
 
 def _annotate_activations(graph: Graph, marks: dict[str, ActivationQuantizer]) -> set[int]:

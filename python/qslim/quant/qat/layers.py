@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import paddle
+from paddle.jit.sot.psdb import fallback
 
 from qslim.quant.qat.evaluation import computes_integers, evaluate
 
@@ -27,7 +28,36 @@ __all__ = [
 ]
 
 
-class QuantizedLayer:
+class _Dynamic:
+    """Keeps paddle.jit.to_static from tracing a layer: the kernels and the quantizers' state are no part of a
+    program.
+
+    What to_static captures from bytecode, its default, runs dynamically then; a full graph is an error.
+    """
+
+    _is_exporting = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        fallback(recursive=True)  # where bytecode is captured; otherwise it does nothing
+        if paddle.in_dynamic_mode():
+            capture = paddle.framework.core.set_eval_frame(None)
+            try:
+                return self._forward(*args, **kwargs)
+            finally:
+                paddle.framework.core.set_eval_frame(capture)
+        if not self._is_exporting:
+            raise RuntimeError(
+                f"{type(self).__name__} cannot be traced into a program: train it in dygraph mode "
+                "(paddle.jit.to_static with full_graph=False runs it so), and write the trained network with "
+                "save_quantized_model instead of paddle.jit.save"
+            )
+        return self._forward(*args, **kwargs)
+
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+class QuantizedLayer(_Dynamic):
     """Mixin for layers with a ``weight`` and one input.
 
     ``_fake_quant_input`` and ``_fake_quant_weight`` quantize, after ``_act_preprocess`` and
@@ -41,12 +71,11 @@ class QuantizedLayer:
     _act_preprocess: Any
     _weight_preprocess: Any
     _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
-    _is_exporting = False
 
-    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        # Looked up where nn.Layer keeps its layers: an attribute of the class would hide them.
-        if "_act_preprocess" in self._sub_layers:
-            x = self._act_preprocess(x)
+    def _forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        preprocess = getattr(self, "_act_preprocess", None)
+        if preprocess is not None:
+            x = preprocess(x)
         if not args and not kwargs and computes_integers(self, x):
             return evaluate(self, x)
         x = self._fake_quant_input(x)
@@ -60,9 +89,9 @@ class QuantizedLayer:
         return self._fake_quant_weight(self.preprocessed_weight())
 
     def preprocessed_weight(self) -> Any:
-        if "_weight_preprocess" not in self._sub_layers:
-            return self.weight
-        return self._weight_preprocess(self.weight)
+        """What is quantized: the parameter, or what the user's own layer makes of it."""
+        preprocess = getattr(self, "_weight_preprocess", None)
+        return self.weight if preprocess is None else preprocess(self.weight)
 
     def replaced(self, **parameters: Any) -> _Replaced:
         """A context with other tensors in place of the layer's parameters."""
@@ -87,13 +116,13 @@ class _Replaced:
         self._attributes.update(self._before)
 
 
-class QuantizedOutput:
+class QuantizedOutput(_Dynamic):
     """Mixin for paddle.nn.quant.add and its like: what they return is quantized."""
 
     _fake_quant_output: Any
     _float_class: Any
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
         return self._fake_quant_output(self._float_class.forward(self, *args, **kwargs))
 
 

@@ -44,8 +44,10 @@ def learned_parameter(
 class LearnedActivation(ActivationQuantizer):
     """PACT ("pact"), LSQ ("lsq") or LSQ+ ("lsqplus").
 
-    ``_scale`` holds the calibrated threshold, ``alpha`` the factor on it that is learned; LSQ+ also has
-    ``_zero_point``, calibrated, and ``beta``, the learned shift in spans of the grid.
+    ``_initial`` holds the calibrated threshold, ``alpha`` the factor on it that is learned and ``_scale``
+    their product, so that a network quantized without PACT, as PaddleClas exports, finds the trained
+    threshold in a checkpoint. LSQ+ also has ``_zero_point``, calibrated, and ``beta``, the learned shift in
+    spans of the grid.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class LearnedActivation(ActivationQuantizer):
         self._rule = rule
         self._calibration_batches = calibration_batches
         self.alpha = learned_parameter(self, [1], 1.0, learning_rate, weight_decay)
+        self._state_buffer("_initial", [0.001])
+        self.register_state_dict_hook(self._keep_scale)
         self.beta = None
         if rule == "lsqplus":
             self.beta = learned_parameter(self, [1], 0.0, learning_rate, 0.0)
@@ -87,7 +91,9 @@ class LearnedActivation(ActivationQuantizer):
 
     def _learn(self, x: Any, params: QuantParams, is_learning: bool) -> Any:
         initial = np.asarray(params.scale / self._factor(), np.float32)
-        grid = LearnedGrid(params, initial, "pact" if self._rule == "pact" else "lsq", is_learning)
+        rule: Literal["pact", "lsq"] = "pact" if self._rule == "pact" else "lsq"
+        parts = distributed.world_size() if self.training else 1
+        grid = LearnedGrid(params, initial, rule, is_learning, parts, is_joint=self.training)
         return learned_fake_quant(x, self.alpha, self.beta, grid)
 
     def _calibrate(self, x: Any) -> None:
@@ -105,7 +111,7 @@ class LearnedActivation(ActivationQuantizer):
         if self._rule == "lsqplus":
             threshold, zero_point = self._asymmetric(statistics, threshold)
             self._write("_zero_point", (self._read("_zero_point") * seen + zero_point) / (seen + 1))
-        self._write("_scale", (self._read("_scale") * seen + np.float32(threshold)) / (seen + 1))
+        self._write("_initial", (self._read("_initial") * seen + np.float32(threshold)) / (seen + 1))
 
     def _asymmetric(self, statistics: TensorStatistics, threshold: float) -> tuple[float, np.float32]:
         """Span of the grid and its zero point for data on [min, max], clipped as the symmetric grid is."""
@@ -113,6 +119,17 @@ class LearnedActivation(ActivationQuantizer):
         low, high = min(0.0, statistics.min * kept), max(0.0, statistics.max * kept)
         span = max(high - low, float(THRESHOLD_FLOOR))
         return span, np.float32(-low / span * (2**self.quant_bits - 1))
+
+    def take_over(self, threshold: float, is_signed: bool) -> None:
+        super().take_over(threshold, is_signed)
+        if self.beta is not None:
+            self.beta.set_value(np.zeros(1, np.float32))
+            self._write("_zero_point", [2.0 ** (self.quant_bits - 1) if self.is_signed else 0.0])
+            threshold *= 2 if self.is_signed else 1
+        self._write("_initial", [threshold])
+        self._write("_batches", [self._calibration_batches])
+        self.alpha.set_value(np.ones(1, np.float32))
+        self._keep_scale()
 
     def _keep_in_range(self) -> None:
         factor = array_of(self.alpha)
@@ -123,6 +140,12 @@ class LearnedActivation(ActivationQuantizer):
             offset = array_of(self.beta)
             self.check_finite(bool(np.isfinite(offset).all()), f"the learned offset of the {self.role}")
 
+    def _keep_scale(self, state: Any = None) -> None:
+        """What a checkpoint holds as ``_scale``, also after the optimizer's last step."""
+        is_tracing = self._marker is not None or not paddle.in_dynamic_mode()
+        if not is_tracing and self.batches > 0:
+            self._write("_scale", [self.threshold])
+
     def _factor(self) -> np.float32:
         low, high = FACTOR_RANGE
         return min(max(np.float32(array_of(self.alpha)[0]), low), high)
@@ -130,7 +153,7 @@ class LearnedActivation(ActivationQuantizer):
     @property
     def threshold(self) -> float:
         """Largest magnitude kept (LSQ+: the span of the grid), in the input's units."""
-        return float(np.float32(self._read("_scale")[0]) * self._factor())
+        return float(np.float32(self._read("_initial")[0]) * self._factor())
 
     def quant_params(self) -> Optional[QuantParams]:
         if self.batches == 0:

@@ -15,6 +15,7 @@ from paddle import nn
 from qslim.logger import logger
 from qslim.quant.options import choose
 from qslim.quant.qat.batch_norm import fold_behind_convolutions, set_batch_norm_frozen
+from qslim.quant.qat.checkpoint import quiet_set_state_dict
 from qslim.quant.qat.config import QATConfig
 from qslim.quant.qat.evaluation import fold_norms_in_evaluation
 from qslim.quant.qat.export import save_quantized
@@ -155,6 +156,7 @@ class QAT:
         outputs = [item for item in layers.items() if isinstance(item[1], _functional_layers())]
         for name, layer in outputs:
             self._quantize_output(name, layer)
+        quiet_set_state_dict(model)
         pairs = fold_behind_convolutions(model) if self.config.fuse_conv_bn else 0
         logger.info(
             "quantized %d layers for training%s%s",
@@ -199,6 +201,9 @@ class QAT:
         The network in evaluation mode, the exported model and the engine's Session compute on the same grids:
         batch normalizations are folded into integers that are trained already, nothing else is quantized.
         PaddleSlim also quantized the outputs of layers, which no training had seen.
+
+        Under paddle.distributed rank 0 writes, whether the other ranks make the call as well or not: they do
+        the same work, wait for nobody and return the same report.
         """
         legacy = config.pop("legacy", None)
         if config:

@@ -216,7 +216,10 @@ class LearnedWeight(WeightQuantizer):
         return self._params(threshold, factor)
 
     def _quantize(self, weight: Any, params: QuantParams) -> Any:
-        grid = LearnedGrid(params, params.scale / self._learned_factor(), self.rule, is_learning=True)
+        # A model-parallel layer has another part of the weight on every rank, with factors of its own.
+        is_joint = self.training and not getattr(weight, "is_distributed", False)
+        initial = params.scale / self._learned_factor()
+        grid = LearnedGrid(params, initial, self.rule, is_learning=True, is_joint=is_joint)
         return learned_fake_quant(weight, self.alpha, None, grid)
 
     def _threshold(self, values: NDArray[np.float32]) -> Any:

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unstructured pruning while a network trains: single weights, or blocks of them, become zero and stay zero.
+
+PaddleSlim's UnstructuredPruner, for Layers and for static programs (there the same name lives in two
+namespaces; ``ratio`` and ``threshold`` stand in another order in each). The protocol: ``step()`` after every
+optimizer step, ``update_params()`` before evaluating or saving. Masks are those of ``sparse_masks``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.importers.paddle.framework import paddle_module
+from qslim.prune.sparse_masks import SparseRule, sparsity
+
+__all__ = ["DygraphUnstructuredPruner", "StaticUnstructuredPruner"]
+
+_Array = NDArray[Any]
+
+
+class _UnstructuredPruner:
+    """What both kinds share: when masks change, when they are applied, and their state.
+
+    Subclasses say which weights there are and how they and their masks are stored.
+    """
+
+    def __init__(self, rule: SparseRule, prune_params_type: Optional[str]) -> None:
+        if prune_params_type not in (None, "conv1x1_only"):
+            raise ValueError(
+                f"prune_params_type only supports None or 'conv1x1_only' for now, got {prune_params_type!r}"
+            )
+        self._rule = rule
+        self._is_static = False
+
+    @property
+    def mode(self) -> str:
+        return self._rule.mode
+
+    @property
+    def ratio(self) -> float:
+        """Share of the blocks that mode "ratio" prunes."""
+        return self._rule.ratio
+
+    @ratio.setter
+    def ratio(self, ratio: float) -> None:
+        if not 0 <= ratio < 1:
+            raise ValueError(f"ratio must be in [0, 1), got {ratio}")
+        self._rule.ratio = ratio
+
+    @property
+    def threshold(self) -> float:
+        """Least score kept; in mode "ratio" the largest one that the last ``step()`` pruned."""
+        return self._rule.threshold
+
+    @property
+    def masks(self) -> dict[str, _Array]:
+        """Parameter name to mask, 1 for kept and 0 for pruned."""
+        return {name: self._mask(name) for name in self._names()}
+
+    def step(self) -> None:
+        """Choose the masks anew from the weights as they are, and apply them. After each optimizer step.
+
+        After ``set_static_masks()`` the masks stay and are only applied.
+        """
+        if not self._is_static:
+            for name, mask in self._rule.masks(self._weights()).items():
+                self._set_mask(name, mask)
+        self.update_params()
+
+    def update_params(self) -> None:
+        """Set the pruned weights to zero. Before evaluating or saving."""
+        for name, weight in self._weights().items():
+            self._set_weight(name, weight * self._mask(name).astype(weight.dtype))
+
+    def set_static_masks(self) -> None:
+        """Prune what is zero now, and nothing else from now on: fine-tuning of a sparse network."""
+        self._is_static = True
+        for name, weight in self._weights().items():
+            self._set_mask(name, (weight != 0).astype(np.float32))
+
+    def summarize_weights(self, model: Any = None, ratio: float = 0.1) -> float:
+        """The magnitude below which `ratio` of the prunable weights lie: a first guess at a threshold.
+
+        `model` is PaddleSlim's argument; the weights are those the pruner was made for.
+        """
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"ratio must be in [0, 1], got {ratio}")
+        return self._rule.score_at(self._weights(), ratio)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks and progress, for ``paddle.save`` or pickle."""
+        return {
+            "masks": self.masks,
+            "ratio": self.ratio,
+            "threshold": self.threshold,
+            "is_static": self._is_static,
+        }
+
+    def set_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from ``state_dict()``; the weights themselves come from the network's own state.
+
+        Raises
+        ------
+        ValueError : masks of other parameters or shapes; nothing has changed then.
+        """
+        masks = {name: np.asarray(mask) for name, mask in state["masks"].items()}
+        shapes = {name: weight.shape for name, weight in self._weights().items()}
+        if {name: mask.shape for name, mask in masks.items()} != shapes:
+            odd = sorted({*masks} ^ {*shapes}) or [n for n in shapes if masks[n].shape != shapes[n]]
+            raise ValueError(f"set_state_dict: the state is of another network; it differs in {odd[:5]}")
+        for name, mask in masks.items():
+            self._set_mask(name, mask.astype(np.float32))
+        self._rule.ratio, self._rule.threshold = state["ratio"], state["threshold"]
+        self._is_static = bool(state["is_static"])
+        self.update_params()
+
+    def _names(self) -> list[str]:
+        raise NotImplementedError
+
+    def _weights(self) -> dict[str, _Array]:
+        raise NotImplementedError
+
+    def _set_weight(self, name: str, value: _Array) -> None:
+        raise NotImplementedError
+
+    def _mask(self, name: str) -> _Array:
+        raise NotImplementedError
+
+    def _set_mask(self, name: str, mask: NDArray[np.float32]) -> None:
+        raise NotImplementedError
+
+
+def _is_conv1x1(shape: Sequence[int]) -> bool:
+    return len(shape) == 4 and tuple(shape[2:]) == (1, 1)
+
+
+class DygraphUnstructuredPruner(_UnstructuredPruner):
+    """Unstructured pruning of a paddle.nn.Layer; ``qslim.dygraph.UnstructuredPruner``.
+
+    Masks are buffers of the sub-layers ("weight_mask"), so they are in the model's ``state_dict`` and come
+    back with it. A hook applies them before every forward pass, whatever the optimizer's momentum did.
+
+    Parameters
+    ----------
+    model : paddle.nn.Layer
+    mode : {"ratio", "threshold"}
+    threshold : float, default=0.01
+        Weights of smaller magnitude are pruned, in mode "threshold".
+    ratio : float in [0, 1), default=0.55
+        Share to prune, in mode "ratio": exactly ``round(ratio * N)`` of N.
+    prune_params_type : None or "conv1x1_only", default=None
+    skip_params_func : callable, optional
+        Takes the model and returns the names (``parameter.name``) to leave alone, in place of the default:
+        everything of one dimension. Normalization layers are never pruned.
+    local_sparsity : bool, default=False
+        `ratio` of each weight rather than of all together.
+    sparse_block : list of two ints, default=[1, 1]
+        Prune blocks of this shape of the weight as a matrix [shape[0], rest], by their mean magnitude.
+
+    Raises
+    ------
+    ValueError : "mode must be selected from 'ratio' and 'threshold', got 'x'"; nothing left to prune.
+
+    Examples
+    --------
+    >>> import paddle
+    >>> from qslim.prune.unstructured import DygraphUnstructuredPruner
+    >>> net = paddle.nn.Sequential(paddle.nn.Linear(8, 8), paddle.nn.Linear(8, 2))
+    >>> pruner = DygraphUnstructuredPruner(net, "ratio", ratio=0.5)
+    >>> pruner.step()  # after each optimizer.step()
+    >>> sum(int((layer.weight == 0).sum()) for layer in net)
+    40
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        mode: str,
+        threshold: float = 0.01,
+        ratio: float = 0.55,
+        prune_params_type: Optional[str] = None,
+        skip_params_func: Optional[Callable[[Any], Any]] = None,
+        local_sparsity: bool = False,
+        sparse_block: Sequence[int] = (1, 1),
+    ) -> None:
+        super().__init__(SparseRule(mode, ratio, threshold, local_sparsity, sparse_block), prune_params_type)
+        paddle = paddle_module()
+        if not isinstance(model, paddle.nn.Layer):
+            raise ValueError(f"UnstructuredPruner: expected a paddle.nn.Layer, got {type(model).__name__}")
+        self.model = model
+        skipped = set(skip_params_func(model)) if skip_params_func is not None else None
+        self._targets: dict[str, tuple[Any, str, Any]] = {}  # name: sub-layer, attribute, parameter
+        for layer in model.sublayers(include_self=True):
+            if any(base.__module__ == "paddle.nn.layer.norm" for base in type(layer).__mro__):
+                continue
+            for attribute, parameter in layer.named_parameters(include_sublayers=False):
+                is_skipped = len(parameter.shape) < 2 if skipped is None else parameter.name in skipped
+                if prune_params_type == "conv1x1_only":
+                    is_skipped |= not _is_conv1x1(parameter.shape)
+                if not is_skipped and parameter.name not in self._targets:
+                    self._targets[parameter.name] = (layer, attribute, parameter)
+        if not self._targets:
+            raise ValueError(
+                "UnstructuredPruner: no parameter is left to prune; skip_params_func skips them all?"
+            )
+        for layer, attribute, parameter in self._targets.values():
+            if not hasattr(layer, f"{attribute}_mask"):
+                layer.register_buffer(f"{attribute}_mask", paddle.ones(parameter.shape, parameter.dtype))
+        self._hook = model.register_forward_pre_hook(self._before_forward)
+
+    def remove_hook(self) -> None:
+        """Stop applying the masks before forward passes."""
+        self._hook.remove()
+
+    def _before_forward(self, *_: Any) -> None:
+        if paddle_module().in_dynamic_mode():  # not while the network is traced to be saved
+            self.update_params()
+
+    def update_params(self) -> None:
+        """Set the pruned weights to zero. Before evaluating or saving."""
+        with paddle_module().no_grad():
+            for layer, attribute, parameter in self._targets.values():
+                parameter.set_value(parameter * getattr(layer, f"{attribute}_mask"))
+
+    def _names(self) -> list[str]:
+        return list(self._targets)
+
+    def _weights(self) -> dict[str, _Array]:
+        return {name: parameter.numpy() for name, (_, _, parameter) in self._targets.items()}
+
+    def _set_weight(self, name: str, value: _Array) -> None:
+        self._targets[name][2].set_value(value)
+
+    def _mask(self, name: str) -> _Array:
+        layer, attribute, _ = self._targets[name]
+        return np.asarray(getattr(layer, f"{attribute}_mask").numpy())
+
+    def _set_mask(self, name: str, mask: NDArray[np.float32]) -> None:
+        layer, attribute, _ = self._targets[name]
+        buffer = getattr(layer, f"{attribute}_mask")
+        buffer.set_value(paddle_module().to_tensor(mask).astype(buffer.dtype))
+
+    @staticmethod
+    def total_sparse(model: Any) -> float:
+        """Share of zeros among all parameters of `model`."""
+        return sparsity([parameter.numpy() for parameter in model.parameters()])
+
+    @staticmethod
+    def total_sparse_conv1x1(model: Any) -> float:
+        """Share of zeros among the weights of 1 x 1 convolutions."""
+        return sparsity([p.numpy() for p in model.parameters() if _is_conv1x1(p.shape)])
+
+
+class StaticUnstructuredPruner(_UnstructuredPruner):
+    """Unstructured pruning of a static program's parameters; ``qslim.prune.UnstructuredPruner``.
+
+    The weights live in `scope`, and the masks with the pruner: ``step()`` after every ``executor.run``
+    applies them, also after ``set_static_masks()``. The program itself is not changed.
+
+    Parameters
+    ----------
+    program : paddle.static.Program of either IR
+    scope : paddle.static.Scope, optional
+        Where the parameters are; the global scope by default.
+    place : paddle place, optional
+        Where they are written back to; the CPU by default.
+    mode, ratio, threshold, prune_params_type, local_sparsity, sparse_block : as for the Layer's pruner
+    skip_params_func : callable, optional
+        Takes the program and returns the names to leave alone.
+
+    Examples
+    --------
+    >>> import paddle
+    >>> from qslim.prune.unstructured import StaticUnstructuredPruner
+    >>> paddle.enable_static()
+    >>> main, startup = paddle.static.Program(), paddle.static.Program()
+    >>> with paddle.static.program_guard(main, startup):
+    ...     y = paddle.nn.Linear(8, 8)(paddle.static.data("x", [None, 8], "float32"))
+    >>> _ = paddle.static.Executor().run(startup)
+    >>> pruner = StaticUnstructuredPruner(main, "ratio", ratio=0.25)
+    >>> pruner.step()  # after each executor.run
+    >>> [int((mask == 0).sum()) for mask in pruner.masks.values()]
+    [16]
+    >>> paddle.disable_static()
+    """
+
+    def __init__(
+        self,
+        program: Any,
+        mode: str,
+        ratio: float = 0.55,
+        threshold: float = 0.01,
+        scope: Any = None,
+        place: Any = None,
+        prune_params_type: Optional[str] = None,
+        skip_params_func: Optional[Callable[[Any], Any]] = None,
+        local_sparsity: bool = False,
+        sparse_block: Sequence[int] = (1, 1),
+    ) -> None:
+        super().__init__(SparseRule(mode, ratio, threshold, local_sparsity, sparse_block), prune_params_type)
+        paddle = paddle_module()
+        self.program = program
+        self._scope = paddle.static.global_scope() if scope is None else scope
+        self._place = paddle.CPUPlace() if place is None else place
+        shapes = _parameter_shapes(program)
+        skipped = set(skip_params_func(program)) if skip_params_func is not None else None
+        normalizing = _normalizing_parameters(program)
+        self._masks: dict[str, NDArray[np.float32]] = {}
+        for name, shape in shapes.items():
+            is_skipped = name in normalizing or (len(shape) < 2 if skipped is None else name in skipped)
+            if prune_params_type == "conv1x1_only":
+                is_skipped |= not _is_conv1x1(shape)
+            if not is_skipped:
+                self._masks[name] = np.ones(shape, np.float32)
+        if not self._masks:
+            raise ValueError(
+                "UnstructuredPruner: no parameter is left to prune; skip_params_func skips them all?"
+            )
+
+    def _names(self) -> list[str]:
+        return list(self._masks)
+
+    def _weights(self) -> dict[str, _Array]:
+        return {name: _read(self._scope, name) for name in self._masks}
+
+    def _set_weight(self, name: str, value: _Array) -> None:
+        self._scope.find_var(name).get_tensor().set(value, self._place)
+
+    def _mask(self, name: str) -> _Array:
+        return self._masks[name]
+
+    def _set_mask(self, name: str, mask: NDArray[np.float32]) -> None:
+        self._masks[name] = mask
+
+    @staticmethod
+    def total_sparse(program: Any, scope: Any = None) -> float:
+        """Share of zeros among all parameters of `program` in `scope` (default: the global scope)."""
+        where = paddle_module().static.global_scope() if scope is None else scope
+        return sparsity([_read(where, name) for name in _parameter_shapes(program)])
+
+    @staticmethod
+    def total_sparse_conv1x1(program: Any, scope: Any = None) -> float:
+        """Share of zeros among the weights of 1 x 1 convolutions."""
+        where = paddle_module().static.global_scope() if scope is None else scope
+        shapes = _parameter_shapes(program)
+        return sparsity([_read(where, name) for name, shape in shapes.items() if _is_conv1x1(shape)])
+
+
+def _parameter_shapes(program: Any) -> dict[str, tuple[int, ...]]:
+    """Legacy programs list their parameters, PIR's blocks do."""
+    owner = program if hasattr(program, "desc") else program.global_block()
+    return {parameter.name: tuple(parameter.shape) for parameter in owner.all_parameters()}
+
+
+def _normalizing_parameters(program: Any) -> set[str]:
+    """Names of what batch, layer, group and instance norms read."""
+    found: set[str] = set()
+    for op in program.global_block().ops:
+        if hasattr(program, "desc"):
+            if "norm" in op.type:
+                found.update(op.input_arg_names)
+        elif "_norm" in op.name():
+            sources = (op.operand_source(index) for index in range(op.num_operands()))
+            found.update(value.name for value in sources if value.initialized() and value.persistable)
+    return found
+
+
+def _read(scope: Any, name: str) -> _Array:
+    variable = scope.find_var(name)
+    if variable is None or not variable.get_tensor()._is_initialized():
+        raise ValueError(
+            f"UnstructuredPruner: parameter {name!r} has no value in the scope; run the startup program first"
+        )
+    return np.array(variable.get_tensor())
