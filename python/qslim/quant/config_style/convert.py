@@ -94,6 +94,7 @@ def convert(model: Any, inplace: bool, remain_weight: bool, caller: str) -> Any:
             _fix_input(layer)
         if isinstance(layer, QuantizedLayer):
             _fix_weight(layer)
+        layer._is_converted = True
     if not remain_weight:
         _store_integers(layers)
     for layer in others:
