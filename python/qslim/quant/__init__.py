@@ -39,8 +39,13 @@ _NEED_PADDLE = {
     "load_checkpoint": "qslim.quant.qat",
 }
 
+_SUBPACKAGES = ("constraints", "observers", "quanters")
+
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        paddle_module()
+        return importlib.import_module(f"qslim.quant.{name}")
     if name in _NEED_PADDLE:
         paddle_module()
         return getattr(importlib.import_module(_NEED_PADDLE[name]), name)
@@ -48,4 +53,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_NEED_PADDLE])
+    return sorted([*globals(), *_NEED_PADDLE, *_SUBPACKAGES])

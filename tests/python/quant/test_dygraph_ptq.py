@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from paddle import nn
 from paddle.quantization import QuantConfig
 
 import qslim as slim
+from qslim.quant import distributed
 from qslim.quant.observers import AbsmaxObserver
 
 
@@ -144,3 +147,27 @@ def test_what_it_refuses(tmp_path: Any) -> None:
     quantized.train()
     with pytest.raises(ValueError, match=r"calibrated in training mode.*model\.eval\(\)"):
         quantized(batch(0))
+
+
+def test_two_ranks_calibrate_together(monkeypatch: Any) -> None:
+    """What the other rank has seen decides as much; test_distributed.py shows that it arrives."""
+    ptq = slim.PTQ("AbsmaxQuantizer")
+    ranks = [ptq.quantize(network()) for _ in range(2)]
+    for rank, quantized in enumerate(ranks):
+        quantized((1 + rank) * batch(0))
+    gathered: list[bytes] = []
+
+    @contextlib.contextmanager
+    def together(what: str) -> Iterator[distributed.Exchange]:
+        exchange = distributed.Exchange()
+        yield exchange
+        gathered.append(exchange.own)
+        exchange.all = list(gathered)
+
+    monkeypatch.setattr(distributed, "together", together)
+    ptq.convert(ranks[1])
+    together_converted = ptq.convert(ranks[0])
+    monkeypatch.undo()
+    for other, name in ((ranks[1], "conv"), (ranks[1], "head")):
+        alone = getattr(ptq.convert(other), name)._fake_quant_input.threshold
+        assert getattr(together_converted, name)._fake_quant_input.threshold == alone

@@ -25,7 +25,6 @@ from qslim.quant.config_style.quantizers import (
     ObservedActivation,
     ObservedWeight,
     StoredIntegers,
-    Unquantized,
 )
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.layers import QuantizedLayer, is_quantized, output_channel_axis
@@ -71,7 +70,7 @@ def finish_calibration(model: Any, caller: str) -> None:
             if isinstance(quantizer, GroupWiseWeight) and quantizer.is_observing:
                 quantizer.calibrate(array_of(layer.weight))
             elif isinstance(quantizer, (ObservedWeight, BaseObserver)):
-                _fix_weight(layer, is_on_grid=False)
+                _fix_weight(layer)
 
 
 def convert(model: Any, inplace: bool, remain_weight: bool, caller: str) -> Any:
@@ -89,12 +88,15 @@ def convert(model: Any, inplace: bool, remain_weight: bool, caller: str) -> Any:
     if not _quantized_layers(model) and not others:
         raise ValueError(f"{caller}: the model has no quantized layer; call quantize(model) before")
     finish_calibration(model, caller)
-    stored: dict[int, NDArray[np.float32]] = {}
-    for name, layer in _quantized_layers(model):
+    layers = _quantized_layers(model)
+    for _, layer in layers:
         if getattr(layer, "_fake_quant_input", None) is not None:
             _fix_input(layer)
-        if isinstance(layer, QuantizedLayer) and "_weight_preprocess" not in layer._sub_layers:
-            _convert_weight(name, layer, remain_weight, stored)
+        if isinstance(layer, QuantizedLayer):
+            _fix_weight(layer)
+        layer._is_converted = True
+    if not remain_weight:
+        _store_integers(layers)
     for layer in others:
         if not layer.converted:
             layer._convert(remain_weight=remain_weight)
@@ -102,40 +104,24 @@ def convert(model: Any, inplace: bool, remain_weight: bool, caller: str) -> Any:
     return model
 
 
-def _convert_weight(
-    name: str, layer: Any, remain_weight: bool, stored: dict[int, NDArray[np.float32]]
-) -> None:
-    quantizer = layer._fake_quant_weight
-    if isinstance(quantizer, GroupWiseWeight):
-        step = quantizer.steps()
-    elif not isinstance(quantizer, Unquantized) and _fix_weight(layer, is_on_grid=not remain_weight):
-        step = layer._fake_quant_weight.quant_params().broadcast_scale(len(layer.weight.shape))
-    else:
-        return
-    if remain_weight:
-        return
-    weight = layer.weight
-    before = stored.setdefault(id(weight), step)
-    if before is not step and not np.array_equal(before, step):
-        raise ValueError(
-            f"convert: layer {name!r} shares its weight with a layer that quantizes it differently; "
-            "use remain_weight=True"
-        )
-    if before is step:
-        quantized = layer.quantized_weight() if isinstance(quantizer, GroupWiseWeight) else None
-        weight.set_value(_integers(layer, weight, step, quantized))
-    layer._weight_preprocess = StoredIntegers(step)
-    if isinstance(quantizer, GroupWiseWeight):
-        layer._fake_quant_weight = Unquantized()
-
-
-def _integers(
-    layer: Any, weight: Any, step: NDArray[np.float32], quantized: Optional[Any]
-) -> NDArray[np.float32]:
-    if quantized is not None:
-        return np.rint(array_of(quantized) / step)
-    params = layer._fake_quant_weight.quant_params()
-    return np.asarray(params.quantize(array_of(weight)), np.float32)
+def _store_integers(layers: list[tuple[str, Any]]) -> None:
+    """Integers in place of the weights whose grid stands, and what multiplies them by their step."""
+    stored: dict[int, NDArray[np.float32]] = {}  # by weight: layers may share one
+    for name, layer in layers:
+        quantizer = getattr(layer, "_fake_quant_weight", None)
+        if not isinstance(quantizer, (FixedWeight, GroupWiseWeight)) or quantizer.is_on_grid:
+            continue
+        weight, step = layer.weight, quantizer.steps(len(layer.weight.shape))
+        if id(weight) not in stored:
+            stored[id(weight)] = step
+            weight.set_value(np.rint(array_of(layer.quantized_weight()) / step))
+        elif not np.array_equal(stored[id(weight)], step):
+            raise ValueError(
+                f"convert: layer {name!r} shares its weight with a layer that quantizes it differently; "
+                "use remain_weight=True"
+            )
+        quantizer.is_on_grid = True
+        layer._weight_preprocess = StoredIntegers(step)
 
 
 def _fix_input(layer: Any) -> None:
@@ -154,21 +140,21 @@ def _fix_input(layer: Any) -> None:
         _replace(layer, "_fake_quant_input", FixedActivation(params, bits))
 
 
-def _fix_weight(layer: Any, is_on_grid: bool) -> bool:
-    """The same for the weight; whether there is a grid."""
+def _fix_weight(layer: Any) -> None:
+    """The same for the weight."""
     quantizer = layer._fake_quant_weight
+    if isinstance(quantizer, FixedWeight):
+        return
     if isinstance(quantizer, WeightQuantizer):
         quantizer.eval()
-        params: Optional[QuantParams] = quantizer.weight_params(array_of(layer.weight))
+        params: Optional[QuantParams] = quantizer.weight_params(array_of(layer.preprocessed_weight()))
         bits = quantizer.quant_bits
     else:
         params = as_params(quantizer, is_activation=False)
         bits = quantizer.bit_length() if params is not None else 0
-    if params is None:
-        return False
-    fixed = FixedWeight(params, bits, output_channel_axis(layer), is_on_grid)
-    _replace(layer, "_fake_quant_weight", fixed)
-    return True
+    if params is not None:
+        fixed = FixedWeight(params, bits, output_channel_axis(layer))
+        _replace(layer, "_fake_quant_weight", fixed)
 
 
 def _replace(layer: Any, attribute: str, quantizer: Any) -> None:

@@ -65,7 +65,8 @@ class QuantConfigQAT(QAT):
     def __init__(self, config: Any) -> None:
         if not isinstance(config, QuantConfig):
             raise ValueError(
-                f"{type(self).__name__}: expected a paddle.quantization.QuantConfig, got {type(config).__name__}"
+                f"{type(self).__name__}: expected a paddle.quantization.QuantConfig, "
+                f"got {type(config).__name__}"
             )
         super().__init__(config)
 

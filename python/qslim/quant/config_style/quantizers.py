@@ -183,18 +183,19 @@ class ObservedWeight(WeightQuantizer):
 
 
 class FixedWeight(WeightQuantizer):
-    """Fake-quantizes on the grid of `params`; hands a weight on that is on its grid already."""
+    """Fake-quantizes on the grid of `params`; hands a weight on that ``is_on_grid`` already."""
 
-    def __init__(self, params: QuantParams, quant_bits: int, channel_axis: int, is_on_grid: bool) -> None:
+    is_on_grid = False
+
+    def __init__(self, params: QuantParams, quant_bits: int, channel_axis: int) -> None:
         super().__init__(quant_bits, params.quant_axis, channel_axis, params.scale.size)
         self._qmin, self._qmax = params.qmin, params.qmax
-        self._is_on_grid = is_on_grid
         self._state_buffer("_step", params.scale.reshape(-1))
         self._write("_scale", params.threshold.reshape(-1))
         self._count_batch()
 
     def forward(self, weight: Any) -> Any:
-        if self._is_on_grid:
+        if self.is_on_grid:
             return weight
         if not paddle.in_dynamic_mode():
             shape = [-1 if axis == self.quant_axis else 1 for axis in range(len(weight.shape))]
@@ -211,6 +212,10 @@ class FixedWeight(WeightQuantizer):
             step[0] if self.quant_axis is None else step, 0, self._qmin, self._qmax, self.quant_axis
         )
 
+    def steps(self, ndim: int) -> NDArray[np.float32]:
+        """The real value of one integer step, to broadcast against a weight of `ndim` dimensions."""
+        return self.quant_params().broadcast_scale(ndim)
+
 
 class GroupWiseWeight(Quantizer):
     """One scale for each `group_size` input channels of each output channel, of a weight [in, out].
@@ -220,6 +225,7 @@ class GroupWiseWeight(Quantizer):
     """
 
     role = "weight"
+    is_on_grid = False
 
     def __init__(self, quant_bits: int, group_size: int, shape: list[int]) -> None:
         super().__init__(quant_bits)
@@ -228,7 +234,7 @@ class GroupWiseWeight(Quantizer):
         self._state_buffer("_scale", np.zeros((shape[0] // group_size, shape[1]), np.float32))
 
     def forward(self, weight: Any) -> Any:
-        if self.is_observing:
+        if self.is_observing or self.is_on_grid:
             return weight
         groups, channels = self._scale.shape
         rows = weight.reshape([groups, self.group_size, channels]).transpose([0, 2, 1])
@@ -255,7 +261,7 @@ class GroupWiseWeight(Quantizer):
         self.check_finite(bool(np.isfinite(grouped).all()), f"the {self.role}")
         return np.asarray(np.maximum(grouped.max(axis=1), THRESHOLD_FLOOR), np.float32)
 
-    def steps(self) -> NDArray[np.float32]:
+    def steps(self, ndim: int = 2) -> NDArray[np.float32]:
         """The real value of one integer step for each element of the weight."""
         step = self._read("_scale") / np.float32(2 ** (self.quant_bits - 1) - 1)
         return np.repeat(step, self.group_size, axis=0)

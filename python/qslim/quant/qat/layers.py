@@ -32,10 +32,12 @@ class _Dynamic:
     """Keeps paddle.jit.to_static from tracing a layer: the kernels and the quantizers' state are no part of a
     program.
 
-    What to_static captures from bytecode, its default, runs dynamically then; a full graph is an error.
+    What to_static captures from bytecode, its default, runs dynamically then; a full graph is an error, but
+    for a layer that was converted, whose quantizers are operators like others.
     """
 
     _is_exporting = False
+    _is_converted = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         fallback(recursive=True)  # where bytecode is captured; otherwise it does nothing
@@ -45,7 +47,7 @@ class _Dynamic:
                 return self._forward(*args, **kwargs)
             finally:
                 paddle.framework.core.set_eval_frame(capture)
-        if not self._is_exporting:
+        if not self._is_exporting and not self._is_converted:
             raise RuntimeError(
                 f"{type(self).__name__} cannot be traced into a program: train it in dygraph mode "
                 "(paddle.jit.to_static with full_graph=False runs it so), and write the trained network with "

@@ -87,8 +87,7 @@ class QAT:
             from qslim.quant.config_style.qat import become_configured
 
             become_configured(self, config)
-            config = None
-        self.config = QATConfig.from_dict(config)
+        self.config = QATConfig() if hasattr(self, "q_config") else QATConfig.from_dict(config)
         for name, given in (
             ("weight_preprocess", weight_preprocess),
             ("act_preprocess", act_preprocess),
@@ -97,6 +96,8 @@ class QAT:
         ):
             if given is not None and not (isinstance(given, type) and issubclass(given, nn.Layer)):
                 raise ValueError(f"{name}: expected a subclass of paddle.nn.Layer (the class), got {given!r}")
+            if given is not None and hasattr(self, "q_config"):
+                raise ValueError(f"{name}: goes with a dict of options; a QuantConfig says it with a factory")
         # A preprocessing layer of the user's takes the place of PACT.
         self._activations = (
             replace(self.config, activation_preprocess_type=None) if act_preprocess else self.config

@@ -103,7 +103,7 @@ class _PACTActivation(LearnedActivation):
 
     def _calibrate(self, x: Any) -> None:
         super()._calibrate(x)
-        self._write("_scale", np.minimum(self._read("_scale"), self._most))
+        self._write("_initial", np.minimum(self._read("_initial"), self._most))
 
 
 class _PACTWeight(PACTWeight):
