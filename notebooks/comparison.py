@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table at the end of each notebook: float model and quantized ones, side by side.
+"""The table at the end of each notebook: float model (first) and quantized ones, side by side.
 
 Accuracy is in percent. Bytes are those of the model's files. Time is what an image took, in batches of 64.
-Paddle's executor simulates int8 in float, so quantized models are smaller there, not faster; the row "int8
-engine" is the same model in qslim.runtime, which computes in int8.
+Paddle's executor simulates int8 in float, so models quantized after training are smaller there, not faster;
+the row "int8 engine" is the same model in qslim.runtime, which computes in int8.
 """
 
 from __future__ import annotations
@@ -47,12 +47,11 @@ class Comparison:
     def load(cls, file: Union[str, Path]) -> Comparison:
         return cls([Row(**row) for row in json.loads(Path(file).read_text())])
 
-    def summary(self, model: str = "int8 engine", beside: str = "float") -> str:
-        """Size and time of `model` beside another row, in words."""
-        rows = {row.model: row for row in self.rows}
-        one, other = rows[model], rows[beside]
+    def summary(self) -> str:
+        """Size, time and accuracy of the last row beside the first, in words."""
+        one, other = self.rows[-1], self.rows[0]
         return (
-            f"{model} beside {beside}: {one.size / other.size:.2f} of the bytes, "
+            f"{one.model} beside {other.model}: {one.size / other.size:.2f} of the bytes, "
             f"{other.seconds / one.seconds:.1f} times as fast, {100 * (one.top1 - other.top1):+.2f} % top-1"
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gzip
 import io
 import os
 import socket
@@ -21,7 +22,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 import paddle
 
-__all__ = ["Digits", "digits_test", "have_mnist"]
+__all__ = ["Digits", "digits_test", "have_mnist", "images_and_labels"]
 
 _CONNECT_SECONDS = 5.0
 
@@ -55,6 +56,18 @@ def _fetch_mnist() -> None:
         print(f"data: downloading {url}")
         with contextlib.redirect_stderr(io.StringIO()):
             common.download(url, "mnist", md5)
+
+
+def _mnist(mode: str) -> tuple[Any, Any]:
+    """Like `_digits`, at once: ``paddle.vision.datasets.MNIST`` reads its files one Python int at a time."""
+    from paddle.dataset import common, mnist
+
+    part = mode.upper()
+    contents = []
+    for url, header in ((getattr(mnist, f"{part}_IMAGE_URL"), 16), (getattr(mnist, f"{part}_LABEL_URL"), 8)):
+        with gzip.open(os.path.join(common.DATA_HOME, "mnist", os.path.basename(url))) as file:
+            contents.append(np.frombuffer(file.read(), np.uint8, offset=header))
+    return contents[0].reshape(-1, 28, 28).astype(np.float32), contents[1].astype(np.int64)
 
 
 @functools.cache
@@ -98,3 +111,13 @@ def digits_test() -> Callable[[], Iterator[tuple[Any, int]]]:
             yield (image.reshape(784) / 127.5 - 1.0).astype(np.float32), int(label)
 
     return reader
+
+
+def images_and_labels(mode: str) -> tuple[Any, Any]:
+    """All images, [N, 1, 28, 28] in [-1, 1], and labels, [N], of ``mode`` "train" or "test"."""
+    if have_mnist():
+        images, labels = _mnist(mode)
+    else:
+        images, labels = _digits(mode)
+    images = images.reshape(-1, 1, 28, 28) / np.float32(127.5) - np.float32(1)
+    return images, labels

@@ -14,7 +14,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-__all__ = ["ALGORITHMS", "all_thresholds", "plot_activations", "plot_thresholds", "plot_weights"]
+__all__ = [
+    "ALGORITHMS",
+    "all_thresholds",
+    "plot_activations",
+    "plot_thresholds",
+    "plot_weights",
+    "save_figure",
+]
 
 ALGORITHMS = ("abs_max", "avg", "hist", "KL", "mse", "emd", "ptf", "min_max")
 
@@ -54,7 +61,7 @@ def plot_weights(report: Any, count: int = 4, file: str = "weights.png") -> Any:
         axis.set_xlabel("weight")
     axes[0][0].set_ylabel("count")
     axes[0][0].legend(fontsize=8)
-    return _save(figure, file)
+    return save_figure(figure, file)
 
 
 def plot_activations(
@@ -85,7 +92,7 @@ def plot_activations(
         axis.remove()
     axes[0][0].legend(fontsize=7, ncol=2)
     axes[0][0].set_ylabel("count")
-    return _save(figure, file)
+    return save_figure(figure, file)
 
 
 def plot_thresholds(report: Any, thresholds: Thresholds, file: str = "thresholds.png") -> Any:
@@ -100,7 +107,7 @@ def plot_thresholds(report: Any, thresholds: Thresholds, file: str = "thresholds
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     axis.set_ylabel("threshold / largest magnitude")
     axis.legend(fontsize=8, ncol=4)
-    return _save(figure, file)
+    return save_figure(figure, file)
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:
@@ -109,7 +116,7 @@ def _spread(items: Sequence[Any], count: int) -> list[Any]:
     return [items[index] for index in indices]
 
 
-def _save(figure: Any, file: str) -> Any:
+def save_figure(figure: Any, file: str) -> Any:
     path = Path("plots") / file
     path.parent.mkdir(exist_ok=True)
     figure.tight_layout()

@@ -13,6 +13,7 @@ from typing import Any
 from qslim._core import FormatError, __version__
 
 __all__ = [
+    "PTQ",
     "QAT",
     "FormatError",
     "__version__",
@@ -40,7 +41,7 @@ _SUBPACKAGES = (
 )
 
 # PaddleSlim has these at its top level.
-_SHORTCUTS = {"QAT": "qslim.quant"}
+_SHORTCUTS = {"PTQ": "qslim.quant", "QAT": "qslim.quant"}
 
 
 def __getattr__(name: str) -> Any:

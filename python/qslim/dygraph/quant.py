@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from qslim.quant.qat import QAT
+from qslim.quant import PTQ, QAT
 
-__all__ = ["QAT"]
+__all__ = ["PTQ", "QAT"]

@@ -23,6 +23,7 @@ import numpy as np
 from qslim.graph import Graph, Node
 from qslim.graph.flops import count
 from qslim.graph.shape_inference import Shape, infer_shapes
+from qslim.logger import logger
 from qslim.prune.atoms import Atoms, Labels
 
 __all__ = ["Channels", "Cost", "Factors", "Shape", "spanned", "thin"]
@@ -69,7 +70,7 @@ class Channels:
         self.parameters: dict[str, dict[int, Labels]] = {}
         self._factors: dict[str, Factors] = {}
         self._shapes = infer_shapes(graph)
-        self._multiply_adds = count(graph, shapes=self._shapes)
+        self._multiply_adds = _costs(graph, self._shapes)
         for name in parameters:
             self._label_parameter(name)
         self._label_views()
@@ -105,7 +106,7 @@ class Channels:
 
     def add_cost(self, node: Node, factors: Factors) -> None:
         """Note the multiply-adds of a product, which shrink with each of `factors`."""
-        self.costs.append(Cost(self._multiply_adds[node.outputs[0]], factors))
+        self.costs.append(Cost(self._multiply_adds.get(node.outputs[0], 0), factors))
 
     def couple(self, operands: Sequence[tuple[Shape, Factors]], reason: str) -> Factors:
         """Factors of what is computed element by element from `operands`, aligned to one rank.
@@ -190,6 +191,15 @@ class Channels:
     def _address(self, name: str) -> Optional[int]:
         value = self.graph.tensors[name].value
         return None if value is None else int(value.__array_interface__["data"][0])
+
+
+def _costs(graph: Graph, shapes: dict[str, Shape]) -> dict[str, int]:
+    """Multiply-adds of each node; none where an operator without a definition hides a shape."""
+    try:
+        return count(graph, shapes=shapes)
+    except ValueError as error:
+        logger.warning("FLOPs are not counted: %s", error)
+        return {}
 
 
 def spanned(factor: Labels) -> set[int]:

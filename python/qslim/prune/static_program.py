@@ -114,7 +114,7 @@ class StaticProgram(ABC):
         backward: set[str] = set()
         for node in list(graph.nodes):
             if node.source_op.endswith("_grad") or backward.intersection(node.inputs):
-                backward.update(node.outputs)
+                backward.update(filter(None, node.outputs))
                 graph.remove_node(node)
         for node in [node for node in graph.nodes if node.domain == "paddle"]:
             _evaluate(graph, node)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both notebooks run from top to bottom with a few steps; table, models and plots are as they should be."""
+"""The notebooks run from top to bottom with a few steps; table, models and plots are as they should be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("paddle")
+paddle = pytest.importorskip("paddle")
 pytest.importorskip("nbclient")
 
 NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks"
@@ -22,9 +22,13 @@ sys.path.insert(0, str(NOTEBOOKS))
 from classify import agreement, classify, latencies, top  # noqa: E402
 from comparison import Comparison  # noqa: E402
 from plots import ALGORITHMS  # noqa: E402
+from qat_training import Trajectory, digits_network, train  # noqa: E402
 from run_demo import NOTEBOOKS as NAMES  # noqa: E402
 from run_demo import execute  # noqa: E402
 
+import qslim  # noqa: E402
+
+QAT = "qat_pact.ipynb"
 FEW = {"QSLIM_DEMO_STEPS": "24", "QSLIM_DEMO_TEST_IMAGES": "128"}
 
 
@@ -66,7 +70,52 @@ def test_notebook_runs(name: str, program: str, tmp_path: Path) -> None:
     assert "int8 engine beside float: " in printed
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_qat_notebook_runs(tmp_path: Path) -> None:
+    few = {"QSLIM_DEMO_STEPS": "6", "QSLIM_DEMO_TEST_IMAGES": "128"}
+    content = execute(NOTEBOOKS / QAT, tmp_path, live=False, env=few)
+
+    table = {row.model: row for row in Comparison.load(tmp_path / "comparison.json").rows}
+    methods = ("post-training", "plain QAT", "PACT", "LSQ+")
+    assert set(table) == {"float", *(f"{name}, {bits} bits" for name in methods for bits in (8, 4, 3))}
+    for name, row in table.items():
+        # 16 steps in float and 6 quantized ones: better than chance (10 %) by far, if not good.
+        assert row.top1 >= 0.3, (name, table)
+        assert name == "float" or row.size < 0.32 * table["float"].size
+
+    printed = "".join(output.get("text", "") for cell in content.cells for output in cell.get("outputs", ()))
+    assert printed.count("the same bits, so the same answers for 128 of 128 images") == 9
+    assert "5 of 5 layers quantized, input and weight" in printed
+    for plot in (
+        "accuracy",
+        "clipping_values",
+        "weight_thresholds",
+        "pact_over_bits",
+        "fast_clipping_values",
+    ):
+        assert (tmp_path / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+    for method in ("plain_QAT", "PACT", "LSQ+"):
+        for ending in ("json", "pdiparams", "qslim"):
+            assert (tmp_path / f"{method}_4_model" / f"model.{ending}").stat().st_size > 1000
+
+
+def test_trajectories_follow_training() -> None:
+    """What plain training records is Paddle's moving average, and the largest weight of each channel."""
+    net = digits_network()
+    qslim.QAT().quantize(net)
+    images = np.random.default_rng(0).uniform(-1, 1, (32, 1, 28, 28)).astype("float32")
+    images[:, 0, 0, 0] = 3.0
+    trajectory = Trajectory()
+    train(net, images, np.arange(32) % 10, 3, 1e-6, batch_size=8, trajectory=trajectory)
+    layers = ["0 (conv 5x5)", "3 (conv 3x3)", "6 (depthwise)", "9 (conv 1x1)", "13 (linear)"]
+    assert list(trajectory.inputs) == list(trajectory.weights) == layers
+    averages = [(0.9 + 3) / 1.9, (0.81 + 5.7) / 2.71, (0.729 + 8.13) / 3.439]
+    np.testing.assert_allclose(trajectory.inputs[layers[0]], averages, rtol=1e-5)
+    largest = np.abs(net[13].weight.numpy()).max(axis=0).mean()
+    np.testing.assert_allclose(trajectory.weights[layers[4]][-1], largest, rtol=1e-6)
+    assert not net.training
+
+
+@pytest.mark.parametrize("name", [*NAMES, QAT])
 def test_notebook_is_committed_without_outputs(name: str) -> None:
     check = [sys.executable, str(NOTEBOOKS / "check_stripped.py"), str(NOTEBOOKS / name)]
     done = subprocess.run(check, check=False, capture_output=True, text=True)
@@ -90,7 +139,10 @@ def test_digits_stand_in_for_mnist(run_python: Any) -> None:
     out = run_python("""
         import numpy as np
         import paddle.vision.transforms as T
-        from mnist_data import Digits, digits_test
+        import mnist_data
+        from mnist_data import Digits, digits_test, images_and_labels
+
+        mnist_data.have_mnist = lambda: False
 
         transform = T.Compose([T.Transpose(), T.Normalize([127.5], [127.5])])
         for mode, count in (("train", 1437), ("test", 360)):
@@ -105,6 +157,9 @@ def test_digits_stand_in_for_mnist(run_python: Any) -> None:
         assert flat.shape == (784,) and flat.dtype == np.float32 and type(label) is int
         assert -1.0 <= flat.min() < -0.9 and 0.5 < flat.max() <= 1.0
         assert np.allclose(flat.reshape(28, 28), Digits("test", transform)[3][0][0], atol=1e-6)
+        images, labels = images_and_labels("test")
+        assert images.shape == (360, 1, 28, 28) and images.dtype == np.float32 and labels.shape == (360,)
+        assert np.allclose(images[3], Digits("test", transform)[3][0], atol=1e-6)
         print("alike")
     """)
     assert out.strip().endswith("alike")

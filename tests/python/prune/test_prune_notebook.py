@@ -29,7 +29,7 @@ def test_notebook_runs(tmp_path: Path) -> None:
     assert list(table) == ["float", "pruned", "int8 engine", "pruned int8 engine"]
     # Half of the FLOPs are in layers that hold most of the weights.
     assert table["pruned"].size < 0.8 * table["float"].size
-    assert table["pruned int8 engine"].size < 0.3 * table["pruned"].size
+    assert table["pruned int8 engine"].size < 0.4 * table["pruned"].size
     for plot in ("sensitivities", "channels"):
         assert (tmp_path / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
     printed = "".join(output.get("text", "") for cell in content.cells for output in cell.get("outputs", ()))

@@ -29,7 +29,7 @@ from qslim.importers.paddle.marks import MARK, mark_of
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.qat.activations import ActivationQuantizer
-from qslim.quant.qat.layers import QuantizedLayer, QuantizedOutput, is_quantized
+from qslim.quant.qat.layers import QuantizedInput, QuantizedLayer, QuantizedOutput, is_quantized
 from qslim.quant.qat.report import LayerReport, QATReport
 from qslim.quant.qat.tensors import array_of
 from qslim.quant.qat.weights import WeightQuantizer
@@ -163,8 +163,9 @@ def _annotate_activations(graph: Graph, marks: dict[str, ActivationQuantizer]) -
 def _report(name: str, layer: Any, graph: Graph, used: set[int]) -> LayerReport:
     """A row for `layer`, whose weight is annotated on the way."""
     kind = type(layer).__name__.removeprefix("Quantized")
-    if isinstance(layer, QuantizedOutput):
-        quantizer = layer._fake_quant_output
+    if isinstance(layer, (QuantizedOutput, QuantizedInput)):
+        is_output = isinstance(layer, QuantizedOutput)
+        quantizer: Any = getattr(layer, "_fake_quant_output" if is_output else "_fake_quant_input")
         return LayerReport(name, kind, quantizer.quant_params() if id(quantizer) in used else None, None)
     tensor = graph.tensors.get(layer.weight.name)
     if tensor is None or tensor.value is None:

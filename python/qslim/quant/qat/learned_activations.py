@@ -72,7 +72,8 @@ class LearnedActivation(ActivationQuantizer):
 
     def forward(self, x: Any) -> Any:
         if self._marker is not None or not paddle.in_dynamic_mode():
-            return super().forward(x)
+            # Not super(): traced by Paddle, that would be this class again in a class derived from it.
+            return ActivationQuantizer.forward(self, x)
         is_learning = self.batches >= self._calibration_batches
         if self.training:
             self._observe(x)

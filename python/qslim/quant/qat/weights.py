@@ -29,7 +29,14 @@ from qslim.quant.qat.learned_activations import FACTOR_RANGE, learned_parameter
 from qslim.quant.qat.quantizer import THRESHOLD_FLOOR, Quantizer
 from qslim.quant.qat.tensors import array_of, context, straight_through
 
-__all__ = ["AbsMaxWeight", "LearnedWeight", "PACTWeight", "TrackedWeight", "WeightQuantizer"]
+__all__ = [
+    "AbsMaxWeight",
+    "LearnedWeight",
+    "PACTWeight",
+    "TrackedWeight",
+    "WeightQuantizer",
+    "least_error_threshold",
+]
 
 _CANDIDATES = np.linspace(0.2, 1.0, 41, dtype=np.float32)
 
@@ -118,6 +125,26 @@ class WeightQuantizer(Quantizer):
 
 class AbsMaxWeight(WeightQuantizer):
     """abs_max and channel_wise_abs_max."""
+
+
+def least_error_threshold(
+    values: NDArray[np.float32], quant_bits: int, quant_axis: Optional[int]
+) -> NDArray[np.float32]:
+    """The threshold, one or one a channel, whose grid has the least squared error on `values`."""
+    abs_max = np.maximum(
+        np.asarray(functional.abs_max(values, quant_axis=quant_axis, context=context()), np.float32),
+        THRESHOLD_FLOOR,
+    )
+    others = tuple(axis for axis in range(values.ndim) if axis != quant_axis)
+    axes = None if quant_axis is None else others
+    best, least = abs_max, np.full(abs_max.shape, np.inf)
+    for share in _CANDIDATES:
+        grid = QuantParams.weight(abs_max * share, quant_bits, quant_axis)
+        lost = grid.dequantize(grid.quantize(values)) - values
+        error = np.square(lost, dtype=np.float64).sum(axis=axes)
+        best = np.where(error < least, abs_max * share, best)
+        least = np.minimum(error, least)
+    return np.asarray(best, np.float32)
 
 
 class TrackedWeight(WeightQuantizer):
@@ -209,17 +236,7 @@ class LearnedWeight(WeightQuantizer):
 
     def _initial(self, values: NDArray[np.float32]) -> Any:
         """The threshold whose grid has the least squared error on `values`."""
-        abs_max = np.maximum(super()._threshold(values), THRESHOLD_FLOOR)
-        others = tuple(axis for axis in range(values.ndim) if axis != self.quant_axis)
-        axes = None if self.quant_axis is None else others
-        best, least = abs_max, np.full(abs_max.shape, np.inf)
-        for share in _CANDIDATES:
-            grid = QuantParams.weight(abs_max * share, self.quant_bits, self.quant_axis)
-            lost = grid.dequantize(grid.quantize(values)) - values
-            error = np.square(lost, dtype=np.float64).sum(axis=axes)
-            best = np.where(error < least, abs_max * share, best)
-            least = np.minimum(error, least)
-        return np.asarray(best, np.float32)
+        return least_error_threshold(values, self.quant_bits, self.quant_axis)
 
 
 class PACTWeight(LearnedWeight):
