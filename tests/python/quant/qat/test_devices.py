@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training where the kernels cannot work: other devices and types, mixed precision, to_static, fleet's layers."""
+"""Training where the kernels cannot work: other devices, other types, to_static, fleet's layers."""
 
 from __future__ import annotations
 
