@@ -116,7 +116,9 @@ def _folded_norm(norm: Any, inputs: Any, output: Any) -> Any:
     multiplier = np.sign(factor).astype(np.float32) * (product.x_scale * scale)
     added = folded_bias(bias, factor, array_of(norm._mean), array_of(norm.bias))
     axis = product.axis
-    return product.acc * _along(multiplier, product.acc, axis) + _along(added, product.acc, axis)
+    y = product.acc * _along(multiplier, product.acc, axis) + _along(added, product.acc, axis)
+    act = getattr(norm, "_act", None)  # of nn.BatchNorm, which applies it itself
+    return y if act is None else getattr(nn.functional, act)(y)
 
 
 def _channel_axis(layer: Any, rank: int) -> int:

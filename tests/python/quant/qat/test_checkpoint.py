@@ -134,14 +134,14 @@ def test_another_networks_checkpoint_changes_nothing(tmp_path: Path) -> None:
     net = quantized(batches=1)
     before = bits(net)
     state = small_network(7).state_dict()
-    state["stem.kernel"] = state.pop("stem.weight")
+    state["stem.weights"] = state.pop("stem.weight")
     state["head.bias"] = paddle.zeros([7])
     for key in ("up.weight", "up.bias", "stem_norm.weight"):
         del state[key]
     with pytest.raises(ValueError, match="another network, nothing was loaded") as seen:
         load_checkpoint(net, state)
     assert "4 of 17 tensors are missing (stem.weight, stem_norm.weight, up.weight, ...)" in str(seen.value)
-    assert "1 are not the network's (stem.kernel, nearest is stem.weight)" in str(seen.value)
+    assert "1 are not the network's (stem.weights, nearest is stem.weight)" in str(seen.value)
     assert "1 have another shape (head.bias: (7,) for (5,))" in str(seen.value)
     assert bits(net) == before
     (tmp_path / "garbage").write_bytes(b"garbage")

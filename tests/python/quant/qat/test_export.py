@@ -156,6 +156,16 @@ def test_networks_in_data_parallel_and_in_training_mode(tmp_path: Path) -> None:
     assert net.stem._fake_quant_input.training
 
 
+def test_a_normalization_with_an_activation_of_its_own(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2D(3, 8, 3), nn.BatchNorm(8, act="relu"), nn.Conv2D(8, 4, 1))
+    quanter, net = trained(net, {})
+    x = images(4, 1)
+    expected = net(paddle.to_tensor(x)).numpy()
+    report = quanter.save_quantized_model(net, str(tmp_path / "model"), input_spec=spec(None, 3, 16, 16))
+    (integers,) = Session(report.engine_file).run({"image": x})
+    np.testing.assert_array_equal(integers, expected)
+
+
 class Doubled(nn.Layer):
     def forward(self, x: Any) -> Any:
         return 2.0 * x
