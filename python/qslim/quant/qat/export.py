@@ -29,7 +29,7 @@ from qslim.importers.paddle.marks import MARK, mark_of
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.qat.activations import ActivationQuantizer
-from qslim.quant.qat.layers import QuantizedInput, QuantizedLayer, QuantizedOutput, is_quantized
+from qslim.quant.qat.layers import QuantizedInput, QuantizedOutput, is_quantized
 from qslim.quant.qat.report import LayerReport, QATReport
 from qslim.quant.qat.tensors import array_of
 from qslim.quant.qat.weights import WeightQuantizer
