@@ -15,7 +15,7 @@ wheel = $$(ls build/wheel/qslim-*.whl)
 package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find cpp python -type f -not -path '*/__pycache__/*' -not -path 'cpp/bench/*' 2>/dev/null)
 
-.PHONY: help demo test test-cpp test-cpp-avx512 test-python lint bench bench-models asan tsan fuzz clean
+.PHONY: help demo test test-cpp test-cpp-avx512 test-python lint bench bench-models bench-qat asan tsan fuzz clean
 .DELETE_ON_ERROR:
 # Keep the stamps that only pattern rules name; make would remove them as intermediate.
 .SECONDARY:
@@ -29,10 +29,12 @@ help:
 	@echo "make bench  kernels beside their scalar rows, calibration beside bare forward passes"
 	@echo "make bench-models"
 	@echo "            whole networks beside ONNX Runtime, OpenVINO and Paddle (about an hour; BENCH=--quick: minutes)"
+	@echo "make bench-qat"
+	@echo "            a step of quantization-aware training beside the float step and PaddleSlim's"
 	@echo "make asan   C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make tsan   thread pool and sessions under ThreadSanitizer"
 	@echo "make fuzz   libFuzzer on model files for FUZZ_SECONDS (600); needs Clang"
-	@echo "make clean  remove build/, $(VENV)/ and notebooks/output/"
+	@echo "make clean  remove build/, $(VENV)*/ and notebooks/output/"
 
 demo: $(VENV)/.stamp-demo
 	$(bin)/python notebooks/run_demo.py
@@ -158,5 +160,18 @@ bench: $(VENV)/.stamp-cpp $(VENV)/.stamp-test build/.stamp-benchmark
 bench-models: $(VENV)/.stamp-bench
 	$(bin)/python benchmarks/bench_models.py $(BENCH)
 
+# PaddleSlim's own requirements pin packages that today's Paddle does not go with, so it comes without them; and
+# it has an environment of its own, where it cannot be taken for qslim's modules of that name.
+$(VENV)-qat/.stamp: pyproject.toml build/wheel/.stamp
+	$(bin)/python -m venv $(VENV)-qat
+	$(VENV)-qat/bin/python -m pip --disable-pip-version-check install -q "$(wheel)[paddle]" six tqdm pyyaml \
+	  decorator scipy scikit-learn pandas pyzmq matplotlib
+	$(VENV)-qat/bin/python -m pip --disable-pip-version-check install -q --no-deps paddleslim==2.6.0
+	$(VENV)-qat/bin/python -m pip --disable-pip-version-check install -q --force-reinstall --no-deps "$(wheel)"
+	@touch $@
+
+bench-qat: $(VENV)-qat/.stamp
+	$(VENV)-qat/bin/python benchmarks/bench_qat.py $(BENCH)
+
 clean:
-	rm -rf build $(VENV) notebooks/output
+	rm -rf build $(VENV) $(VENV)-qat notebooks/output

@@ -13,22 +13,35 @@ from typing import Any
 from qslim._core import FormatError, __version__
 
 __all__ = [
+    "PTQ",
     "QAT",
     "FormatError",
     "__version__",
     "analysis",
+    "dygraph",
     "functional",
     "graph",
     "models",
+    "prune",
     "quant",
     "runtime",
 ]
 
-_SUBPACKAGES = ("analysis", "exporters", "functional", "graph", "importers", "models", "quant", "runtime")
-
+_SUBPACKAGES = (
+    "analysis",
+    "dygraph",
+    "exporters",
+    "functional",
+    "graph",
+    "importers",
+    "models",
+    "prune",
+    "quant",
+    "runtime",
+)
 
 # PaddleSlim has these at its top level.
-_SHORTCUTS = {"QAT": "qslim.quant"}
+_SHORTCUTS = {"PTQ": "qslim.quant", "QAT": "qslim.quant"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,10 +15,14 @@ from qslim.quant.post_static import quant_post, quant_post_static
 from qslim.quant.report import QuantizationReport
 
 __all__ = [
+    "PTQ",
     "QAT",
     "QATConfig",
     "QATReport",
     "QuantizationReport",
+    "SlimQAT",
+    "SlimQuantConfig",
+    "load_checkpoint",
     "quant_post",
     "quant_post_dynamic",
     "quant_post_only_weight",
@@ -26,13 +30,22 @@ __all__ = [
 ]
 
 _NEED_PADDLE = {
+    "PTQ": "qslim.quant.ptq",
     "QAT": "qslim.quant.qat",
     "QATConfig": "qslim.quant.qat",
     "QATReport": "qslim.quant.qat",
+    "SlimQAT": "qslim.quant.config_style.slim",
+    "SlimQuantConfig": "qslim.quant.config_style.slim",
+    "load_checkpoint": "qslim.quant.qat",
 }
+
+_SUBPACKAGES = ("constraints", "observers", "quanters")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        paddle_module()
+        return importlib.import_module(f"qslim.quant.{name}")
     if name in _NEED_PADDLE:
         paddle_module()
         return getattr(importlib.import_module(_NEED_PADDLE[name]), name)
@@ -40,4 +53,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_NEED_PADDLE])
+    return sorted([*globals(), *_NEED_PADDLE, *_SUBPACKAGES])

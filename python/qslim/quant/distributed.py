@@ -20,6 +20,7 @@ import contextlib
 import itertools
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,10 @@ __all__ = [
     "Exchange",
     "all_gather_bytes",
     "all_reduce_max",
+    "all_reduce_mean",
     "barrier",
+    "kept_by_rank_0",
+    "not_rank_0_notes",
     "rank",
     "report_progress",
     "together",
@@ -93,6 +97,15 @@ def all_reduce_max(x: NDArray[Any]) -> NDArray[Any]:
     # A 0-d array and one of one element look alike to some backends.
     parts = _all_gather(distributed, x.reshape(-1))
     return np.asarray(np.max(parts, axis=0)).reshape(x.shape)
+
+
+def all_reduce_mean(x: NDArray[Any]) -> NDArray[Any]:
+    """The elementwise mean of every rank's `x`, a float array; parameters and result as in `all_reduce_max`."""
+    distributed = _initialized()
+    if distributed is None or x.size == 0:
+        return x
+    parts = _all_gather(distributed, x.reshape(-1))
+    return np.asarray(np.mean(parts, axis=0, dtype=x.dtype)).reshape(x.shape)
 
 
 def all_gather_bytes(data: bytes) -> list[bytes]:
@@ -183,6 +196,32 @@ def together(what: str) -> Iterator[Exchange]:
 def _described(error: Exception) -> bytes:
     kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__
     return f"{kind}: {error}".encode(errors="replace")
+
+
+@contextlib.contextmanager
+def kept_by_rank_0(directory: str) -> Iterator[str]:
+    """Where this rank may write: `directory` on rank 0, elsewhere one that is gone after the block.
+
+    For files that every rank could write alike. They all do the same work and none waits for another, so it
+    makes no difference to the files whether every rank makes the call or rank 0 alone.
+
+    Examples
+    --------
+    >>> from qslim.quant import distributed
+    >>> with distributed.kept_by_rank_0("output") as directory:
+    ...     directory
+    'output'
+    """
+    if rank() == 0:
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="qslim-") as own:
+        yield own
+
+
+def not_rank_0_notes() -> list[str]:
+    """A sentence for the report of a rank that kept nothing of what it wrote."""
+    return [f"written by rank 0, not by this one, rank {rank()}"] if rank() else []
 
 
 def warn_if_not_initialized(what: str) -> None:

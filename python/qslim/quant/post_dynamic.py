@@ -11,6 +11,7 @@ from qslim.exporters.engine_file import write_engine_file
 from qslim.exporters.paddle import export_program
 from qslim.importers.paddle import find_model_files, load_program
 from qslim.logger import logger
+from qslim.quant import distributed
 from qslim.quant.op_types import pir_names
 from qslim.quant.report import QuantizationReport, operator_reports
 from qslim.quant.selection import select
@@ -45,6 +46,8 @@ def quant_post_dynamic(
         8 or fewer are stored as int8; 16 as int16, in a legacy model as integers in float32.
     generate_test_model : bool
         Also write ``save_model_dir/test_model``, the same weights in float32.
+
+    Under paddle.distributed rank 0 writes, whether the other ranks make the call as well or not.
 
     Returns
     -------
@@ -84,35 +87,39 @@ def quant_post_dynamic(
         )
     weights = quantize_weights(program.graph, selection.weights, weight_bits)
     params = None if save_params_filename == "model.pdiparams" else save_params_filename
-    files = export_program(
-        program,
-        os.path.join(save_model_dir, "quantized_model"),
-        model_filename=save_model_filename,
-        params_filename=params,
-    )
-    engine = write_engine_file(program.graph, os.path.splitext(files.program)[0] + ".qslim")
-    if generate_test_model:
-        for weight in weights:
-            tensor = program.graph.tensors[weight.name]
-            tensor.value, tensor.quantization = weight.params.dequantize(weight.quantized), None
-        export_program(
+    with distributed.kept_by_rank_0(save_model_dir) as directory:
+        files = export_program(
             program,
-            os.path.join(save_model_dir, "test_model"),
+            os.path.join(directory, "quantized_model"),
             model_filename=save_model_filename,
             params_filename=params,
         )
+        engine = write_engine_file(program.graph, os.path.splitext(files.program)[0] + ".qslim")
+        size = files.bytes
+        if generate_test_model:
+            for weight in weights:
+                tensor = program.graph.tensors[weight.name]
+                tensor.value, tensor.quantization = weight.params.dequantize(weight.quantized), None
+            export_program(
+                program,
+                os.path.join(directory, "test_model"),
+                model_filename=save_model_filename,
+                params_filename=params,
+            )
+    written = os.path.join(save_model_dir, "quantized_model")
     report = QuantizationReport(
         algo="abs_max",
         operators=operator_reports(selection.decisions, weight_bits),
         activations=[],
         weights=weights,
-        files=files,
+        files=files.in_directory(written),
         bytes_before=program.files.bytes,
-        bytes_after=files.bytes,
-        notes=engine.notes,
-        engine_file=engine.path,
+        bytes_after=size,
+        notes=[*engine.notes, *distributed.not_rank_0_notes()],
+        engine_file=engine.path and os.path.join(written, os.path.basename(engine.path)),
     )
-    logger.info("%s", report.summary)
+    if distributed.rank() == 0:
+        logger.info("%s", report.summary)
     return report
 
 

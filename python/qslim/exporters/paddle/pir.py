@@ -134,6 +134,7 @@ class _Rewriter:
 
     def multiply_integers(self) -> None:
         """Let products multiply integers, and their results by both steps."""
+        count = 0
         for op in self._program.global_block().ops:
             axes = _channel_axes(op)
             operands = [op.operand_source(index) for index in range(2)] if axes is not None else []
@@ -150,11 +151,14 @@ class _Rewriter:
             shape = [1] * len(result.shape)
             shape[axes.output] = -1
             steps = (x_params.scale * w_params.scale).reshape(shape)
-            name = f"{w_params.scale.size}_steps_{len(self._integers)}.{op.id()}"
-            scale = self._parameter(name, steps)
+            count += 1
+            scale = self._parameter(f"product_{count}.scale", steps)
             with self._paddle.static.program_guard(self._program, self._startup):
                 self._pir.set_insertion_point_after(op)
-                self._redirect(users, self._paddle.multiply(result, scale))
+                scaled = self._paddle.multiply(result, scale)
+            self._redirect(users, scaled)
+            for name in [name for name, value in self._values.items() if value.is_same(result)]:
+                self._values[name] = scaled  # it may be an output of the model
 
     def remove_marks(self) -> None:
         """Let the readers of marks read what is marked."""

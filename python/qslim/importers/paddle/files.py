@@ -39,6 +39,12 @@ class ModelFiles:
             return os.path.getsize(self.program) + os.path.getsize(self.params)
         return sum(entry.stat().st_size for entry in os.scandir(directory) if entry.is_file())
 
+    def in_directory(self, directory: str) -> ModelFiles:
+        """The same names in `directory`."""
+        program = os.path.join(directory, os.path.basename(self.program))
+        params = self.params and os.path.join(directory, os.path.basename(self.params))
+        return ModelFiles(program, params)
+
 
 def find_model_files(
     model_dir: str, model_filename: Optional[str] = None, params_filename: Optional[str] = None

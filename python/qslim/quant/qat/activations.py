@@ -49,6 +49,7 @@ class ActivationQuantizer(Quantizer):
             abs_max, _ = self._observe(x)
             self._update(abs_max)
             self._count_batch()
+            return straight_through(x, self._params_of_batch())
         return straight_through(x, self.quant_params())
 
     def _observe(self, x: Any) -> tuple[np.float32, np.float32]:
@@ -60,6 +61,10 @@ class ActivationQuantizer(Quantizer):
         if seen[1] > 0 and self._may_be_unsigned:
             self._write("_signed", [1.0])
         return np.float32(seen[0]), np.float32(-seen[1])
+
+    def take_over(self, threshold: float, is_signed: bool) -> None:
+        super().take_over(threshold, is_signed)
+        self._write("_signed", [1.0 if is_signed or not self._may_be_unsigned else 0.0])
 
     def _update(self, abs_max: np.float32) -> None:
         """Take in the largest magnitude of a training batch."""
@@ -75,10 +80,15 @@ class ActivationQuantizer(Quantizer):
         return float(self._read("_scale")[0])
 
     def quant_params(self) -> Optional[QuantParams]:
-        if self.batches == 0:
-            return None
-        threshold = max(np.float32(self.threshold), THRESHOLD_FLOOR)
-        return QuantParams.activation(float(threshold), self.quant_bits, not self.is_signed)
+        return None if self.batches == 0 else self._grid(np.float32(self.threshold))
+
+    def _params_of_batch(self) -> Optional[QuantParams]:
+        """The grid that the training batch just taken in is quantized on."""
+        return self.quant_params()
+
+    def _grid(self, threshold: np.float32) -> QuantParams:
+        kept = max(threshold, THRESHOLD_FLOOR)
+        return QuantParams.activation(float(kept), self.quant_bits, not self.is_signed)
 
 
 class MovingAverageAbsMax(ActivationQuantizer):
@@ -122,8 +132,5 @@ class AbsMax(ActivationQuantizer):
         seen = abs_max if self.batches == 0 else max(np.float32(self.threshold), abs_max)
         self._write("_scale", [seen])
 
-    def quant_params(self) -> Optional[QuantParams]:
-        if self.batches == 0 or not self.training:
-            return super().quant_params()
-        threshold = max(self._batch_threshold, THRESHOLD_FLOOR)
-        return QuantParams.activation(float(threshold), self.quant_bits, not self.is_signed)
+    def _params_of_batch(self) -> Optional[QuantParams]:
+        return self._grid(self._batch_threshold)

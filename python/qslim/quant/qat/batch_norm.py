@@ -8,14 +8,17 @@ convolution returned; a pair that fails is undone with a warning.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from paddle import nn
 
 from qslim.logger import logger
+from qslim.quant.options import choose
 from qslim.quant.qat.layers import QuantizedLayer
+from qslim.quant.qat.weights import WeightQuantizer
 
-__all__ = ["fold_behind_convolutions", "set_batch_norm_frozen"]
+__all__ = ["fold_behind_convolutions", "fold_named", "set_batch_norm_frozen"]
 
 _NORMS = (nn.BatchNorm, nn.BatchNorm2D, nn.SyncBatchNorm)
 
@@ -29,14 +32,46 @@ def fold_behind_convolutions(model: Any) -> int:
             previous = (name, layer)
         elif isinstance(layer, _NORMS) and previous is not None:
             conv_name, conv = previous
-            if layer.weight is not None and list(conv.weight.shape)[:1] == list(layer.weight.shape):
-                conv._fake_quant_weight.fold(layer)
-                _Check(conv_name, conv, name, layer)
-                pairs += 1
+            pairs += _fold(conv_name, conv, name, layer)
             previous = None
         elif not list(layer.children()) and not name.rpartition(".")[2].startswith("_"):
             previous = None
     return pairs
+
+
+def fold_named(model: Any, names: Sequence[Sequence[str]]) -> int:
+    """The same for the pairs of `names` alone: [[convolution, normalization], ...], by their places.
+
+    Raises
+    ------
+    ValueError : a name that no layer has, or that of a layer which is neither.
+    """
+    layers = dict(model.named_sublayers())
+    for pair in names:
+        if isinstance(pair, str) or len(pair) != 2:
+            raise ValueError(f"fuse_list: expected pairs like ['conv1', 'bn1'], got {pair!r}")
+        conv_name, norm_name = pair
+        for name in pair:
+            choose("fuse_list", name, layers)
+        conv, norm = layers[conv_name], layers[norm_name]
+        is_pair = isinstance(conv, nn.Conv2D) and isinstance(norm, _NORMS)
+        if not is_pair or (isinstance(conv, QuantizedLayer) and not _fold(conv_name, conv, norm_name, norm)):
+            raise ValueError(
+                f"fuse_list: expected a Conv2D and the batch normalization of its channels, got {pair!r}: "
+                f"{type(conv).__name__} and {type(norm).__name__}"
+            )
+    return len(names)
+
+
+def _fold(conv_name: str, conv: Any, norm_name: str, norm: Any) -> bool:
+    """Let `conv` know `norm`, if their channels agree and its quantizer can use it."""
+    quantizer = conv._fake_quant_weight
+    fits = norm.weight is not None and list(conv.weight.shape)[:1] == list(norm.weight.shape)
+    if not fits or not isinstance(quantizer, WeightQuantizer):
+        return False
+    quantizer.fold(norm)
+    _Check(conv_name, conv, norm_name, norm)
+    return True
 
 
 class _Check:

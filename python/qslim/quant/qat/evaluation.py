@@ -98,7 +98,9 @@ def evaluate(layer: Any, x: Any) -> Any:
 def fold_norms_in_evaluation(model: Any) -> None:
     """Let the normalizations of `model` compute their folded form where their input allows it."""
     for layer in model.sublayers(include_self=True):
-        if isinstance(layer, _NORMS) and layer.weight is not None and layer.bias is not None:
+        # A normalization whose own input is quantized does not see the convolution's sums.
+        is_plain = isinstance(layer, _NORMS) and not hasattr(layer, "_fake_quant_input")
+        if is_plain and layer.weight is not None and layer.bias is not None:
             layer.register_forward_post_hook(_folded_norm)
 
 

@@ -27,8 +27,9 @@ from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
 from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.importers.paddle.marks import MARK, mark_of
 from qslim.logger import logger
+from qslim.quant import distributed
 from qslim.quant.qat.activations import ActivationQuantizer
-from qslim.quant.qat.layers import QuantizedLayer, QuantizedOutput, is_quantized
+from qslim.quant.qat.layers import QuantizedInput, QuantizedLayer, QuantizedOutput, is_quantized
 from qslim.quant.qat.report import LayerReport, QATReport
 from qslim.quant.qat.tensors import array_of
 from qslim.quant.qat.weights import WeightQuantizer
@@ -48,17 +49,27 @@ def save_quantized(
     directory, stem = _split(path)
     program, layers, float_bytes = trace_quantized(model, input_spec, legacy)
     folded = fold_batch_norm(program.graph)
-    files = export_program(
-        program, directory, model_filename=stem, weight_storage=weight_storage, folded=folded
-    )
     graph = program.graph.copy()
     merge_quantizers(graph)
-    engine = write_engine_file(graph, os.path.join(directory, stem + ".qslim"))
+    with distributed.kept_by_rank_0(directory) as own:
+        files = export_program(
+            program, own, model_filename=stem, weight_storage=weight_storage, folded=folded
+        )
+        engine = write_engine_file(graph, os.path.join(own, stem + ".qslim"))
+        size = files.bytes
     notes = [layer.note for layer in layers if layer.note]
     if folded:
         notes.append(f"{len(folded)} batch normalizations folded")
-    report = QATReport(layers, files, float_bytes, engine.path, [*dict.fromkeys(notes), *engine.notes])
-    logger.info("%s", report.summary)
+    report = QATReport(
+        layers,
+        files.in_directory(directory),
+        float_bytes,
+        size,
+        engine.path and os.path.join(directory, os.path.basename(engine.path)),
+        [*dict.fromkeys(notes), *engine.notes, *distributed.not_rank_0_notes()],
+    )
+    if distributed.rank() == 0:
+        logger.info("%s", report.summary)
     return report
 
 
@@ -105,8 +116,7 @@ def _exporting(layers: list[Any]) -> Iterator[dict[str, ActivationQuantizer]]:
     marks: dict[str, ActivationQuantizer] = {}
     try:
         for layer in layers:
-            if isinstance(layer, QuantizedLayer):
-                layer._is_exporting = True
+            layer._is_exporting = True
             for quantizer in (
                 getattr(layer, "_fake_quant_input", None),
                 getattr(layer, "_fake_quant_output", None),
@@ -117,8 +127,7 @@ def _exporting(layers: list[Any]) -> Iterator[dict[str, ActivationQuantizer]]:
         yield marks
     finally:
         for layer in layers:
-            if isinstance(layer, QuantizedLayer):
-                layer._is_exporting = False
+            layer._is_exporting = False
         for quantizer in marks.values():
             quantizer._marker = None
 
@@ -154,8 +163,9 @@ def _annotate_activations(graph: Graph, marks: dict[str, ActivationQuantizer]) -
 def _report(name: str, layer: Any, graph: Graph, used: set[int]) -> LayerReport:
     """A row for `layer`, whose weight is annotated on the way."""
     kind = type(layer).__name__.removeprefix("Quantized")
-    if isinstance(layer, QuantizedOutput):
-        quantizer = layer._fake_quant_output
+    if isinstance(layer, (QuantizedOutput, QuantizedInput)):
+        is_output = isinstance(layer, QuantizedOutput)
+        quantizer: Any = getattr(layer, "_fake_quant_output" if is_output else "_fake_quant_input")
         return LayerReport(name, kind, quantizer.quant_params() if id(quantizer) in used else None, None)
     tensor = graph.tensors.get(layer.weight.name)
     if tensor is None or tensor.value is None:

@@ -10,18 +10,56 @@ that a user's subclass overrides; it only sees another ``weight``.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import paddle
+from paddle.jit.sot.psdb import fallback
 
 from qslim.quant.qat.evaluation import computes_integers, evaluate
 
-__all__ = ["QuantizedLayer", "QuantizedOutput", "is_quantized", "quantized_class"]
+__all__ = [
+    "QuantizedInput",
+    "QuantizedLayer",
+    "QuantizedOutput",
+    "give_quantizers",
+    "is_quantized",
+    "output_channel_axis",
+    "quantized_class",
+]
 
 
-class QuantizedLayer:
+class _Dynamic:
+    """Keeps paddle.jit.to_static from tracing a layer: the kernels and the quantizers' state are no part of a
+    program.
+
+    What to_static captures from bytecode, its default, runs dynamically then; a full graph is an error, but
+    for a layer that was converted, whose quantizers are operators like others.
+    """
+
+    _is_exporting = False
+    _is_converted = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        fallback(recursive=True)  # where bytecode is captured; otherwise it does nothing
+        if paddle.in_dynamic_mode():
+            capture = paddle.framework.core.set_eval_frame(None)
+            try:
+                return self._forward(*args, **kwargs)
+            finally:
+                paddle.framework.core.set_eval_frame(capture)
+        if not self._is_exporting and not self._is_converted:
+            raise RuntimeError(
+                f"{type(self).__name__} cannot be traced into a program: train it in dygraph mode "
+                "(paddle.jit.to_static with full_graph=False runs it so), and write the trained network with "
+                "save_quantized_model instead of paddle.jit.save"
+            )
+        return self._forward(*args, **kwargs)
+
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+class QuantizedLayer(_Dynamic):
     """Mixin for layers with a ``weight`` and one input.
 
     ``_fake_quant_input`` and ``_fake_quant_weight`` quantize, after ``_act_preprocess`` and
@@ -31,10 +69,12 @@ class QuantizedLayer:
     _fake_quant_input: Any
     _fake_quant_weight: Any
     weight: Any
+    _sub_layers: Any
+    _act_preprocess: Any
+    _weight_preprocess: Any
     _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
-    _is_exporting = False
 
-    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+    def _forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         preprocess = getattr(self, "_act_preprocess", None)
         if preprocess is not None:
             x = preprocess(x)
@@ -55,29 +95,47 @@ class QuantizedLayer:
         preprocess = getattr(self, "_weight_preprocess", None)
         return self.weight if preprocess is None else preprocess(self.weight)
 
-    @contextlib.contextmanager
-    def replaced(self, **parameters: Any) -> Iterator[None]:
-        """For the block, other tensors in place of the layer's parameters."""
+    def replaced(self, **parameters: Any) -> _Replaced:
+        """A context with other tensors in place of the layer's parameters."""
+        return _Replaced(self, parameters)
+
+
+class _Replaced:
+    """Not a generator with ``contextlib.contextmanager``, which Paddle's dy2static takes apart."""
+
+    def __init__(self, layer: Any, parameters: dict[str, Any]) -> None:
+        self._attributes, self._parameters = layer.__dict__, parameters
         # nn.Layer looks parameters up where an instance has no attribute of that name; a bias that was never
         # made is such an attribute, None.
-        before = {name: self.__dict__[name] for name in parameters if name in self.__dict__}
-        self.__dict__.update(parameters)
-        try:
-            yield
-        finally:
-            for name in parameters:
-                del self.__dict__[name]
-            self.__dict__.update(before)
+        self._before = {name: self._attributes[name] for name in parameters if name in self._attributes}
+
+    def __enter__(self) -> None:
+        self._attributes.update(self._parameters)
+
+    def __exit__(self, *error: Any) -> None:
+        for name in self._parameters:
+            del self._attributes[name]
+        self._attributes.update(self._before)
 
 
-class QuantizedOutput:
+class QuantizedOutput(_Dynamic):
     """Mixin for paddle.nn.quant.add and its like: what they return is quantized."""
 
     _fake_quant_output: Any
     _float_class: Any
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
         return self._fake_quant_output(self._float_class.forward(self, *args, **kwargs))
+
+
+class QuantizedInput:
+    """Mixin for any other layer: what it is given first is quantized."""
+
+    _fake_quant_input: Any
+    _float_class: Any
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._float_class.forward(self, self._fake_quant_input(x), *args, **kwargs)
 
 
 _CLASSES: dict[tuple[type, type], type] = {}
@@ -92,8 +150,18 @@ def quantized_class(float_class: type, mixin: type = QuantizedLayer) -> type:
     return _CLASSES[key]
 
 
+def give_quantizers(layer: Any, name: str, mixin: type, **quantizers: Any) -> None:
+    """Turn `layer`, called `name` in the model, into its quantized class with these quantizers."""
+    label = f"{name or type(layer).__name__} ({layer.full_name()})"
+    layer.__class__ = quantized_class(type(layer), mixin)
+    for attribute, quantizer in quantizers.items():
+        quantizer.layer_name = label
+        quantizer.training = layer.training
+        setattr(layer, attribute, quantizer)
+
+
 def is_quantized(layer: Any) -> bool:
-    return isinstance(layer, (QuantizedLayer, QuantizedOutput))
+    return isinstance(layer, (QuantizedLayer, QuantizedOutput, QuantizedInput))
 
 
 def output_channel_axis(layer: Any) -> int:

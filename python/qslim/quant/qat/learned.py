@@ -10,7 +10,8 @@ SGD and with Adam. For N elements a scale and the grid's largest integer qmax,
     dL/dfactor = clip(g * dL/ds / s0, -1, 1),   g = 1 / sqrt(N * qmax)
 
 which makes SGD's step on the factor LSQ's own relative step on the scale; the clip bounds a step by the
-learning rate, whatever the batch, which is why no learning rate makes them diverge.
+learning rate, whatever the batch, which is why no learning rate makes them diverge. Under paddle.distributed
+dL/ds is the mean over the ranks, taken before it is clipped, and N counts the elements of all ranks' batches.
 Sources: Choi et al. 2018 (PACT, arXiv:1805.06085), Esser et al. 2020 (LSQ, arXiv:1902.08153), Bhalgat et al.
 2020 (LSQ+, arXiv:2004.09576).
 """
@@ -27,6 +28,7 @@ from paddle.autograd import PyLayer
 
 from qslim import functional
 from qslim.graph import QuantParams
+from qslim.quant import distributed
 from qslim.quant.qat.tensors import array_of, context, fake_quant, is_native
 
 __all__ = ["LearnedGrid", "learned_fake_quant"]
@@ -45,12 +47,18 @@ class LearnedGrid:
     is_learning : bool
         False while the starting values are still being calibrated: gradients are 0 then, not absent, so that
         DataParallel sees every parameter in every step.
+    parts : int
+        Ranks that hold a part of what is quantized: 1 for a weight, which each of them has whole.
+    is_joint : bool
+        Whether every rank makes this pass, as they do in training.
     """
 
     params: QuantParams
     initial_scale: NDArray[np.float32]
     rule: Literal["pact", "lsq"]
     is_learning: bool
+    parts: int = 1
+    is_joint: bool = True
 
 
 class _LearnedFakeQuant(PyLayer):  # type: ignore[misc]
@@ -69,8 +77,10 @@ class _LearnedFakeQuant(PyLayer):  # type: ignore[misc]
         (x,) = ctx.saved_tensor()
         grid: LearnedGrid = ctx.grid
         dx, d_scale, d_offset = _backward(x, grad, grid)
+        if grid.is_learning and grid.is_joint:
+            d_scale, d_offset = distributed.all_reduce_mean(np.stack([d_scale, d_offset]))
         count = d_scale.size
-        g = 1.0 / np.sqrt(max(1, x.size // count) * float(grid.params.qmax))
+        g = 1.0 / np.sqrt(max(1, x.size * grid.parts // count) * float(grid.params.qmax))
         initial = grid.initial_scale.astype(np.float64).reshape(-1)
         relative = g * d_scale / initial
         if ctx.factor_shape == [1]:

@@ -72,7 +72,8 @@ class LearnedActivation(ActivationQuantizer):
 
     def forward(self, x: Any) -> Any:
         if self._marker is not None or not paddle.in_dynamic_mode():
-            return super().forward(x)
+            # Not super(): traced by Paddle, that would be this class again in a class derived from it.
+            return ActivationQuantizer.forward(self, x)
         is_learning = self.batches >= self._calibration_batches
         if self.training:
             self._observe(x)
@@ -90,7 +91,9 @@ class LearnedActivation(ActivationQuantizer):
 
     def _learn(self, x: Any, params: QuantParams, is_learning: bool) -> Any:
         initial = np.asarray(params.scale / self._factor(), np.float32)
-        grid = LearnedGrid(params, initial, "pact" if self._rule == "pact" else "lsq", is_learning)
+        rule: Literal["pact", "lsq"] = "pact" if self._rule == "pact" else "lsq"
+        parts = distributed.world_size() if self.training else 1
+        grid = LearnedGrid(params, initial, rule, is_learning, parts, is_joint=self.training)
         return learned_fake_quant(x, self.alpha, self.beta, grid)
 
     def _calibrate(self, x: Any) -> None:
@@ -116,6 +119,17 @@ class LearnedActivation(ActivationQuantizer):
         low, high = min(0.0, statistics.min * kept), max(0.0, statistics.max * kept)
         span = max(high - low, float(THRESHOLD_FLOOR))
         return span, np.float32(-low / span * (2**self.quant_bits - 1))
+
+    def take_over(self, threshold: float, is_signed: bool) -> None:
+        super().take_over(threshold, is_signed)
+        if self.beta is not None:
+            self.beta.set_value(np.zeros(1, np.float32))
+            self._write("_zero_point", [2.0 ** (self.quant_bits - 1) if self.is_signed else 0.0])
+            threshold *= 2 if self.is_signed else 1
+        self._write("_initial", [threshold])
+        self._write("_batches", [self._calibration_batches])
+        self.alpha.set_value(np.ones(1, np.float32))
+        self._keep_scale()
 
     def _keep_in_range(self) -> None:
         factor = array_of(self.alpha)

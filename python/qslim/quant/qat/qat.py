@@ -15,15 +15,17 @@ from paddle import nn
 from qslim.logger import logger
 from qslim.quant.options import choose
 from qslim.quant.qat.batch_norm import fold_behind_convolutions, set_batch_norm_frozen
+from qslim.quant.qat.checkpoint import quiet_set_state_dict
 from qslim.quant.qat.config import QATConfig
 from qslim.quant.qat.evaluation import fold_norms_in_evaluation
 from qslim.quant.qat.export import save_quantized
 from qslim.quant.qat.factory import activation_quantizer, weight_quantizer
 from qslim.quant.qat.layers import (
+    QuantizedLayer,
     QuantizedOutput,
+    give_quantizers,
     is_quantized,
     output_channel_axis,
-    quantized_class,
 )
 from qslim.quant.qat.report import QATReport
 
@@ -37,6 +39,7 @@ class QAT:
     ----------
     config : dict, optional
         PaddleSlim's keys; ``QATConfig`` lists them with their defaults. An unknown key is an error.
+        A ``paddle.quantization.QuantConfig`` makes this a ``QuantConfigQAT``, which also has ``convert``.
     weight_preprocess, act_preprocess : subclass of paddle.nn.Layer, optional
         Applied before the quantizer, in place of "PACT"; one instance for each layer, made without arguments.
     weight_quantize, act_quantize : subclass of paddle.nn.Layer, optional
@@ -80,7 +83,11 @@ class QAT:
         weight_quantize: Optional[type] = None,
         act_quantize: Optional[type] = None,
     ) -> None:
-        self.config = QATConfig.from_dict(config)
+        if isinstance(config, paddle.quantization.QuantConfig):
+            from qslim.quant.config_style.qat import become_configured
+
+            become_configured(self, config)
+        self.config = QATConfig() if hasattr(self, "q_config") else QATConfig.from_dict(config)
         for name, given in (
             ("weight_preprocess", weight_preprocess),
             ("act_preprocess", act_preprocess),
@@ -89,6 +96,8 @@ class QAT:
         ):
             if given is not None and not (isinstance(given, type) and issubclass(given, nn.Layer)):
                 raise ValueError(f"{name}: expected a subclass of paddle.nn.Layer (the class), got {given!r}")
+            if given is not None and hasattr(self, "q_config"):
+                raise ValueError(f"{name}: goes with a dict of options; a QuantConfig says it with a factory")
         # A preprocessing layer of the user's takes the place of PACT.
         self._activations = (
             replace(self.config, activation_preprocess_type=None) if act_preprocess else self.config
@@ -147,6 +156,7 @@ class QAT:
         outputs = [item for item in layers.items() if isinstance(item[1], _functional_layers())]
         for name, layer in outputs:
             self._quantize_output(name, layer)
+        quiet_set_state_dict(model)
         pairs = fold_behind_convolutions(model) if self.config.fuse_conv_bn else 0
         logger.info(
             "quantized %d layers for training%s%s",
@@ -191,6 +201,9 @@ class QAT:
         The network in evaluation mode, the exported model and the engine's Session compute on the same grids:
         batch normalizations are folded into integers that are trained already, nothing else is quantized.
         PaddleSlim also quantized the outputs of layers, which no training had seen.
+
+        Under paddle.distributed rank 0 writes, whether the other ranks make the call as well or not: they do
+        the same work, wait for nobody and return the same report.
         """
         legacy = config.pop("legacy", None)
         if config:
@@ -217,32 +230,21 @@ class QAT:
         return tuple(kind for name in self.config.quantizable_layer_type for kind in _types_named(name))
 
     def _quantize_layer(self, name: str, layer: Any) -> None:
-        layer.__class__ = quantized_class(type(layer))
+        activations = self._act_quantize or (lambda: activation_quantizer(self._activations))
+        axis = output_channel_axis(layer)
+        weights = self._weight_quantize or (lambda: weight_quantizer(self._weights, layer.weight, axis))
+        give_quantizers(
+            layer, name, QuantizedLayer, _fake_quant_input=activations(), _fake_quant_weight=weights()
+        )
         if self._act_preprocess is not None:
             layer._act_preprocess = self._act_preprocess()
         if self._weight_preprocess is not None:
             layer._weight_preprocess = self._weight_preprocess()
-        if self._act_quantize is not None:
-            layer._fake_quant_input = self._act_quantize()
-        else:
-            layer._fake_quant_input = activation_quantizer(self._activations)
-        if self._weight_quantize is not None:
-            layer._fake_quant_weight = self._weight_quantize()
-        else:
-            axis = output_channel_axis(layer)
-            layer._fake_quant_weight = weight_quantizer(self._weights, layer.weight, axis)
-        label = f"{name or type(layer).__name__} ({layer.full_name()})"
-        for quantizer in (layer._fake_quant_input, layer._fake_quant_weight):
-            quantizer.layer_name = label
-            quantizer.training = layer.training
 
     def _quantize_output(self, name: str, layer: Any) -> None:
-        layer.__class__ = quantized_class(type(layer), QuantizedOutput)
         quantizer = activation_quantizer(self._activations)
         quantizer.role = "output"
-        quantizer.layer_name = name
-        quantizer.training = layer.training
-        layer._fake_quant_output = quantizer
+        give_quantizers(layer, name, QuantizedOutput, _fake_quant_output=quantizer)
 
 
 def _is_chosen(layer: Any, kinds: tuple[type, ...]) -> bool:

@@ -66,6 +66,19 @@ class Quantizer(nn.Layer):  # type: ignore[misc]
     def _count_batch(self) -> None:
         self._write("_batches", self._read("_batches") + 1)
 
+    def take_over(self, threshold: float, is_signed: bool) -> None:
+        """Start from the threshold that another kind of quantizer was trained to."""
+        self._write("_scale", [threshold])
+        self._write("_batches", [1])
+        if hasattr(self, "_window"):
+            window = np.zeros_like(self._read("_window"))
+            window[0] = threshold
+            self._write("_window", window)
+        if hasattr(self, "_accum"):
+            state = 1 / (1 - self._rate)  # what many batches lead to
+            self._write("_state", [state])
+            self._write("_accum", [threshold * state])
+
     # ---- messages ----------------------------------------------------------------------------------------
 
     def check_finite(self, is_finite: bool, what: str) -> None:

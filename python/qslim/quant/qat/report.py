@@ -43,13 +43,14 @@ def _describe(params: Optional[QuantParams]) -> str:
 class QATReport:
     """What ``save_quantized_model`` returns. ``print(report)`` shows the table.
 
-    ``files`` are the Paddle model's; ``engine_file`` is the ``.qslim`` file that ``qslim.runtime.Session``
+    ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the ``.qslim`` file that ``qslim.runtime.Session``
     runs, None if the engine cannot (``notes`` say why).
     """
 
     layers: list[LayerReport]
     files: ModelFiles
     float_bytes: int
+    bytes_after: int
     engine_file: Optional[str] = None
     notes: list[str] = field(default_factory=list)
 
@@ -59,10 +60,9 @@ class QATReport:
         whole = sum(layer.activation is not None and layer.weight is not None for layer in self.layers)
         lines = [f"{whole} of {len(self.layers)} layers quantized, input and weight"]
         lines += [f"  note: {note}" for note in self.notes]
-        size = self.files.bytes
-        ratio = size / max(1, self.float_bytes)
+        ratio = self.bytes_after / max(1, self.float_bytes)
         lines.append(
-            f"wrote {self.files.program} and {self.files.params}: {size:,} bytes, "
+            f"wrote {self.files.program} and {self.files.params}: {self.bytes_after:,} bytes, "
             f"{ratio:.2f} of the float model's {self.float_bytes:,}"
         )
         if self.engine_file is not None and os.path.exists(self.engine_file):

@@ -22,7 +22,15 @@ from paddle.autograd import PyLayer
 from qslim import _core, functional
 from qslim.graph import QuantParams
 
-__all__ = ["array_of", "context", "fake_quant", "is_native", "min_and_max", "straight_through"]
+__all__ = [
+    "array_of",
+    "context",
+    "fake_quant",
+    "is_native",
+    "min_and_max",
+    "round_to_grid",
+    "straight_through",
+]
 
 # x + c - c rounds |x| <= 2**22 to the nearest even integer in float32, on any device.
 _ROUNDING = 1.5 * 2.0**23
@@ -98,10 +106,15 @@ def fake_quant_by_operators(x: Any, params: QuantParams) -> Any:
     scale = _constant(params.broadcast_scale(len(x.shape)), wide)
     inverse = _constant(np.float32(1) / params.broadcast_scale(len(x.shape)), wide)
     low, high = params.qmin - params.zero_point, params.qmax - params.zero_point
-    # Clamped first: rounding by addition holds up to 2**22, and the bounds are integers.
-    steps = paddle.clip(wide * inverse, float(low), float(high))
-    y = ((steps + _ROUNDING) - _ROUNDING) * scale
+    y = round_to_grid(wide, scale, inverse, float(low), float(high))
     return y if x.dtype == paddle.float32 else y.astype(x.dtype)
+
+
+def round_to_grid(x: Any, scale: Any, inverse: Any, low: Any, high: Any) -> Any:
+    """``scale * rne(clamp(x * inverse, low, high))`` of float32 tensors, all of them if need be."""
+    # Clamped first: rounding by addition holds up to 2**22, and the bounds are integers.
+    steps = paddle.clip(x * inverse, low, high)
+    return ((steps + _ROUNDING) - _ROUNDING) * scale
 
 
 def _constant(value: NDArray[np.float32], like: Any) -> Any:

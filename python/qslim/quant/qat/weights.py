@@ -29,7 +29,14 @@ from qslim.quant.qat.learned_activations import FACTOR_RANGE, learned_parameter
 from qslim.quant.qat.quantizer import THRESHOLD_FLOOR, Quantizer
 from qslim.quant.qat.tensors import array_of, context, straight_through
 
-__all__ = ["AbsMaxWeight", "LearnedWeight", "PACTWeight", "TrackedWeight", "WeightQuantizer"]
+__all__ = [
+    "AbsMaxWeight",
+    "LearnedWeight",
+    "PACTWeight",
+    "TrackedWeight",
+    "WeightQuantizer",
+    "least_error_threshold",
+]
 
 _CANDIDATES = np.linspace(0.2, 1.0, 41, dtype=np.float32)
 
@@ -120,6 +127,26 @@ class AbsMaxWeight(WeightQuantizer):
     """abs_max and channel_wise_abs_max."""
 
 
+def least_error_threshold(
+    values: NDArray[np.float32], quant_bits: int, quant_axis: Optional[int]
+) -> NDArray[np.float32]:
+    """The threshold, one or one a channel, whose grid has the least squared error on `values`."""
+    abs_max = np.maximum(
+        np.asarray(functional.abs_max(values, quant_axis=quant_axis, context=context()), np.float32),
+        THRESHOLD_FLOOR,
+    )
+    others = tuple(axis for axis in range(values.ndim) if axis != quant_axis)
+    axes = None if quant_axis is None else others
+    best, least = abs_max, np.full(abs_max.shape, np.inf)
+    for share in _CANDIDATES:
+        grid = QuantParams.weight(abs_max * share, quant_bits, quant_axis)
+        lost = grid.dequantize(grid.quantize(values)) - values
+        error = np.square(lost, dtype=np.float64).sum(axis=axes)
+        best = np.where(error < least, abs_max * share, best)
+        least = np.minimum(error, least)
+    return np.asarray(best, np.float32)
+
+
 class TrackedWeight(WeightQuantizer):
     """moving_average_abs_max and range_abs_max of a weight; evaluation keeps the threshold of training."""
 
@@ -189,7 +216,10 @@ class LearnedWeight(WeightQuantizer):
         return self._params(threshold, factor)
 
     def _quantize(self, weight: Any, params: QuantParams) -> Any:
-        grid = LearnedGrid(params, params.scale / self._learned_factor(), self.rule, is_learning=True)
+        # A model-parallel layer has another part of the weight on every rank, with factors of its own.
+        is_joint = self.training and not getattr(weight, "is_distributed", False)
+        initial = params.scale / self._learned_factor()
+        grid = LearnedGrid(params, initial, self.rule, is_learning=True, is_joint=is_joint)
         return learned_fake_quant(weight, self.alpha, None, grid)
 
     def _threshold(self, values: NDArray[np.float32]) -> Any:
@@ -206,17 +236,7 @@ class LearnedWeight(WeightQuantizer):
 
     def _initial(self, values: NDArray[np.float32]) -> Any:
         """The threshold whose grid has the least squared error on `values`."""
-        abs_max = np.maximum(super()._threshold(values), THRESHOLD_FLOOR)
-        others = tuple(axis for axis in range(values.ndim) if axis != self.quant_axis)
-        axes = None if self.quant_axis is None else others
-        best, least = abs_max, np.full(abs_max.shape, np.inf)
-        for share in _CANDIDATES:
-            grid = QuantParams.weight(abs_max * share, self.quant_bits, self.quant_axis)
-            lost = grid.dequantize(grid.quantize(values)) - values
-            error = np.square(lost, dtype=np.float64).sum(axis=axes)
-            best = np.where(error < least, abs_max * share, best)
-            least = np.minimum(error, least)
-        return np.asarray(best, np.float32)
+        return least_error_threshold(values, self.quant_bits, self.quant_axis)
 
 
 class PACTWeight(LearnedWeight):

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dependency groups: the parameters of a network that have to be cut together.
+
+Every channel of every parameter axis belongs to one *atom*, the smallest set of channels that can be cut by
+itself: a filter with its bias, its batch norm's entries and the slice of the next convolution that reads it;
+for a residual, the filters of all branches that are added up; for attention, all channels of one head in the
+projections of query, key, value and output. A group is named by the parameter axis that the user prunes, its
+*master*, and holds whatever shares an atom with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.graph import Graph
+from qslim.prune.atoms import Labels
+from qslim.prune.channels import Channels, spanned
+from qslim.prune.operators import follow
+
+__all__ = ["Group", "Groups", "Member", "find_groups"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One axis of one parameter. ``atoms[i]`` is the atom of index i in the uncut parameter."""
+
+    parameter: str
+    axis: int
+    atoms: Labels
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is cut with ``(parameter, axis)``.
+
+    Attributes
+    ----------
+    parameter, axis : str, int
+        The master.
+    members : list of (parameter, axis)
+        Everything that loses channels with it, the master included.
+    channels, units : int
+        Channels of the master, and how many can be decided on one by one (heads, groups; else the same).
+    reason : str
+        Why it cannot be pruned; empty if it can.
+    """
+
+    parameter: str
+    axis: int
+    members: list[tuple[str, int]]
+    channels: int
+    units: int
+    reason: str = ""
+
+    @property
+    def is_prunable(self) -> bool:
+        return not self.reason
+
+    def __str__(self) -> str:
+        what = (
+            f"{self.parameter} axis {self.axis}: {self.units} units over {len(self.members)} parameter axes"
+        )
+        return what if self.is_prunable else f"{what}; not prunable: {self.reason}"
+
+
+class Groups:
+    """The members of a network and the atoms that are still in it.
+
+    Attributes
+    ----------
+    members : dict of (parameter, axis) to Member
+    alive : ndarray of bool, one for each atom
+    reasons : dict of atom to why it cannot be cut
+    inexact : ndarray of bool
+        Atoms that a normalization averages over: cutting them changes what it computes.
+    selected : list of sets of atoms
+        Parts of the channels that operators take by their numbers (``prune/trial.py`` tries them).
+    literal : set of atoms of which operators have the extents as numbers
+    splits : list of atoms along the axes that reshapes made of one (heads)
+    """
+
+    def __init__(self, members: dict[tuple[str, int], Member], count: int) -> None:
+        self.members = members
+        self.alive = np.ones(count, bool)
+        self.inexact = np.zeros(count, bool)
+        self.reasons: dict[int, str] = {}
+        self.selected: list[set[int]] = []
+        self.literal: set[int] = set()
+        self.splits: list[Labels] = []
+        self._costs: list[tuple[int, list[Labels]]] = []
+
+    def current(self, parameter: str, axis: int) -> Optional[Labels]:
+        """Atoms of `parameter` along `axis` as it is now; None if no group has it."""
+        member = self.members.get((parameter, axis))
+        return None if member is None else member.atoms[self.alive[member.atoms]]
+
+    def freeze(self, atoms: Iterable[int], reason: str) -> None:
+        for atom in atoms:
+            self.reasons.setdefault(int(atom), reason)
+
+    def prunable_atoms(self, parameter: str, axis: int) -> Labels:
+        """The atoms of a parameter axis that are there and can be cut, each once, in order."""
+        atoms = self.current(parameter, axis)
+        if atoms is None:
+            return np.zeros(0, np.int64)
+        return np.asarray([atom for atom in _unique(atoms) if int(atom) not in self.reasons], np.int64)
+
+    def touched(self, atoms: Sequence[int] | Labels) -> list[Member]:
+        """Members that hold any of `atoms`."""
+        chosen = np.zeros(self.alive.size, bool)
+        chosen[np.asarray(atoms, np.int64)] = True
+        return [member for member in self.members.values() if chosen[member.atoms].any()]
+
+    def masks(self, removed: Sequence[int] | Labels) -> dict[tuple[str, int], NDArray[np.int64]]:
+        """1 keeps, 0 prunes, over the present channels of every member that loses some of `removed`."""
+        stays = self.alive.copy()
+        stays[np.asarray(removed, np.int64)] = False
+        result = {}
+        for member in self.touched(removed):
+            atoms = member.atoms[self.alive[member.atoms]]
+            if not stays[atoms].all():
+                result[(member.parameter, member.axis)] = stays[atoms].astype(np.int64)
+        return result
+
+    def multiply_adds(self, removed: Sequence[int] | Labels = ()) -> float:
+        """Of all convolutions and matrix products, for one input, without `removed`."""
+        stays = self.alive.copy()
+        stays[np.asarray(removed, np.int64)] = False
+        return float(
+            sum(
+                count * np.prod([stays[labels].mean() for labels in factors])
+                for count, factors in self._costs
+            )
+        )
+
+    def group(self, parameter: str, axis: int) -> Group:
+        """The group with this master."""
+        atoms = self.members[parameter, axis].atoms
+        units = _unique(atoms)
+        members = [(member.parameter, member.axis) for member in self.touched(units)]
+        reason = ""
+        if len(units) < 2:
+            reason = self.reasons.get(int(units[0]), "its channels can go only all at once")
+        elif all(int(atom) in self.reasons for atom in units):
+            reasons = Counter(self.reasons[int(atom)] for atom in units)
+            reason = reasons.most_common(1)[0][0]
+        return Group(parameter, axis, members, len(atoms), len(units), reason)
+
+
+def find_groups(graph: Graph, parameters: Iterable[str], skip_leaves: bool = True) -> Groups:
+    """Find what has to be cut together in `graph`.
+
+    Parameters
+    ----------
+    graph : Graph
+        With constant shapes, as traced for one input.
+    parameters : names of the constants that are parameters
+    skip_leaves : bool
+        Keep the outputs of the network whole.
+
+    Examples
+    --------
+    >>> from qslim.graph import Node, Tensor
+    >>> graph = Graph(inputs=["x"], outputs=["z"])
+    >>> _ = graph.add_tensor(Tensor("x", "float32", (1, 3, 8, 8)))
+    >>> for name, shape in (("first", (4, 3, 1, 1)), ("second", (2, 4, 1, 1))):
+    ...     _ = graph.add_tensor(Tensor(name, "float32", shape, np.zeros(shape, np.float32)))
+    >>> for name, extent in (("y", 4), ("z", 2)):
+    ...     _ = graph.add_tensor(Tensor(name, "float32", (1, extent, 8, 8)))
+    >>> graph.add_node(Node("Conv", ["x", "first"], ["y"]))
+    >>> graph.add_node(Node("Conv", ["y", "second"], ["z"]))
+    >>> print(find_groups(graph, ["first", "second"]).group("first", 0))
+    first axis 0: 4 units over 2 parameter axes
+    >>> find_groups(graph, ["first", "second"]).group("second", 0).reason
+    "'z' is an output of the network"
+    """
+    channels = Channels(graph, parameters)
+    for node in graph.nodes:
+        follow(channels, node)
+    if skip_leaves:
+        for name in graph.outputs:
+            channels.freeze(channels.factors(name), f"{name!r} is an output of the network")
+    _make_boxes(channels)
+    return _collect(channels)
+
+
+def _make_boxes(channels: Channels) -> None:
+    """Let every factor vary along one axis only: the longest of those along which it still does."""
+    for factor in channels.wide:
+        labels = channels.atoms.resolve(factor)
+        axes = [axis for axis in spanned(labels) if (labels != np.take(labels, [0], axis)).any()]
+        axes.sort(key=lambda axis: (labels.shape[axis], axis))
+        for axis in axes[:-1]:
+            channels.atoms.unite(labels, np.take(labels, [0], axis))
+
+
+def _collect(channels: Channels) -> Groups:
+    """Number the atoms that parameters have, and sort what was found out about them."""
+    axes = [(name, axis, labels) for name, by in channels.parameters.items() for axis, labels in by.items()]
+    if not axes:
+        return Groups({}, 0)
+    resolved = [channels.atoms.resolve(labels) for _, _, labels in axes]
+    roots, numbers = np.unique(np.concatenate(resolved), return_inverse=True)
+    split = np.split(numbers.reshape(-1), np.cumsum([labels.size for labels in resolved])[:-1])
+    members = {
+        (name, axis): Member(name, axis, atoms.astype(np.int64))
+        for (name, axis, _), atoms in zip(axes, split)
+    }
+    groups = Groups(members, roots.size)
+
+    def numbered(labels: Labels) -> Labels:
+        """Atoms of parameters among `labels`; -1 for those of other constants."""
+        found = channels.atoms.resolve(labels)
+        at = np.minimum(np.searchsorted(roots, found), roots.size - 1)
+        return np.where(roots[at] == found, at, -1)
+
+    def present(labels: Labels) -> set[int]:
+        return {int(atom) for atom in np.unique(numbered(labels)) if atom >= 0}
+
+    for labels, reason in channels.frozen:
+        groups.freeze(present(labels), reason)
+    for labels in channels.inexact:
+        groups.inexact[list(present(labels))] = True
+    parts = [(present(factor), present(part)) for factor, part in channels.selected]
+    groups.selected = [part for whole, part in parts if part != whole]
+    for factor in channels.wide:
+        found = _along(numbered(factor))
+        if found is not None and (found[1] >= 0).all():
+            groups.splits.append(found[1])
+    groups.literal = {atom for factor in channels.literal for atom in present(factor)}
+    groups._costs = [
+        (
+            cost.multiply_adds,
+            [labels[labels >= 0] for labels in map(numbered, cost.factors) if (labels >= 0).any()],
+        )
+        for cost in channels.costs
+    ]
+    return groups
+
+
+def _along(atoms: Labels) -> Optional[tuple[int, Labels]]:
+    """The one axis along which `atoms` vary, and what they are there; None if all are one."""
+    varying = [axis for axis in spanned(atoms) if (atoms != np.take(atoms, [0], axis)).any()]
+    if len(varying) != 1:
+        return None
+    index = tuple(slice(None) if axis == varying[0] else 0 for axis in range(atoms.ndim))
+    return varying[0], atoms[index]
+
+
+def _unique(atoms: Labels) -> Labels:
+    """Each atom once, where it first appears."""
+    _, first = np.unique(atoms, return_index=True)
+    return atoms[np.sort(first)]

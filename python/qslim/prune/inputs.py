@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The inputs that a pruner is given: a shape, several shapes, or what ``forward`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qslim.importers.paddle import framework
+from qslim.prune.model_edit import dygraph
+
+__all__ = ["example_inputs", "input_specs"]
+
+
+def example_inputs(inputs: Any, dtype: str = "float32") -> list[Any]:
+    """Arguments for ``forward``.
+
+    Parameters
+    ----------
+    inputs : list of int, list of lists of int, Tensor, or list of Tensors and arrays
+        An open extent (None or -1) becomes 1.
+    dtype : str, of inputs given by their shapes; integers are zeros, floats are random (always the same).
+
+    Raises
+    ------
+    ValueError : none of these.
+
+    Examples
+    --------
+    >>> [tuple(tensor.shape) for tensor in example_inputs([[1, 3, 8, 8], [None, 4]])]
+    [(1, 3, 8, 8), (1, 4)]
+    """
+    paddle = framework.paddle_module()
+    if isinstance(inputs, (paddle.Tensor, np.ndarray)):
+        inputs = [inputs]
+    if not isinstance(inputs, (list, tuple)) or not inputs:
+        raise ValueError(
+            f"inputs: expected the shape of the input, for example [1, 3, 224, 224], a list of shapes, or a "
+            f"list of tensors; got {inputs!r}"
+        )
+    if _is_shape(inputs):
+        inputs = [inputs]
+    with dygraph():
+        return [_example(item, dtype, seed) for seed, item in enumerate(inputs)]
+
+
+def input_specs(examples: Sequence[Any]) -> list[Any]:
+    """InputSpecs of these shapes, to trace with."""
+    paddle = framework.paddle_module()
+    return [
+        paddle.static.InputSpec(list(item.shape), str(item.dtype).rsplit(".", 1)[-1], f"input_{index}")
+        if isinstance(item, paddle.Tensor)
+        else item
+        for index, item in enumerate(examples)
+    ]
+
+
+def _is_shape(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) and all(
+        extent is None or (isinstance(extent, (int, np.integer)) and not isinstance(extent, bool))
+        for extent in item
+    )
+
+
+def _example(item: Any, dtype: str, seed: int) -> Any:
+    paddle = framework.paddle_module()
+    if isinstance(item, np.ndarray):
+        return paddle.to_tensor(item)
+    if not _is_shape(item):
+        return item
+    shape = [1 if extent is None or extent == -1 else int(extent) for extent in item]
+    if min(shape, default=0) < 1:
+        raise ValueError(f"inputs: expected a shape of positive extents, got {list(item)!r}")
+    if "int" in dtype or dtype == "bool":
+        return paddle.zeros(shape, dtype)
+    values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    return paddle.to_tensor(values).astype(dtype)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each operator has to do with channels: one rule each.
+
+A rule is given the labels of the whole network and a node, couples or freezes the factors of its operands and
+returns the factors of each result. One that meets what it cannot follow raises ``CannotFollow``: then the
+operands are frozen, as they are for an operator without a rule.
+"""
+
+from __future__ import annotations
+
+from qslim.graph import Node
+from qslim.prune.channels import Channels, Factors
+from qslim.prune.operators.elementwise import ELEMENTWISE
+from qslim.prune.operators.movement import MOVEMENT
+from qslim.prune.operators.normalization import NORMALIZATION
+from qslim.prune.operators.products import PRODUCTS
+from qslim.prune.operators.reductions import REDUCTIONS
+from qslim.prune.operators.rule import CannotFollow, Rule
+
+__all__ = ["follow"]
+
+_RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVEMENT, **NORMALIZATION, **PRODUCTS, **REDUCTIONS}
+
+
+def follow(channels: Channels, node: Node) -> None:
+    """Give the results of `node` their factors."""
+    name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    rule = _RULES.get(name)
+    try:
+        if rule is None:
+            raise CannotFollow(f"there is no rule for operator {name}")
+        results = rule(channels, node)
+        for output, factors in zip(node.outputs, results):
+            if output and factors:
+                channels.set_factors(output, _fitting(channels, output, factors))
+    except (ValueError, IndexError) as error:
+        channels.freeze_inputs(node, f"{node.label}: {error}")
+
+
+def _fitting(channels: Channels, output: str, factors: Factors) -> Factors:
+    """`factors`, if they have the rank and the extents of tensor `output`."""
+    shape = channels.shape(output)
+    for factor in factors:
+        if factor.ndim != len(shape) or any(a not in (1, b) for a, b in zip(factor.shape, shape)):
+            raise CannotFollow(f"its result has shape {list(shape)}, its channels {list(factor.shape)}")
+    return factors

@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FilterPruner: cut a Layer's filters with everything that depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.functional import filter_saliency
+from qslim.functional.saliency import SaliencyCriterion
+from qslim.graph import Graph
+from qslim.importers.paddle import framework, import_layer
+from qslim.logger import logger
+from qslim.prune.arguments import (
+    check_align,
+    check_apply,
+    check_axis,
+    check_names,
+    check_pruned_flops,
+    check_ratio,
+)
+from qslim.prune.groups import Group
+from qslim.prune.inputs import example_inputs, input_specs
+from qslim.prune.model_edit import dygraph, floats_of, named_tensors
+from qslim.prune.plan import PruningPlan
+from qslim.prune.planner import Planner, Scores
+from qslim.prune.report import PruningReport, Snapshot, time_together
+from qslim.prune.sensitivity import (
+    Sensitivities,
+    bisect_ratios,
+    load_sensitivities,
+    save_sensitivities,
+)
+
+__all__ = ["FilterPruner"]
+
+_Apply = Optional[Literal["impretive", "imperative", "lazy"]]
+_Axis = Union[int, Sequence[int]]
+_RATIOS = tuple(round(0.1 * step, 2) for step in range(1, 10))
+
+
+class FilterPruner:
+    """Prune filters of `model` and all that has to go with them.
+
+    The network is traced once; ``groups`` says what depends on what. Saliency is taken from the weights as
+    they are when pruning, so train as you like before.
+
+    Parameters
+    ----------
+    model : paddle.nn.Layer
+    inputs : list of int, list of lists of int, or list of tensors
+        The shape of the input, of each input, or example inputs for ``forward``.
+    sen_file : str, optional
+        A file of sensitivities to start from.
+    opt : paddle.optimizer.Optimizer, optional
+        Its state is cut along with the parameters, so that training goes on.
+    skip_leaves : bool, default=True
+        Keep the network's outputs whole.
+    prune_type : {"conv", "fc"}, default="conv"
+        What ``sensitive`` goes over: filters of convolutions (axis 0) or columns of Linear layers (axis 1).
+        ``prune_var`` takes any parameter.
+    input_dtype : str, default="float32"
+        Of inputs that are given by their shape.
+    num_head : int, default=-1
+        Accepted for PaddleSlim's sake: the heads of an attention are read from the network.
+
+    Attributes
+    ----------
+    groups : list of Group
+        Each with its master, members, and the reason if it cannot be pruned. ``print(group)``.
+    plan : PruningPlan or None
+        The last one.
+    skip_vars : list of str
+        Parameters that ``prune_var`` skips with a warning: weights of transposed convolutions, as in
+        PaddleSlim.
+
+    Raises
+    ------
+    ValueError : not a Layer, wrong inputs, an unknown `prune_type`, a network that holds control flow.
+    """
+
+    criterion: ClassVar[SaliencyCriterion] = "l1_norm"
+
+    @dygraph()
+    def __init__(
+        self,
+        model: Any,
+        inputs: Any,
+        sen_file: Optional[str] = None,
+        opt: Any = None,
+        skip_leaves: bool = True,
+        prune_type: str = "conv",
+        input_dtype: str = "float32",
+        num_head: int = -1,
+    ) -> None:
+        name = type(self).__name__
+        paddle = framework.paddle_module()
+        if not isinstance(model, paddle.nn.Layer):
+            raise ValueError(f"{name}: model: expected a paddle.nn.Layer, got {type(model).__name__}")
+        if prune_type not in ("conv", "fc"):
+            raise ValueError(f"{name}: prune_type: expected 'conv' or 'fc', got {prune_type!r}")
+        self.model, self.inputs, self.opt = model, inputs, opt
+        self.prune_type = prune_type
+        self.num_head = num_head
+        self.plan: Optional[PruningPlan] = None
+        self._plans: list[PruningPlan] = []
+        self._examples = example_inputs(inputs, input_dtype)
+        program = import_layer(model, input_specs(self._examples))
+        self.graph: Graph = program.graph
+        self._before = Snapshot.of_program(program, self._examples)
+        self._planner = Planner(model, self.graph, program.parameter_names, self._examples, skip_leaves)
+        self.groups: list[Group] = self._planner.masters
+        self.skip_vars: list[str] = [
+            layer.weight.name for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2DTranspose)
+        ]
+        self._sensitivities: Sensitivities = {}
+        if sen_file is not None:
+            self._sensitivities = self._checked(load_sensitivities(sen_file), sen_file)
+        self._log_groups()
+
+    # ---- pruning -------------------------------------------------------------------------------------------
+
+    def saliency(self, var_name: str, axis: int) -> NDArray[np.float32]:
+        """How much each channel of a parameter matters now: one score for each index along `axis`.
+
+        Override it for a criterion of your own; the smallest go first.
+        """
+        weight = floats_of(named_tensors(self.model)[var_name])
+        return filter_saliency(weight, self.criterion, axis=axis, gradient=self.gradient(var_name))
+
+    def gradient(self, var_name: str) -> Optional[NDArray[Any]]:
+        """The gradient that the criterion looks at, if it does."""
+        return None
+
+    @dygraph()
+    def prune_var(
+        self,
+        var_name: str,
+        pruned_axis: int,
+        pruned_ratio: float,
+        apply: _Apply = "impretive",
+        align: Optional[int] = None,
+    ) -> Optional[PruningPlan]:
+        """Prune one parameter and its relatives.
+
+        Parameters
+        ----------
+        var_name : str, the parameter's own name ("conv2d_0.w_0")
+        pruned_axis : int; 0 for filters of a convolution, 1 for columns of a Linear
+        pruned_ratio : float in [0, 1), of the channels that the parameter has now
+        apply : {"impretive", "imperative", "lazy", None}
+            Cut, multiply by the masks, or only make the plan. (PaddleSlim spells it "impretive".)
+        align : int, optional
+            Keep a multiple of so many channels.
+
+        Returns
+        -------
+        PruningPlan, empty if the group is frozen (``groups`` says why); None for one of ``skip_vars``.
+        """
+        axis, how = self._check_axis(pruned_axis, [var_name]), check_apply(apply)
+        check_ratio(pruned_ratio, f"ratio of {var_name!r}")
+        if var_name in self.skip_vars:
+            logger.warning("%s is skipped: it is in skip_vars", var_name)
+            return None
+        plan = self._plan({var_name: pruned_ratio}, axis, check_align(align))
+        self._apply(plan, how)
+        return plan
+
+    @dygraph()
+    def prune_vars(
+        self,
+        ratios: Mapping[str, float],
+        axis: _Axis,
+        apply: _Apply = "impretive",
+        align: Optional[int] = None,
+    ) -> PruningPlan:
+        """Prune parameters by their ratios, all at once.
+
+        A parameter that an earlier one of `ratios` prunes already is not pruned again. All is checked before
+        anything is changed.
+
+        Parameters
+        ----------
+        ratios : dict of parameter name to ratio in [0, 1)
+        axis : int or [int]
+        apply, align : as for ``prune_var``
+
+        Returns
+        -------
+        PruningPlan, with ``pruned_flops`` filled in; also ``self.plan``.
+
+        Raises
+        ------
+        ValueError : an unknown parameter (the nearest is named), a ratio outside [0, 1), an axis that a
+            parameter does not have. The network is untouched.
+        """
+        if not isinstance(ratios, Mapping):
+            raise ValueError(f"ratios: expected a dict of parameter name to ratio, got {ratios!r}")
+        number, how = self._check_axis(axis, list(ratios)), check_apply(apply)
+        for name, ratio in ratios.items():
+            check_ratio(ratio, f"ratio of {name!r}")
+        skipped = [name for name in ratios if name in self.skip_vars]
+        for name in skipped:
+            logger.warning("%s is skipped: it is in skip_vars", name)
+        kept = {name: ratio for name, ratio in ratios.items() if name not in skipped}
+        plan = self._plan(kept, number, check_align(align))
+        self._apply(plan, how)
+        self.plan = plan
+        return plan
+
+    def restore(self) -> None:
+        """Put the network back as it was before this pruner's first cut."""
+        while self._plans:
+            self._plans.pop().restore(self.model, self.opt)
+        self.plan = None
+
+    @dygraph()
+    def report(self, num_threads: int = 1, runs: int = 15) -> PruningReport:
+        """Parameters, FLOPs, bytes and time in the engine, before this pruner's cuts and now.
+
+        Returns
+        -------
+        PruningReport, whose ``str`` is a table. "Before" is the network as the pruner was made.
+        """
+        return time_together(self._before, Snapshot.of(self.model, self._examples), num_threads, runs)
+
+    # ---- sensitivity ---------------------------------------------------------------------------------------
+
+    def sensitive(
+        self,
+        eval_func: Optional[Callable[[], float]] = None,
+        sen_file: Optional[str] = None,
+        target_vars: Optional[Sequence[str]] = None,
+        skip_vars: Optional[Sequence[str]] = None,
+    ) -> Sensitivities:
+        """Measure what pruning each group alone costs, at ratios 0.1 to 0.9.
+
+        Parameters
+        ----------
+        eval_func : callable without arguments
+            Returns the score of ``model``, larger is better.
+        sen_file : str, optional
+            Written whole after every point; a run that was stopped goes on from it.
+        target_vars, skip_vars : names of parameters, optional
+            Measure only these masters; leave those out.
+
+        Returns
+        -------
+        dict of parameter name to dict of ratio to loss, (score - pruned score) / (score + 1e-3). Without
+        `eval_func` what is known already, from `sen_file` too.
+        """
+        if sen_file is not None:
+            self._sensitivities.update(self._checked(load_sensitivities(sen_file), sen_file))
+        if eval_func is None:
+            return self._sensitivities
+        for argument in (target_vars, skip_vars):
+            self._check_names(argument or ())
+        baseline: Optional[float] = None
+        for group in self._masters_of_type():
+            name = group.parameter
+            if target_vars is not None and name not in target_vars:
+                continue
+            if name in self.skip_vars or (skip_vars is not None and name in skip_vars):
+                continue
+            losses = self._sensitivities.setdefault(name, {})
+            for ratio in [ratio for ratio in _RATIOS if ratio not in losses]:
+                if baseline is None:
+                    baseline = float(eval_func())
+                plan = self._plan({name: ratio}, group.axis)
+                plan.apply(self.model, lazy=True)
+                try:
+                    score = float(eval_func())
+                finally:
+                    plan.restore(self.model)
+                losses[ratio] = (baseline - score) / (baseline + 1e-3)
+                logger.info("sensitive: %s at %.1f: loss %.4f", name, ratio, losses[ratio])
+                if sen_file is not None:
+                    save_sensitivities(self._sensitivities, sen_file)
+        return self._sensitivities
+
+    @dygraph()
+    def get_ratios_by_sensitivity(
+        self,
+        pruned_flops: float,
+        align: Optional[int] = None,
+        dims: _Axis = 0,
+        skip_vars: Optional[Sequence[str]] = None,
+    ) -> tuple[dict[str, float], float]:
+        """Ratios that cost the same loss everywhere and cut the FLOPs by `pruned_flops`.
+
+        Parameters
+        ----------
+        pruned_flops : float in (0, 1)
+        align : int, optional
+            The ratios are those that keep multiples of so many channels.
+        dims : int or [int], the pruned axis
+        skip_vars : names that are not to be pruned
+
+        Returns
+        -------
+        ratios, and the part of the FLOPs that they take away. Nothing is pruned.
+        """
+        axis, align, target = check_axis(dims, {}), check_align(align), check_pruned_flops(pruned_flops)
+        self._check_names(skip_vars or ())
+        if not self._sensitivities:
+            raise ValueError(
+                "get_ratios_by_sensitivity: nothing was measured yet; call sensitive(eval_func) first"
+            )
+        skipped = {*(skip_vars or ()), *self.skip_vars}
+        known = {
+            name: losses for name, losses in self._sensitivities.items() if name not in skipped and losses
+        }
+        scores: Scores = {}
+
+        def flops_of(ratios: dict[str, float]) -> float:
+            plan = self._plan(self._planner.aligned(ratios, axis, align), axis, scores=scores)
+            return plan.pruned_flops or 0.0
+
+        ratios, found = bisect_ratios(known, target, flops_of)
+        if abs(found - target) > 0.02:
+            logger.warning("asked to prune %.4f of the FLOPs, the sensitivities allow %.4f", target, found)
+        return self._planner.aligned(ratios, axis, align), found
+
+    @dygraph()
+    def sensitive_prune(
+        self, pruned_flops: float, skip_vars: Optional[Sequence[str]] = None, align: Optional[int] = None
+    ) -> PruningPlan:
+        """Prune by the sensitivities until `pruned_flops` of the FLOPs are gone. Grouped convolutions follow
+        their neighbours; an earlier cut is taken back first."""
+        check_pruned_flops(pruned_flops)
+        self.restore()
+        grouped = [
+            parameter.name
+            for layer in self.model.sublayers()
+            if getattr(layer, "_groups", 1) > 1
+            for parameter in layer.parameters(include_sublayers=False)
+        ]
+        axis = 0 if self.prune_type == "conv" else 1
+        ratios, _ = self.get_ratios_by_sensitivity(pruned_flops, align, axis, [*(skip_vars or ()), *grouped])
+        return self.prune_vars(ratios, axis, align=align)
+
+    @dygraph()
+    def uniform_prune(
+        self, pruned_flops: float, skip_vars: Optional[Sequence[str]] = None, align: Optional[int] = None
+    ) -> PruningPlan:
+        """Prune every group by one ratio, the one that takes `pruned_flops` of the FLOPs away."""
+        target, align = check_pruned_flops(pruned_flops), check_align(align)
+        axis = 0 if self.prune_type == "conv" else 1
+        self._check_names(skip_vars or ())
+        skipped = {*(skip_vars or ()), *self.skip_vars}
+        names = [group.parameter for group in self._masters_of_type() if group.parameter not in skipped]
+        low, high = 0.0, 1.0
+        scores: Scores = {}
+        plans: list[tuple[float, PruningPlan]] = []
+        for _ in range(12):
+            middle = (low + high) / 2
+            plan = self._plan(dict.fromkeys(names, middle), axis, align, scores)
+            pruned = plan.pruned_flops or 0.0
+            plans.append((abs(pruned - target), plan))
+            low, high = (middle, high) if pruned < target else (low, middle)
+        self.plan = min(plans, key=lambda pair: pair[0])[1]
+        self._apply(self.plan, "imperative")
+        return self.plan
+
+    # ---- parts ---------------------------------------------------------------------------------------------
+
+    def _plan(
+        self,
+        ratios: Mapping[str, float],
+        axis: int,
+        align: Optional[int] = None,
+        scores: Optional[Scores] = None,
+    ) -> PruningPlan:
+        return self._planner.plan_for(ratios, axis, self.saliency, align, scores)
+
+    def _apply(self, plan: PruningPlan, apply: Optional[str]) -> None:
+        if apply is not None:
+            plan.apply(self.model, lazy=apply == "lazy", opt=self.opt)
+        self._plans.append(plan)
+
+    def _masters_of_type(self) -> list[Group]:
+        """The prunable groups that `prune_type` means."""
+        shapes = {parameter.name: parameter.shape for parameter in self.model.parameters()}
+        rank, axis = (4, 0) if self.prune_type == "conv" else (2, 1)
+        return [
+            group
+            for group in self.groups
+            if group.is_prunable and group.axis == axis and len(shapes[group.parameter]) == rank
+        ]
+
+    def _log_groups(self) -> None:
+        prunable = [group for group in self.groups if group.is_prunable]
+        logger.info("found %d groups, %d of them prunable", len(self.groups), len(prunable))
+        frozen: dict[str, list[str]] = {}
+        for group in self.groups:
+            if not group.is_prunable and "is an output of the network" not in group.reason:
+                frozen.setdefault(group.reason, []).append(group.parameter)
+        for reason, names in frozen.items():
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            logger.info("%s%s not pruned: %s", names[0], f"{others} are" if others else " is", reason)
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        check_names(names, named_tensors(self.model), f"{type(self).__name__}: the model")
+
+    def _check_axis(self, axis: _Axis, names: Sequence[str]) -> int:
+        """Check names and axis together."""
+        self._check_names(names)
+        tensors = named_tensors(self.model)
+        return check_axis(axis, {name: tensors[name].shape for name in names})
+
+    def _checked(self, sensitivities: Sensitivities, path: str) -> Sensitivities:
+        known = named_tensors(self.model)
+        strange = [name for name in sensitivities if name not in known]
+        if strange:
+            raise ValueError(
+                f"sen_file: {path!r} has sensitivities of {strange[0]!r}, which the model does not have: "
+                "the file belongs to another network"
+            )
+        return sensitivities
