@@ -100,7 +100,7 @@ def all_reduce_max(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def all_reduce_mean(x: NDArray[Any]) -> NDArray[Any]:
-    """The elementwise mean of every rank's `x`, a float array; parameters and result as in `all_reduce_max`."""
+    """The elementwise mean of every rank's `x`, a float array; otherwise as `all_reduce_max`."""
     distributed = _initialized()
     if distributed is None or x.size == 0:
         return x

@@ -6,4 +6,4 @@ from qslim.quant.qat.config import QATConfig
 from qslim.quant.qat.qat import QAT
 from qslim.quant.qat.report import QATReport
 
-__all__ = ["QAT", "QATConfig", "QATReport"]
+__all__ = ["QAT", "QATConfig", "QATReport", "load_checkpoint"]

@@ -52,8 +52,8 @@ def load_checkpoint(model: Any, checkpoint: Union[str, os.PathLike[str], Mapping
     model : paddle.nn.Layer
         Float, or what ``QAT.quantize`` returned, or either in a ``paddle.DataParallel``.
     checkpoint : path or dict of name to Tensor or ndarray
-        What ``paddle.save(net.state_dict(), path)`` wrote (".pdparams" may be left out), or such a dict: of the
-        float network, of the quantized one under this or another configuration, or of PaddleSlim's.
+        What ``paddle.save(net.state_dict(), path)`` wrote (".pdparams" may be left out), or such a dict: of
+        the float network, of the quantized one under this or another configuration, or of PaddleSlim's.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def load_checkpoint(model: Any, checkpoint: Union[str, os.PathLike[str], Mapping
 
     Raises
     ------
-    ValueError : no such file, not a checkpoint, or one of another network: "12 of 20 tensors are missing ...".
+    ValueError : no such file, not a checkpoint, or one of another network: "12 of 20 tensors are missing".
 
     Examples
     --------
@@ -89,7 +89,9 @@ def load_checkpoint(model: Any, checkpoint: Union[str, os.PathLike[str], Mapping
         if {name: _shape(value) for name, value in found.items()} == _shapes(kept):
             copied.update({f"{place}.{name}": value for name, value in found.items()})
         elif not isinstance(quantizer, (ActivationQuantizer, TrackedWeight)):
-            copied.update({f"{place}.{name}": found[name] for name in kept if _same(found.get(name), kept[name])})
+            copied.update(
+                {f"{place}.{name}": found[name] for name in kept if _same(found.get(name), kept[name])}
+            )
         else:
             clip = given.get(f"{place.rpartition('.')[0]}._act_preprocess.alpha".lstrip("."))
             take_over = _take_over(quantizer, kept, found, clip)
@@ -110,7 +112,7 @@ def load_checkpoint(model: Any, checkpoint: Union[str, os.PathLike[str], Mapping
     return without
 
 
-# ---- reading -------------------------------------------------------------------------------------------------
+# ---- reading ------------------------------------------------------------------------------------------
 
 
 def _read(checkpoint: Any) -> tuple[str, _State]:
@@ -154,9 +156,7 @@ def _renamed(given: _State, own: Mapping[str, Any]) -> _State:
 def _quantizers(network: Any) -> list[tuple[str, Any]]:
     """Places and layers of all quantizers, in the order of the network."""
     return [
-        (name, layer)
-        for name, layer in network.named_sublayers()
-        if name.rpartition(".")[2] in _QUANTIZERS
+        (name, layer) for name, layer in network.named_sublayers() if name.rpartition(".")[2] in _QUANTIZERS
     ]
 
 
@@ -185,7 +185,7 @@ def _array(value: Any) -> Any:
     return np.array(array_of(value) if isinstance(value, paddle.Tensor) else value)
 
 
-# ---- another network's ---------------------------------------------------------------------------------------
+# ---- another network's --------------------------------------------------------------------------------
 
 
 def _check_network(source: str, given: _State, own: Mapping[str, Any]) -> None:
@@ -218,7 +218,7 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
-# ---- another configuration's ---------------------------------------------------------------------------------
+# ---- another configuration's --------------------------------------------------------------------------
 
 
 def _take_over(quantizer: Any, kept: _State, found: _State, clip: Any) -> Optional[Callable[[], None]]:
@@ -239,17 +239,17 @@ def _take_over(quantizer: Any, kept: _State, found: _State, clip: Any) -> Option
         threshold, is_signed = threshold * max(share, 1 - share), bool(share > 0)
     if clip is not None and "_batches" not in values:
         threshold = min(threshold, np.float32(_array(clip).reshape(-1)[0]))
-    average = {name: values[name] for name in ("_state", "_accum") if name in kept and _same(found.get(name), kept[name])}
+    average = [name for name in ("_state", "_accum") if name in kept and _same(found.get(name), kept[name])]
 
     def take_over() -> None:
         quantizer.take_over(float(threshold), is_signed)
-        for name, value in average.items():
-            quantizer._write(name, value)
+        for name in average:
+            quantizer._write(name, values[name])
 
     return take_over
 
 
-# ---- Paddle's own loader -------------------------------------------------------------------------------------
+# ---- Paddle's own loader ------------------------------------------------------------------------------
 
 
 def quiet_set_state_dict(model: Any) -> None:

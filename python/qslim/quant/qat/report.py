@@ -43,8 +43,8 @@ def _describe(params: Optional[QuantParams]) -> str:
 class QATReport:
     """What ``save_quantized_model`` returns. ``print(report)`` shows the table.
 
-    ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the ``.qslim`` file that ``qslim.runtime.Session``
-    runs, None if the engine cannot (``notes`` say why).
+    ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the ``.qslim`` file that
+    ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
     """
 
     layers: list[LayerReport]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training where the kernels cannot work: other devices and types, mixed precision, to_static, fleet's layers."""
+"""Training where the kernels cannot work: other devices, other types, to_static, fleet's layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ CONFIGS = {**CONFIGS, "folded": {"fuse_conv_bn": True}}
 HALVES = [paddle.float16, paddle.bfloat16]
 
 
-def train(config: dict[str, Any], steps: int = 4) -> tuple[Any, list[np.ndarray], list[dict[str, np.ndarray]]]:
+def train(
+    config: dict[str, Any], steps: int = 4
+) -> tuple[Any, list[np.ndarray], list[dict[str, np.ndarray]]]:
     """The network after training, and of each step its output and gradients."""
     net = qslim.QAT(config).quantize(small_network())
     net.train()
@@ -179,9 +181,9 @@ _PARALLEL = """
             y = net(paddle.to_tensor(x))
             y.square().mean().backward()
         assert net.column.weight.grad is not None
-        # Two layers, each half a step in some of its 8 or 12 products, an eighth of a threshold of 4 bits.
         bits = config.get("activation_bits", 8)
-        np.testing.assert_allclose(y.numpy(), expected, rtol=0, atol=8 / 2**bits * np.abs(expected).max())
+        if name in ("plain", "range", "abs_max"):  # which clip nothing, and move by a step or two
+            np.testing.assert_allclose(y.numpy(), expected, rtol=0, atol=4 / 2**bits * np.abs(expected).max())
         weights = net.column._fake_quant_weight, net.row._fake_quant_weight
         if name in ("plain", "range", "lsq"):
             assert [(w.quant_axis, w._scale.shape[0]) for w in weights] == [(1, 12), (1, 5)]
