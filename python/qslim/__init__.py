@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""qslim: PaddleSlim's quantization API on today's PaddlePaddle, with a C++ core.
+"""qslim: PaddleSlim's quantization and pruning API on today's PaddlePaddle, with a C++ core.
 
 ``import qslim as slim`` costs NumPy only. The sub-packages that need Paddle (``quant``, ``models``)
 import it when they are first touched and say so in one sentence where it is missing.

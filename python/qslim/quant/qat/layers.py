@@ -128,13 +128,13 @@ class QuantizedOutput(_Dynamic):
         return self._fake_quant_output(self._float_class.forward(self, *args, **kwargs))
 
 
-class QuantizedInput:
+class QuantizedInput(_Dynamic):
     """Mixin for any other layer: what it is given first is quantized."""
 
     _fake_quant_input: Any
     _float_class: Any
 
-    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+    def _forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         return self._float_class.forward(self, self._fake_quant_input(x), *args, **kwargs)
 
 
