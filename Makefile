@@ -165,7 +165,7 @@ bench-models: $(VENV)/.stamp-bench
 $(VENV)-qat/.stamp: pyproject.toml build/wheel/.stamp
 	$(bin)/python -m venv $(VENV)-qat
 	$(VENV)-qat/bin/python -m pip --disable-pip-version-check install -q "$(wheel)[paddle]" six tqdm pyyaml \
-	  decorator scipy scikit-learn pandas pyzmq matplotlib
+	  decorator scipy scikit-learn pandas pyzmq matplotlib requests
 	$(VENV)-qat/bin/python -m pip --disable-pip-version-check install -q --no-deps paddleslim==2.6.0
 	$(VENV)-qat/bin/python -m pip --disable-pip-version-check install -q --force-reinstall --no-deps "$(wheel)"
 	@touch $@
