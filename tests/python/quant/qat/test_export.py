@@ -201,7 +201,7 @@ def test_mistakes_leave_nothing_behind(tmp_path: Path) -> None:
     attempt(net, 3, "prefix of the files", input_spec=good)
     attempt("net", str(out / "model"), "expected a paddle.nn.Layer", input_spec=good)
     attempt(small_network(), str(out / "model"), "no quantized layer", input_spec=good)
-    attempt(net, str(out / "model"), "did you mean|expected one of 'legacy'", input_spec=good, legac=True)
+    attempt(net, str(out / "model"), "did you mean|expected one of 'legacy'", input_spec=good, legacy_ir=True)
     (tmp_path / "file").write_text("in the way")
     attempt(net, str(tmp_path / "file" / "model"), "file", input_spec=good)
     assert not out.exists()
