@@ -73,7 +73,7 @@ def computes_integers(layer: Any, x: Any) -> bool:
         and layer._float_class.forward in _LINEAR
         and isinstance(quantizers[0], ActivationQuantizer)
         and isinstance(quantizers[1], WeightQuantizer)
-        and quantizers[0].batches > 0
+        and quantizers[0].quant_params() is not None
         and max(quantizer.quant_bits for quantizer in quantizers) <= 8
         and x.dtype == paddle.float32
     )

@@ -64,6 +64,8 @@ class LearnedActivation(ActivationQuantizer):
         self._calibration_batches = calibration_batches
         self.alpha = learned_parameter(self, [1], 1.0, learning_rate, weight_decay)
         self._state_buffer("_initial", [0.001])
+        # Apart from _batches: in a checkpoint of plain training nothing was calibrated.
+        self._state_buffer("_calibrated", [0], "int64")
         self.register_state_dict_hook(self._keep_scale)
         self.beta = None
         if rule == "lsqplus":
@@ -74,7 +76,7 @@ class LearnedActivation(ActivationQuantizer):
         if self._marker is not None or not paddle.in_dynamic_mode():
             # Not super(): traced by Paddle, that would be this class again in a class derived from it.
             return ActivationQuantizer.forward(self, x)
-        is_learning = self.batches >= self._calibration_batches
+        is_learning = self.calibrated >= self._calibration_batches
         if self.training:
             self._observe(x)
             if is_learning:
@@ -107,11 +109,12 @@ class LearnedActivation(ActivationQuantizer):
         threshold = find_threshold(
             statistics, "mse", quant_bits=self.quant_bits, is_unsigned=not self.is_signed
         )
-        seen = np.float32(self.batches)
+        seen = np.float32(self.calibrated)
         if self._rule == "lsqplus":
             threshold, zero_point = self._asymmetric(statistics, threshold)
             self._write("_zero_point", (self._read("_zero_point") * seen + zero_point) / (seen + 1))
         self._write("_initial", (self._read("_initial") * seen + np.float32(threshold)) / (seen + 1))
+        self._write("_calibrated", [self.calibrated + 1])
 
     def _asymmetric(self, statistics: TensorStatistics, threshold: float) -> tuple[float, np.float32]:
         """Span of the grid and its zero point for data on [min, max], clipped as the symmetric grid is."""
@@ -127,7 +130,7 @@ class LearnedActivation(ActivationQuantizer):
             self._write("_zero_point", [2.0 ** (self.quant_bits - 1) if self.is_signed else 0.0])
             threshold *= 2 if self.is_signed else 1
         self._write("_initial", [threshold])
-        self._write("_batches", [self._calibration_batches])
+        self._write("_calibrated", [self._calibration_batches])
         self.alpha.set_value(np.ones(1, np.float32))
         self._keep_scale()
 
@@ -143,7 +146,7 @@ class LearnedActivation(ActivationQuantizer):
     def _keep_scale(self, state: Any = None) -> None:
         """What a checkpoint holds as ``_scale``, also after the optimizer's last step."""
         is_tracing = self._marker is not None or not paddle.in_dynamic_mode()
-        if not is_tracing and self.batches > 0:
+        if not is_tracing and self.calibrated > 0:
             self._write("_scale", [self.threshold])
 
     def _factor(self) -> np.float32:
@@ -151,12 +154,17 @@ class LearnedActivation(ActivationQuantizer):
         return min(max(np.float32(array_of(self.alpha)[0]), low), high)
 
     @property
+    def calibrated(self) -> int:
+        """Batches that the starting value comes from."""
+        return int(self._read("_calibrated")[0])
+
+    @property
     def threshold(self) -> float:
         """Largest magnitude kept (LSQ+: the span of the grid), in the input's units."""
         return float(np.float32(self._read("_initial")[0]) * self._factor())
 
     def quant_params(self) -> Optional[QuantParams]:
-        if self.batches == 0:
+        if self.calibrated == 0:
             return None
         threshold = max(np.float32(self.threshold), THRESHOLD_FLOOR)
         if self._rule != "lsqplus":

@@ -252,11 +252,11 @@ class PACTWeight(LearnedWeight):
         self._state_buffer("_clip", [0.0])
 
     def _params_for_training(self, values: NDArray[np.float32]) -> QuantParams:
-        if self.batches == 0:
+        if self._read("_clip")[0] == 0:
             folded = self._folded(values, self._fold_factor())
             self._write("_clip", np.reshape(np.max(self._initial(folded)), (1,)))
         return super()._params_for_training(values)
 
     def _threshold(self, values: NDArray[np.float32]) -> Any:
-        clip = np.max(self._initial(values)) if self.batches == 0 else self._read("_clip")[0]
+        clip = self._read("_clip")[0] or np.max(self._initial(values))
         return np.minimum(WeightQuantizer._threshold(self, values), clip * self._learned_factor())

@@ -201,3 +201,20 @@ def test_a_checkpoint_without_pact_finds_the_threshold() -> None:
         plain.set_state_dict(quantizer.state_dict())
     assert plain.threshold == quantizer.threshold
     assert plain.quant_params() is not None
+
+
+def test_pact_calibrates_on_a_checkpoint_without_it() -> None:
+    plain = MovingAverageAbsMax(4)
+    x = paddle.to_tensor(np.random.default_rng(0).standard_normal(4096).astype(np.float32))
+    for _ in range(5):
+        plain(x)
+    pact = LearnedActivation("pact", 4, calibration_batches=1)
+    with pytest.warns(UserWarning, match="Skip loading"):
+        pact.set_state_dict(plain.state_dict())
+    assert pact.quant_params() is None
+    pact(x)
+    assert pact.threshold == calibrated("pact")[0].threshold
+    weight = paddle.to_tensor(np.random.default_rng(1).standard_normal((4, 30)).astype(np.float32))
+    clipped = PACTWeight(4, 0, 0, 4)
+    clipped._write("_batches", [7])
+    assert float(clipped(weight).abs().max()) > 1
