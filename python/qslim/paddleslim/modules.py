@@ -50,7 +50,6 @@ MODULES: Mapping[str, Module] = {
     "paddleslim.prune.sensitive": Module(("qslim.prune",)),
     "paddleslim.prune.unstructured_pruner": Module(("qslim.prune",)),
     "paddleslim.quant": Module(("qslim.quant",)),
-    "paddleslim.quant.analysis": Module(("qslim.quant.analysis",)),
     "paddleslim.quant.config": Module(names={"SlimQuantConfig": "qslim.quant:SlimQuantConfig"}),
     "paddleslim.quant.constraints": Module(("qslim.quant.constraints",)),
     "paddleslim.quant.observers": Module(("qslim.quant.observers",)),

@@ -154,8 +154,6 @@ def test_training_in_two_processes(suite: Suite) -> None:
 
 
 def test_offline_quantization(suite: Suite) -> None:
-    if importlib.util.find_spec("qslim.analysis") is None:
-        pytest.skip("the script imports paddleslim.analysis, which is yet to come")
     directory = "./deploy/models/class_ResNet50_vd_ImageNet_infer"
     # The script wants inference.pdmodel, which Paddle 3 writes in its legacy IR only.
     suite.python(
@@ -186,8 +184,6 @@ def test_offline_quantization(suite: Suite) -> None:
 
 
 def test_pruning(suite: Suite) -> None:
-    if importlib.util.find_spec("qslim.dygraph") is None:
-        pytest.skip("the pruners are yet to come")
     log = suite.python(
         "tools/train.py", "-c", PRUNING, "-o", "Global.device=cpu", "-o", "Global.output_dir=./pruned"
     )
