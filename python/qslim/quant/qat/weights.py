@@ -222,6 +222,11 @@ class LearnedWeight(WeightQuantizer):
         grid = LearnedGrid(params, initial, self.rule, is_learning=True, is_joint=is_joint)
         return learned_fake_quant(weight, self.alpha, None, grid)
 
+    def quant_params(self) -> Optional[QuantParams]:
+        if self.batches == 0:
+            return None
+        return self._params(self._shaped(self._read("_scale")) * self._learned_factor(), self._fold_factor())
+
     def _threshold(self, values: NDArray[np.float32]) -> Any:
         initial = self._initial(values) if self.batches == 0 else self._shaped(self._read("_scale"))
         return initial * self._learned_factor()
@@ -256,6 +261,9 @@ class PACTWeight(LearnedWeight):
             folded = self._folded(values, self._fold_factor())
             self._write("_clip", np.reshape(np.max(self._initial(folded)), (1,)))
         return super()._params_for_training(values)
+
+    def quant_params(self) -> Optional[QuantParams]:
+        return None  # it follows from the weight's values: see weight_params
 
     def _threshold(self, values: NDArray[np.float32]) -> Any:
         clip = self._read("_clip")[0] or np.max(self._initial(values))

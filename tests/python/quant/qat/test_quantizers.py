@@ -10,6 +10,7 @@ import paddle
 import pytest
 
 from qslim.graph import QuantParams
+from qslim.graph.passes.merge_quantizers import same_grid
 from qslim.quant.qat.activations import AbsMax, MovingAverageAbsMax, RangeAbsMax
 from qslim.quant.qat.learned_activations import LearnedActivation
 from qslim.quant.qat.weights import LearnedWeight, PACTWeight
@@ -168,7 +169,10 @@ def test_learned_weights(kind: Any, axis: Any) -> None:
     assert quantizer.alpha.grad.shape == ([4] if axis == 0 and kind is LearnedWeight else [1])
     assert (np.abs(quantizer.alpha.grad.numpy()) <= 1).all()
     assert weight.grad is not None
+    quantizer.alpha.set_value(np.full(quantizer.alpha.shape, 0.9, np.float32))
     params = quantizer.weight_params(weight.numpy())
+    kept = quantizer.quant_params()
+    assert kept is None if kind is PACTWeight else same_grid(kept, params)
     error = np.abs(params.dequantize(params.quantize(weight.numpy())) - weight.numpy())
     assert error.mean() < 0.45 * np.abs(weight.numpy()).mean()
 
