@@ -203,16 +203,14 @@ class LearnedWeight(WeightQuantizer):
     def _params_for_training(self, values: NDArray[np.float32]) -> QuantParams:
         factor = self._fold_factor()
         folded = self._folded(values, factor)
-        if self.batches == 0:
-            initial = self._initial(folded)
-            self.check_finite(bool(np.isfinite(initial).all()), f"the {self.role}")
-            self._write("_scale", np.atleast_1d(initial))
+        self._start(folded)
         learned = array_of(self.alpha)
         self.check_finite(bool(np.isfinite(learned).all()), f"the learned scale of the {self.role}")
         if learned.min() < FACTOR_RANGE[0] or learned.max() > FACTOR_RANGE[1]:
             self.alpha.set_value(np.clip(learned, *FACTOR_RANGE))
         threshold = self._threshold(folded)
         self.check_finite(bool(np.isfinite(threshold).all()), f"the {self.role}")
+        self._keep(threshold)
         return self._params(threshold, factor)
 
     def _quantize(self, weight: Any, params: QuantParams) -> Any:
@@ -221,6 +219,15 @@ class LearnedWeight(WeightQuantizer):
         initial = params.scale / self._learned_factor()
         grid = LearnedGrid(params, initial, self.rule, is_learning=True, is_joint=is_joint)
         return learned_fake_quant(weight, self.alpha, None, grid)
+
+    def _start(self, folded: NDArray[np.float32]) -> None:
+        if self.batches == 0:
+            initial = self._initial(folded)
+            self.check_finite(bool(np.isfinite(initial).all()), f"the {self.role}")
+            self._write("_scale", np.atleast_1d(initial))
+
+    def _keep(self, threshold: Any) -> None:
+        """Note the threshold of this step; here it follows from ``_scale`` and ``alpha``."""
 
     def quant_params(self) -> Optional[QuantParams]:
         if self.batches == 0:
@@ -256,14 +263,17 @@ class PACTWeight(LearnedWeight):
         super().__init__(*arguments, **options)
         self._state_buffer("_clip", [0.0])
 
-    def _params_for_training(self, values: NDArray[np.float32]) -> QuantParams:
+    def _start(self, folded: NDArray[np.float32]) -> None:
         if self._read("_clip")[0] == 0:
-            folded = self._folded(values, self._fold_factor())
-            self._write("_clip", np.reshape(np.max(self._initial(folded)), (1,)))
-        return super()._params_for_training(values)
+            initial = np.max(self._initial(folded))
+            self.check_finite(bool(np.isfinite(initial)), f"the {self.role}")
+            self._write("_clip", np.reshape(initial, (1,)))
 
     def quant_params(self) -> Optional[QuantParams]:
-        return None  # it follows from the weight's values: see weight_params
+        return WeightQuantizer.quant_params(self)  # of the last step: alpha is in _scale
+
+    def _keep(self, threshold: Any) -> None:
+        self._write("_scale", np.atleast_1d(threshold))
 
     def _threshold(self, values: NDArray[np.float32]) -> Any:
         clip = self._read("_clip")[0] or np.max(self._initial(values))
