@@ -15,8 +15,10 @@
 #include "qslim/conv/check.h"
 #include "qslim/conv/depthwise_conv.h"
 #include "qslim/conv/gemm_conv.h"
+#include "qslim/conv/winograd_conv.h"
 #include "qslim/kernels/depthwise_u8s8/kernels.h"
 #include "qslim/kernels/gemm_u8s8/kernels.h"
+#include "qslim/kernels/winograd_u8s8/kernels.h"
 
 namespace qslim {
 namespace {
@@ -41,6 +43,36 @@ constexpr GemmKernel kGemmKernels[] = {
 #include "qslim/kernels/gemm_u8s8/kernels.inc"
 #undef QSLIM_GEMM_U8S8_KERNELS
 };
+
+struct WinogradKernel {
+  Isa isa;
+  const char* name;
+  GemmLayout layout;
+  WinogradTransformFn transform;
+  WinogradRequantizeFn requantize;
+  WinogradRealFn real;
+};
+
+constexpr WinogradKernel kWinogradKernels[] = {
+#define QSLIM_WINOGRAD_U8S8_KERNELS(isa, suffix, lanes, max_vectors, packed_order) \
+  {isa,                                                                            \
+   "winograd_u8s8_" #suffix,                                                       \
+   {lanes, max_vectors, 2, packed_order},                                          \
+   winograd_u8s8_transform_##suffix,                                               \
+   winograd_u8s8_requantize_##suffix,                                              \
+   winograd_u8s8_real_##suffix},
+#include "qslim/kernels/winograd_u8s8/kernels.inc"
+#undef QSLIM_WINOGRAD_U8S8_KERNELS
+    {Isa::kScalar, nullptr, {}, nullptr, nullptr, nullptr},  // where there is none
+};
+
+// The one that goes with the best kernel for products, if there is one.
+const WinogradKernel* winograd_kernel(Isa gemm) {
+  for (const WinogradKernel& kernel : kWinogradKernels) {
+    if (kernel.isa == gemm && kernel.transform != nullptr) return &kernel;
+  }
+  return nullptr;
+}
 
 struct DepthwiseKernel {
   Isa isa;
@@ -72,12 +104,37 @@ ConvGeometry merge_groups(ConvGeometry geometry) {
   return geometry;
 }
 
-// What a run's tasks need to call a kernel.
-template <class Fn>
-struct Requantize {
-  Fn kernel;
-  Requantization p;
-};
+// Runs a convolution with the kernel that requantizes its blocks.
+template <class Block, class Conv>
+void run_requantized(Context& context, const ConvExtents& extents, const std::uint8_t* x, std::uint8_t* y,
+                     const Conv& conv, void (*kernel)(const Block&, const Requantization&) noexcept,
+                     const Requantization& p, std::byte* scratch) {
+  struct Call {
+    decltype(kernel) requantize;
+    Requantization p;
+  };
+  const Call call{kernel, p};
+  KernelRun<Block> run;
+  run.x = x, run.y = y, run.y_element_bytes = 1;
+  run.self = &call;
+  run.multiply = [](const void* self, const Block& block) {
+    const Call& c = *static_cast<const Call*>(self);
+    c.requantize(block, c.p);
+  };
+  conv.run(context.pool(), extents, run, scratch);
+}
+
+template <class Block, class Conv>
+void run_real(Context& context, const ConvExtents& extents, const std::uint8_t* x, const RealOutput& output,
+              const Conv& conv, void (*kernel)(const Block&) noexcept, std::byte* scratch) {
+  using Kernel = decltype(kernel);
+  KernelRun<Block> run;
+  run.x = x, run.y = reinterpret_cast<unsigned char*>(output.y), run.y_element_bytes = 4;
+  run.sink = output.sink;
+  run.self = &kernel;
+  run.multiply = [](const void* self, const Block& block) { (*static_cast<const Kernel*>(self))(block); };
+  conv.run(context.pool(), extents, run, scratch);
+}
 
 Requantization requantization(const RequantizedOutput& output) {
   QSLIM_REQUIRE(output.lo <= output.hi, "ConvU8S8: lo must not exceed hi, got ", int{output.lo}, " and ",
@@ -113,9 +170,17 @@ struct ConvU8S8::Packed {
   ConvGeometry geometry;
   double largest = 0;  // no result is of larger magnitude
   const GemmKernel* gemm_kernel = nullptr;
+  const WinogradKernel* winograd_kernel = nullptr;
   const DepthwiseKernel* depthwise_kernel = nullptr;
+  // One of these.
   std::optional<GemmConv> gemm;
+  std::optional<WinogradConv> winograd;
   std::optional<DepthwiseConv> depthwise;
+
+  template <class Call>
+  auto visit(const Call& call) const {
+    return gemm ? call(*gemm) : winograd ? call(*winograd) : call(*depthwise);
+  }
 };
 
 ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t> weights,
@@ -127,6 +192,7 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
   const std::size_t channels = geometry.input_channels / geometry.groups, k = channels * taps;
   auto packed = std::make_unique<Packed>();
   std::vector<std::int32_t> start(geometry.output_channels);  // of sums of raw bytes; wraps as they do
+  std::int64_t largest_sum = 0;
   for (std::size_t oc = 0; oc < geometry.output_channels; ++oc) {
     std::int64_t sum = 0, magnitude = 0;
     for (std::size_t i = 0; i < k; ++i) {
@@ -136,6 +202,7 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
     }
     QSLIM_REQUIRE(magnitude <= std::numeric_limits<std::int32_t>::max(), "ConvU8S8: output channel ", oc,
                   " can exceed int32: 255 * sum |weight| is ", magnitude);
+    largest_sum = std::max(largest_sum, magnitude);
     start[oc] = static_cast<std::int32_t>(static_cast<std::uint32_t>(-x_zero_point * sum));
     const double largest = std::abs(double{multiplier[oc]}) * static_cast<double>(magnitude) +
                            (bias.empty() ? 0.0 : std::abs(double{bias[oc]}));
@@ -143,7 +210,13 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
   }
 
   packed->geometry = geometry;
-  if (is_depthwise(geometry)) {
+  const GemmKernel& gemm_kernel = best_kernel(kGemmKernels, isa);
+  const WinogradKernel* const winograd = winograd_kernel(gemm_kernel.isa);
+  if (winograd != nullptr && WinogradConv::suits(geometry, largest_sum)) {
+    packed->winograd_kernel = winograd;
+    packed->winograd.emplace(geometry, winograd->layout, winograd->transform, weights, x_zero_point,
+                             multiplier, bias);
+  } else if (is_depthwise(geometry)) {
     const DepthwiseKernel& kernel = best_kernel(kDepthwiseKernels, isa);
     packed->depthwise_kernel = &kernel;
     packed->depthwise.emplace(geometry, kernel.layout, sizeof(std::uint8_t));
@@ -158,7 +231,7 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
     packed->depthwise->pack_bias(bias);
     packed->depthwise->set_outside(x_zero_point);
   } else {
-    const GemmKernel& kernel = best_kernel(kGemmKernels, isa);
+    const GemmKernel& kernel = gemm_kernel;
     packed->gemm_kernel = &kernel;
     const ConvGeometry merged = merge_groups(geometry);
     packed->gemm.emplace(merged, kernel.layout, sizeof(std::uint8_t), x_zero_point, kernel.gather);
@@ -191,8 +264,7 @@ ConvU8S8::ConvU8S8(ConvU8S8&&) noexcept = default;
 ConvU8S8& ConvU8S8::operator=(ConvU8S8&&) noexcept = default;
 
 std::size_t ConvU8S8::scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const {
-  return packed_->gemm ? packed_->gemm->scratch_bytes(extents, num_threads)
-                       : packed_->depthwise->scratch_bytes(extents, num_threads);
+  return packed_->visit([&](const auto& conv) { return conv.scratch_bytes(extents, num_threads); });
 }
 
 void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint8_t* x,
@@ -203,61 +275,39 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
     const LargeSteps to_grid{extents, packed_->geometry.output_channels, p, output.y};
     run(context, extents, x, RealOutput{nullptr, {&to_grid, take_large_steps}}, scratch);
   } else if (packed_->gemm) {
-    using Call = Requantize<GemmRequantizeFn>;
-    const Call call{packed_->gemm_kernel->requantize, p};
-    GemmRun run;
-    run.x = x, run.y = output.y, run.y_element_bytes = 1;
-    run.self = &call;
-    run.multiply = [](const void* self, const GemmBlock& block) {
-      const Call& c = *static_cast<const Call*>(self);
-      c.kernel(block, c.p);
-    };
-    packed_->gemm->run(context.pool(), extents, run, scratch);
+    run_requantized(context, extents, x, output.y, *packed_->gemm, packed_->gemm_kernel->requantize, p,
+                    scratch);
+  } else if (packed_->winograd) {
+    run_requantized(context, extents, x, output.y, *packed_->winograd, packed_->winograd_kernel->requantize,
+                    p, scratch);
   } else {
-    using Call = Requantize<DepthwiseRequantizeFn>;
-    const Call call{packed_->depthwise_kernel->requantize, p};
-    DepthwiseRun run;
-    run.x = x, run.y = output.y, run.y_element_bytes = 1;
-    run.self = &call;
-    run.multiply = [](const void* self, const DepthwiseSpan& span) {
-      const Call& c = *static_cast<const Call*>(self);
-      c.kernel(span, c.p);
-    };
-    packed_->depthwise->run(context.pool(), extents, run, scratch);
+    run_requantized(context, extents, x, output.y, *packed_->depthwise, packed_->depthwise_kernel->requantize,
+                    p, scratch);
   }
 }
 
 void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint8_t* x,
                    const RealOutput& output, std::byte* scratch) const {
   check_extents("ConvU8S8", packed_->geometry, extents, output.sink.take != nullptr);
-  auto* y = reinterpret_cast<unsigned char*>(output.y);
   if (packed_->gemm) {
-    GemmRun run;
-    run.x = x, run.y = y, run.y_element_bytes = 4, run.sink = output.sink;
-    run.self = packed_->gemm_kernel;
-    run.multiply = [](const void* self, const GemmBlock& block) {
-      static_cast<const GemmKernel*>(self)->real(block);
-    };
-    packed_->gemm->run(context.pool(), extents, run, scratch);
+    run_real(context, extents, x, output, *packed_->gemm, packed_->gemm_kernel->real, scratch);
+  } else if (packed_->winograd) {
+    run_real(context, extents, x, output, *packed_->winograd, packed_->winograd_kernel->real, scratch);
   } else {
-    DepthwiseRun run;
-    run.x = x, run.y = y, run.y_element_bytes = 4, run.sink = output.sink;
-    run.self = packed_->depthwise_kernel;
-    run.multiply = [](const void* self, const DepthwiseSpan& span) {
-      static_cast<const DepthwiseKernel*>(self)->real(span);
-    };
-    packed_->depthwise->run(context.pool(), extents, run, scratch);
+    run_real(context, extents, x, output, *packed_->depthwise, packed_->depthwise_kernel->real, scratch);
   }
 }
 
 const ConvGeometry& ConvU8S8::geometry() const noexcept { return packed_->geometry; }
 
 const char* ConvU8S8::kernel_name() const noexcept {
-  return packed_->gemm ? packed_->gemm_kernel->name : packed_->depthwise_kernel->name;
+  return packed_->gemm       ? packed_->gemm_kernel->name
+         : packed_->winograd ? packed_->winograd_kernel->name
+                             : packed_->depthwise_kernel->name;
 }
 
 std::size_t ConvU8S8::packed_bytes() const noexcept {
-  return packed_->gemm ? packed_->gemm->packed_bytes() : packed_->depthwise->packed_bytes();
+  return packed_->visit([](const auto& conv) { return conv.packed_bytes(); });
 }
 
 }  // namespace qslim

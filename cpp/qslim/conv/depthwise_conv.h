@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "qslim/conv/geometry.h"
-#include "qslim/conv/pixel_sink.h"
+#include "qslim/conv/kernel_run.h"
 #include "qslim/core/aligned_buffer.h"
 #include "qslim/core/span.h"
 #include "qslim/core/thread_pool.h"
@@ -29,14 +29,7 @@ struct DepthwiseLayout {
   bool packed_order;
 };
 
-struct DepthwiseRun {
-  const void* x = nullptr;
-  unsigned char* y = nullptr;
-  std::size_t y_element_bytes = 0;
-  PixelSink sink;  // instead of y, if it has a function
-  void (*multiply)(const void* self, const DepthwiseSpan& span) = nullptr;
-  const void* self = nullptr;
-};
+using DepthwiseRun = KernelRun<DepthwiseSpan>;
 
 class DepthwiseConv {
  public:

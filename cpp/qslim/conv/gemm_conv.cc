@@ -27,37 +27,19 @@ constexpr std::size_t kSlack = kCacheLine;
 GemmConv::GemmConv(const ConvGeometry& geometry, const GemmLayout& layout, std::size_t x_element_bytes,
                    int x_zero_point, void (*gather)(const PatchBlock&) noexcept)
     : geometry_(geometry),
-      layout_(layout),
       x_element_bytes_(x_element_bytes),
       x_zero_point_(x_zero_point),
       gather_(gather),
-      k_(geometry.kernel_h * geometry.kernel_w * (geometry.input_channels / geometry.groups)),
-      steps_(divide_up(k_, layout.depth)),
-      columns_(geometry.output_channels / geometry.groups),
-      padded_columns_(round_up(columns_, layout.lanes)),
-      panels_(divide_up(columns_, layout.lanes * layout.max_vectors)) {
-  channel_.reserve(geometry.groups * padded_columns_);
-  for (std::size_t group = 0; group < geometry.groups; ++group) {
-    for (std::size_t first = 0; first < columns_;) {
-      const std::size_t vectors = panel_vectors(columns_ - first, layout.lanes, layout.max_vectors);
-      for (std::size_t j = 0; j < vectors; ++j) {
-        for (std::size_t e = 0; e < layout.lanes; ++e) {
-          const std::size_t column = first + column_at(j, e, layout.lanes, vectors, layout.packed_order);
-          channel_.push_back(column < columns_ ? static_cast<std::uint32_t>(group * columns_ + column)
-                                               : kNoChannel);
-        }
-      }
-      first += vectors * layout.lanes;
-    }
-  }
-}
+      panels_(layout, geometry.groups, geometry.output_channels / geometry.groups),
+      steps_(divide_up(geometry.kernel_h * geometry.kernel_w * (geometry.input_channels / geometry.groups),
+                       layout.depth)) {}
 
 GemmConv::Plan GemmConv::plan(const ConvExtents& extents, std::size_t num_threads,
                               bool to_sink) const noexcept {
   const ConvGeometry& g = geometry_;
   Plan plan;
   plan.pixels = extents.batch * extents.out_h * extents.out_w;
-  const bool a_is_x = 4 / layout_.depth == x_element_bytes_;
+  const bool a_is_x = 4 / panels_.layout().depth == x_element_bytes_;
   plan.in_place = a_is_x && g.kernel_h == 1 && g.kernel_w == 1 && g.stride_h == 1 && g.stride_w == 1 &&
                   extents.pad_top == 0 && extents.pad_left == 0 && extents.in_h == extents.out_h &&
                   extents.in_w == extents.out_w;
@@ -77,7 +59,7 @@ GemmConv::Plan GemmConv::plan(const ConvExtents& extents, std::size_t num_thread
     if (to_sink) {
       plan.blocks = std::max(plan.blocks, std::min(tasks, divide_up(plan.pixels, kFewestRows)));
     } else {
-      plan.splits = std::min(g.groups * panels_, divide_up(tasks, plan.blocks));
+      plan.splits = std::min(g.groups * panels_.panels(), divide_up(tasks, plan.blocks));
     }
   }
   plan.block_rows = plan.blocks == 0 ? 0 : divide_up(plan.pixels, plan.blocks);
@@ -128,17 +110,18 @@ void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const Gem
   }
 
   const std::size_t channels = g.input_channels / g.groups;
-  const std::size_t panels = g.groups * panels_;
+  const std::size_t in_group = panels_.panels(), panels = g.groups * in_group;
+  const std::size_t columns = panels_.columns(), widest_panel = panels_.layout().widest_panel();
   std::size_t panel = panels * split / plan.splits;
   const std::size_t end = panels * (split + 1) / plan.splits;
   while (panel < end) {
-    const std::size_t group = panel / panels_, column = panel % panels_ * widest_panel();
-    const std::size_t end_in_group = std::min(end - group * panels_, panels_);
+    const std::size_t group = panel / in_group, column = panel % in_group * widest_panel;
+    const std::size_t end_in_group = std::min(end - group * in_group, in_group);
     const auto* x = static_cast<const unsigned char*>(run.x) + group * channels * x_element_bytes_;
     GemmBlock gemm;
     gemm.rows = rows;
     gemm.steps = steps_;
-    gemm.columns = std::min(columns_, end_in_group * widest_panel()) - column;
+    gemm.columns = std::min(columns, end_in_group * widest_panel) - column;
     gemm.a_stride = plan.a_stride;
     if (plan.in_place) {
       gemm.a = x + first * plan.a_stride;
@@ -159,7 +142,7 @@ void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const Gem
       gather_(patches);
       gemm.a = scratch;
     }
-    const std::size_t packed = group * padded_columns_ + column;
+    const std::size_t packed = group * panels_.padded_columns() + column;
     gemm.b = b_.data() + packed * steps_ * 4;
     if (multiplier_.size() != 0) {
       gemm.start = start_.data() + packed;
@@ -168,11 +151,11 @@ void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const Gem
     gemm.bias = bias_.data() + packed;
     unsigned char* y[kMostRows];
     for (std::size_t i = 0; i < rows; ++i) {
-      y[i] = pixel[i] + (group * columns_ + column) * run.y_element_bytes;
+      y[i] = pixel[i] + (group * columns + column) * run.y_element_bytes;
     }
     gemm.y = y;
     run.multiply(run.self, gemm);
-    panel = group * panels_ + end_in_group;
+    panel = group * in_group + end_in_group;
   }
   if (to_sink) run.sink.take(run.sink.self, first, rows, sink_rows);
 }

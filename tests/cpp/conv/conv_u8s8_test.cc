@@ -10,6 +10,7 @@
 #include <cmath>
 #include <limits>
 #include <mutex>
+#include <string>
 
 #include "conv/random_conv.h"
 #include "qslim/reference/conv.h"
@@ -204,6 +205,51 @@ TEST(ConvU8S8, RandomConvolutions) {
   }
 }
 
+ConvGeometry winograd_geometry(std::size_t input_channels, std::size_t output_channels) {
+  ConvGeometry g;
+  g.input_channels = input_channels, g.output_channels = output_channels;
+  g.kernel_h = g.kernel_w = 3;
+  return g;
+}
+
+// Odd and even images, cut and padded, down to a single pixel and to more tiles than a block has.
+TEST(ConvU8S8, WinogradTiles) {
+  const unsigned seed = 1509;
+  std::mt19937 random(seed);
+  for (int i = 0; i < 150; ++i) {
+    const ConvGeometry g = winograd_geometry(32 + random() % 40, 32 + random() % 40);
+    const ConvCase shape = test::random_extents(g, i % 10 == 0 ? 40 : 7, random);
+    if (shape.extents.out_h == 0 || shape.extents.out_w == 0) continue;
+    SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
+    const Values values[] = {Values::kRandom, Values::kLargest, Values::kAlternating};
+    Problem problem(shape, values[i % 3], random);
+    check_everything(problem, random);
+    if (HasFailure()) return;
+  }
+}
+
+// 4 * acc must fit int32: 9 * 1827 * 255 * 128 * 4 < 2^31 <= 9 * 1828 * 255 * 128 * 4.
+TEST(ConvU8S8, WinogradOnlyWhereSumsFit) {
+  if (!is_supported(Isa::kAvx2)) GTEST_SKIP();
+  std::mt19937 random(4);
+  for (const std::size_t channels : {1827u, 1828u}) {
+    ConvCase shape = test::random_extents(winograd_geometry(channels, 32), 1, random);
+    shape.extents.batch = shape.extents.in_h = 1, shape.extents.in_w = 4;
+    shape.extents.pad_top = shape.extents.pad_left = 1;
+    shape.extents.out_h = 1, shape.extents.out_w = 4;
+    shape.extents.y_row_stride = shape.extents.y_image_stride = 4 * shape.extents.y_pixel_stride;
+    Problem problem(shape, Values::kRandom, random);
+    std::fill(problem.weights.begin(), problem.weights.end(), std::int8_t{-128});
+    for (std::size_t i = 0; i < problem.x.size(); ++i) problem.x.data()[i] = 255;
+    problem.x_zero_point = 0;
+    reference::conv_u8s8(shape.geometry, shape.extents, problem.x.data(), 0, problem.weights.data(),
+                         problem.acc.data());
+    EXPECT_EQ(problem.pack(Isa::kAvx2).kernel_name(),
+              std::string(channels == 1827 ? "winograd_u8s8_avx2" : "gemm_u8s8_avx2"));
+    check_everything(problem, random);
+  }
+}
+
 TEST(ConvU8S8, ExtremeValues) {
   const unsigned seed = 77;
   std::mt19937 random(seed);
@@ -234,7 +280,9 @@ TEST(ConvU8S8, ThreadsChangeNothing) {
   depthwise.geometry.groups = depthwise.geometry.input_channels = depthwise.geometry.output_channels = 900;
   depthwise.extents.x_pixel_stride = depthwise.extents.y_pixel_stride = 900;
   depthwise.extents.y_row_stride = 23 * 900, depthwise.extents.y_image_stride = 19 * 23 * 900;
-  for (const ConvCase& shape : {shapes[0], shapes[1], shapes[2], spatial, depthwise}) {
+  ConvCase winograd = spatial;
+  winograd.geometry.input_channels = winograd.extents.x_pixel_stride = 33;
+  for (const ConvCase& shape : {shapes[0], shapes[1], shapes[2], spatial, winograd, depthwise}) {
     SCOPED_TRACE(::testing::Message() << shape);
     Problem problem(shape, Values::kRandom, random);
     for (const Isa isa : available_isas()) {

@@ -60,55 +60,65 @@ inline ConvCase matrix_case(std::size_t m, std::size_t n, std::size_t k) {
   return c;
 }
 
-inline ConvCase random_case(std::mt19937& random) {
-  const auto pick = [&](std::size_t lo, std::size_t hi) {
-    return std::uniform_int_distribution<std::size_t>(lo, hi)(random);
-  };
-  const auto one_in = [&](std::size_t n) { return pick(1, n) == 1; };
+inline std::size_t pick(std::mt19937& random, std::size_t lo, std::size_t hi) {
+  return std::uniform_int_distribution<std::size_t>(lo, hi)(random);
+}
+inline bool one_in(std::mt19937& random, std::size_t n) { return pick(random, 1, n) == 1; }
+
+// Images of up to `largest` pixels a side, padded and cropped; the output may be empty.
+inline ConvCase random_extents(const ConvGeometry& g, std::size_t largest, std::mt19937& random) {
   ConvCase c;
-  ConvGeometry& g = c.geometry;
+  c.geometry = g;
   ConvExtents& e = c.extents;
-  do {
-    g = {}, e = {};
-    const std::size_t kind = pick(0, 7);
-    const auto channels = [&] { return one_in(3) ? pick(1, 130) : pick(1, 40); };
+  e.batch = pick(random, 1, 3);
+  e.in_h = pick(random, 1, largest), e.in_w = pick(random, 1, largest);
+  const auto extent = [&](std::size_t in, std::size_t kernel, std::size_t stride, std::size_t dilation,
+                          std::ptrdiff_t& pad) -> std::size_t {
+    const auto any = [&] {
+      return static_cast<std::ptrdiff_t>(pick(random, 0, kernel * dilation)) - (one_in(random, 4) ? 3 : 0);
+    };
+    pad = one_in(random, 3) ? 0 : any();
+    const std::ptrdiff_t pad_end = one_in(random, 2) ? pad : any();
+    const std::ptrdiff_t room = static_cast<std::ptrdiff_t>(in) + pad + pad_end -
+                                static_cast<std::ptrdiff_t>((kernel - 1) * dilation + 1);
+    return room < 0 ? 0 : static_cast<std::size_t>(room) / stride + 1;
+  };
+  e.out_h = extent(e.in_h, g.kernel_h, g.stride_h, g.dilation_h, e.pad_top);
+  e.out_w = extent(e.in_w, g.kernel_w, g.stride_w, g.dilation_w, e.pad_left);
+  const auto gap = [&] { return one_in(random, 2) ? 0 : pick(random, 1, 9); };
+  e.x_pixel_stride = g.input_channels + gap();
+  e.y_pixel_stride = g.output_channels + gap();
+  e.y_row_stride = e.out_w * e.y_pixel_stride + gap();
+  e.y_image_stride = e.out_h * e.y_row_stride + gap();
+  return c;
+}
+
+inline ConvCase random_case(std::mt19937& random) {
+  for (;;) {
+    ConvGeometry g;
+    const std::size_t kind = pick(random, 0, 7);
+    const auto channels = [&] { return one_in(random, 3) ? pick(random, 1, 130) : pick(random, 1, 40); };
     if (kind <= 2) {
       g.input_channels = channels(), g.output_channels = channels();
     } else if (kind == 3) {  // groups
       const std::size_t groups[] = {2, 3, 4, 8};
-      g.groups = groups[pick(0, 3)];
-      g.input_channels = g.groups * pick(1, 9), g.output_channels = g.groups * pick(1, 20);
+      g.groups = groups[pick(random, 0, 3)];
+      g.input_channels = g.groups * pick(random, 1, 9), g.output_channels = g.groups * pick(random, 1, 20);
     } else if (kind == 4) {  // depthwise, several outputs per channel
-      g.groups = g.input_channels = pick(1, 40);
-      g.output_channels = g.groups * pick(2, 3);
+      g.groups = g.input_channels = pick(random, 1, 40);
+      g.output_channels = g.groups * pick(random, 2, 3);
     } else {  // depthwise
       g.groups = g.input_channels = g.output_channels = channels();
     }
-    const bool is_pointwise = one_in(4);
-    g.kernel_h = is_pointwise ? 1 : one_in(2) ? 3 : pick(1, 7);
-    g.kernel_w = is_pointwise ? 1 : one_in(2) ? 3 : pick(1, 7);
-    g.stride_h = one_in(2) ? 1 : pick(1, 3), g.stride_w = one_in(2) ? 1 : pick(1, 3);
-    g.dilation_h = one_in(2) ? 1 : pick(1, 3), g.dilation_w = one_in(2) ? 1 : pick(1, 3);
-    e.batch = pick(1, 3);
-    e.in_h = pick(1, 17), e.in_w = pick(1, 17);
-    const auto extent = [&](std::size_t in, std::size_t kernel, std::size_t stride, std::size_t dilation,
-                            std::ptrdiff_t& pad) -> std::size_t {
-      pad = one_in(3) ? 0 : static_cast<std::ptrdiff_t>(pick(0, kernel * dilation)) - (one_in(4) ? 3 : 0);
-      const std::ptrdiff_t pad_end =
-          one_in(2) ? pad : static_cast<std::ptrdiff_t>(pick(0, kernel * dilation)) - (one_in(4) ? 3 : 0);
-      const std::ptrdiff_t room = static_cast<std::ptrdiff_t>(in) + pad + pad_end -
-                                  static_cast<std::ptrdiff_t>((kernel - 1) * dilation + 1);
-      return room < 0 ? 0 : static_cast<std::size_t>(room) / stride + 1;
-    };
-    e.out_h = extent(e.in_h, g.kernel_h, g.stride_h, g.dilation_h, e.pad_top);
-    e.out_w = extent(e.in_w, g.kernel_w, g.stride_w, g.dilation_w, e.pad_left);
-    const auto gap = [&] { return one_in(2) ? 0 : pick(1, 9); };
-    e.x_pixel_stride = g.input_channels + gap();
-    e.y_pixel_stride = g.output_channels + gap();
-    e.y_row_stride = e.out_w * e.y_pixel_stride + gap();
-    e.y_image_stride = e.out_h * e.y_row_stride + gap();
-  } while (e.out_h == 0 || e.out_w == 0 || c.macs() > 1500000);
-  return c;
+    const bool is_pointwise = one_in(random, 4);
+    const auto kernel = [&] { return is_pointwise ? 1 : one_in(random, 2) ? 3 : pick(random, 1, 7); };
+    const auto one_to_three = [&] { return one_in(random, 2) ? 1 : pick(random, 1, 3); };
+    g.kernel_h = kernel(), g.kernel_w = kernel();
+    g.stride_h = one_to_three(), g.stride_w = one_to_three();
+    g.dilation_h = one_to_three(), g.dilation_w = one_to_three();
+    const ConvCase c = random_extents(g, 17, random);
+    if (c.extents.out_h != 0 && c.extents.out_w != 0 && c.macs() <= 1500000) return c;
+  }
 }
 
 // Elements at the very end of an allocation but for the 64 bytes that kernels may read.
