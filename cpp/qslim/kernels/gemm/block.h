@@ -46,6 +46,11 @@ struct PatchBlock {
   std::size_t a_stride = 0;
 };
 
+static constexpr bool is_pointwise(const PatchBlock& p) {
+  return p.kernel_h == 1 && p.kernel_w == 1 && p.stride_h == 1 && p.stride_w == 1 && p.pad_top == 0 &&
+         p.pad_left == 0 && p.in_h == p.out_h && p.in_w == p.out_w;
+}
+
 // clamp(round(r * inverse_scale) + zero_point, lo, hi), where |r * inverse_scale| < kLargestStep, so that it
 // fits int32.
 struct Requantization {

@@ -40,10 +40,21 @@ void gather_inner(const PatchBlock& p, const typename Copy::X* x, std::size_t ru
   }
 }
 
+// Each pixel by itself, one after the other: with few channels the general way takes longer than the product.
+template <class Copy>
+void gather_pixels(const PatchBlock& p) {
+  const auto* x = static_cast<const typename Copy::X*>(p.x) + p.first_pixel * p.pixel_stride;
+  auto* row = static_cast<unsigned char*>(p.a);
+  for (std::size_t i = 0; i < p.pixels; ++i, x += p.pixel_stride, row += p.a_stride) {
+    Copy::copy(x, p.channels, p.zero_point, reinterpret_cast<typename Copy::A*>(row));
+  }
+}
+
 template <class Copy>
 void gather_patches(const PatchBlock& p) {
   using X = typename Copy::X;
   using A = typename Copy::A;
+  if (is_pointwise(p)) return gather_pixels<Copy>(p);
   const std::size_t image = p.out_h * p.out_w;
   std::size_t n = p.first_pixel / image;
   std::size_t oh = p.first_pixel % image / p.out_w, ow = p.first_pixel % p.out_w;
