@@ -31,6 +31,7 @@ from qslim.functional import TensorStatistics
 from qslim.importers.paddle import PaddleProgram
 from qslim.logger import logger
 from qslim.quant import distributed
+from qslim.quant.adaptive_rounding import InputMoments
 from qslim.quant.data_source import Feed
 from qslim.quant.progress import progress_bar
 from qslim.runtime import Session
@@ -45,12 +46,19 @@ class Calibration:
     statistics: dict[str, TensorStatistics]
     batches: int
     samples: int
+    moments: list[InputMoments]
 
 
 def collect_statistics(
-    program: PaddleProgram, names: Sequence[str], batches: Iterable[Feed], total: Optional[int] = None
+    program: PaddleProgram,
+    names: Sequence[str],
+    batches: Iterable[Feed],
+    total: Optional[int] = None,
+    moments: Sequence[InputMoments] = (),
 ) -> Calibration:
     """Statistics of the tensors `names` over all `batches`, those of the other ranks included.
+
+    `moments` watch some of `names`.
 
     Raises
     ------
@@ -65,13 +73,17 @@ def collect_statistics(
     if decision.all[0] == b"Paddle":
         engine = None
     with distributed.together("calibration") as parts:
-        own = _collect(program, engine or program, names, itertools.chain(first, feeds))
+        own = _collect(program, engine or program, names, itertools.chain(first, feeds), moments)
         parts.own = pickle.dumps(own)
     return _merge([pickle.loads(part) for part in parts.all])
 
 
 def _collect(
-    program: PaddleProgram, runner: Union[PaddleProgram, _Engine], names: Sequence[str], feeds: Iterable[Feed]
+    program: PaddleProgram,
+    runner: Union[PaddleProgram, _Engine],
+    names: Sequence[str],
+    feeds: Iterable[Feed],
+    moments: Sequence[InputMoments],
 ) -> Calibration:
     """The statistics of this rank's `feeds`."""
     statistics = {name: TensorStatistics() for name in names}
@@ -79,12 +91,12 @@ def _collect(
     count = samples = 0
     for feed in feeds:
         number = distributed.rank() + count * distributed.world_size()
-        _observe(runner, feed, statistics, context, number)
+        _observe(runner, feed, statistics, moments, context, number)
         _return_free_memory()  # here, where nothing holds a tensor of the batch any more
         distributed.report_progress()
         count += 1
         samples += len(feed[program.feeds[0].name])
-    return Calibration(statistics, count, samples)
+    return Calibration(statistics, count, samples, list(moments))
 
 
 def _merge(parts: Sequence[Calibration]) -> Calibration:
@@ -99,9 +111,10 @@ def _merge(parts: Sequence[Calibration]) -> Calibration:
         if rank > 0:
             for name, statistics in first.statistics.items():
                 statistics.merge(part.statistics[name])
-    return Calibration(
-        first.statistics, sum(part.batches for part in parts), sum(part.samples for part in parts)
-    )
+            for mine, theirs in zip(first.moments, part.moments):
+                mine.merge(theirs)
+    batches, samples = (sum(counts) for counts in zip(*((part.batches, part.samples) for part in parts)))
+    return Calibration(first.statistics, batches, samples, first.moments)
 
 
 class _Engine:
@@ -163,15 +176,19 @@ def _observe(
     runner: Union[PaddleProgram, _Engine],
     feed: Feed,
     statistics: dict[str, TensorStatistics],
+    moments: Sequence[InputMoments],
     context: _core.Context,
     number: int,
 ) -> None:
-    """Run one batch and show each tensor to its statistics."""
+    """Run one batch and show each tensor to its statistics and moments."""
     for name, array in zip(statistics, runner.run(feed, list(statistics))):
         try:
             statistics[name].update(array, context=context)
         except ValueError as error:
             raise ValueError(f"calibration batch {number}, tensor {name!r}: {error}") from error
+        for each in moments:
+            if each.tensor == name:
+                each.update(array)
 
 
 def _return_free_memory() -> None:

@@ -13,7 +13,7 @@ from qslim.functional.statistics import ThresholdAlgo
 __all__ = ["ALGORITHMS", "PostTrainingOptions", "choose"]
 
 ALGORITHMS: tuple[ThresholdAlgo, ...] = get_args(ThresholdAlgo)
-_ROUND_TYPES = ("round",)
+_ROUND_TYPES = ("round", "adaround")
 _ACTIVATION_TYPES = ("range_abs_max", "moving_average_abs_max", "abs_max")
 _WEIGHT_TYPES = ("channel_wise_abs_max", "abs_max")
 _BACKENDS = (None, "tensorrt", "arm", "onednn", "mkldnn")
@@ -54,11 +54,6 @@ class PostTrainingOptions:
 
     def __post_init__(self) -> None:
         choose("algo", self.algo, ALGORITHMS)
-        if self.round_type == "adaround":
-            raise ValueError(
-                "round_type: 'adaround' is not available yet; use 'round', with bias_correction=True if the "
-                "accuracy falls (PaddleSlim's own adaround crashes on Paddle 3)"
-            )
         choose("round_type", self.round_type, _ROUND_TYPES)
         choose("activation_quantize_type", self.activation_quantize_type, _ACTIVATION_TYPES)
         choose("weight_quantize_type", self.weight_quantize_type, _WEIGHT_TYPES)

@@ -12,7 +12,7 @@ from typing import Optional
 from qslim.graph import Graph, Node
 from qslim.quant.op_types import CONVOLUTIONS, MATRIX_PRODUCTS
 
-__all__ = ["Decision", "Selection", "select"]
+__all__ = ["Decision", "Selection", "select", "weight_input"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def select(
             continue
         if quantize_outputs:
             fused.update(_fused_tensors(graph, node))
-        weight = _weight_input(graph, node)
+        weight = weight_input(graph, node)
         if weight is not None:
             name, axis = weight
             # A weight that two operators read with different channel axes gets one scale for all of it.
@@ -94,7 +94,7 @@ def _decide(
     for pattern in skip_patterns:
         if _matches(graph, node, pattern):
             return Decision(node, False, f"skip_tensor_list names it ({pattern!r})")
-    weight = _weight_input(graph, node)
+    weight = weight_input(graph, node)
     if weight is None and (weights_only or node.source_op in CONVOLUTIONS):
         return Decision(node, False, "its weight is computed at run time")
     data = [name for name in _data_inputs(graph, node) if not graph.tensors[name].is_constant]
@@ -105,7 +105,7 @@ def _decide(
     return Decision(node, True, "weight quantized" if weights_only else "weight and inputs quantized")
 
 
-def _weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
+def weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
     """The constant weight of `node` and the axis of its output channels."""
     if node.source_op in CONVOLUTIONS:
         name = node.inputs[1]
@@ -128,7 +128,7 @@ def _weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
 
 def _fused_tensors(graph: Graph, node: Node) -> list[str]:
     """What lies between `node`, a product with a constant weight, and operators that are one step with it."""
-    weight = _weight_input(graph, node)
+    weight = weight_input(graph, node)
     if weight is None:
         return []
     fused = []

@@ -9,7 +9,7 @@ quant/post_training_quantization, its broadcasting mended):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from qslim import functional
 from qslim.graph import Graph, QuantParams, Tensor
+from qslim.quant.adaptive_rounding import InputMoments, round_adaptively
 from qslim.quant.report import WeightReport
 
 __all__ = ["correct_bias", "quantize_weights"]
@@ -26,21 +27,29 @@ _SMALLEST_THRESHOLD = np.float32(1e-8)
 
 
 def quantize_weights(
-    graph: Graph, axes: Mapping[str, Optional[int]], quant_bits: int, bias_correction: bool = False
+    graph: Graph,
+    axes: Mapping[str, Optional[int]],
+    quant_bits: int,
+    bias_correction: bool = False,
+    moments: Sequence[InputMoments] = (),
 ) -> list[WeightReport]:
     """Annotate the constants that `axes` names, each along its channel axis (None: one scale for all).
 
-    With `bias_correction` their values change too.
+    Those that have `moments` are rounded adaptively, which keeps the mean of the output; of the others
+    `bias_correction` corrects the values.
 
     Raises
     ------
     ValueError : a weight holds NaN or infinite values.
     """
     reports = []
+    moments_of = {each.weight: each for each in moments}
     for name, axis in axes.items():
         tensor = graph.tensors[name]
-        params = _quantize_weight(tensor, quant_bits, axis, bias_correction)
+        params = _quantize_weight(tensor, quant_bits, axis, bias_correction and name not in moments_of)
         assert tensor.value is not None
+        if name in moments_of:
+            tensor.value = round_adaptively(tensor.value, params, moments_of[name])
         reports.append(WeightReport(name, params, tensor.value))
     return reports
 

@@ -235,7 +235,7 @@ def test_old_names_of_the_program_find_the_new_file(pir_model: str, tmp_path: Pa
     ("options", "message"),
     [
         ({"algo": "kl"}, "algo: expected one of .*did you mean 'KL'|algo: expected one of"),
-        ({"round_type": "adaround"}, "adaround"),
+        ({"round_type": "adaroun"}, "did you mean 'adaround'"),
         ({"weight_bits": 1}, "weight_bits: expected an int from 2 to 16, got 1"),
         ({"activation_bits": True}, "activation_bits"),
         ({"weight_quantize_type": "channel_wise"}, "did you mean 'channel_wise_abs_max'"),

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from qslim.graph.operators.types import Array, Attributes, OperatorFunction, input_or_none
 
-__all__ = ["WINDOWS", "convolve", "convolve_transposed"]
+__all__ = ["WINDOWS", "convolve", "convolve_transposed", "pixel_patches"]
 
 
 def _pads(attributes: Attributes, extents: tuple[int, ...], kernel: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -38,15 +38,29 @@ def _windows(x: Array, kernel: tuple[int, ...], strides: Any, dilations: Any) ->
     return np.asarray(view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]])
 
 
+def _padded_windows(x: Array, kernel: tuple[int, ...], attributes: Attributes) -> Array:
+    dilations = attributes.get("dilations", [1, 1])
+    spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
+    padded = np.pad(x, [(0, 0), (0, 0), *_pads(attributes, x.shape[2:], spans)])
+    return _windows(padded, kernel, attributes.get("strides", [1, 1]), dilations)
+
+
+def pixel_patches(x: Array, kernel: tuple[int, ...], attributes: Attributes, most: int) -> Array:
+    """What a convolution of `x` [N, C, H, W] multiplies for at most about `most` output pixels.
+
+    They are evenly spread over the images. [patches, C * KH * KW].
+    """
+    windows = _padded_windows(x, kernel, attributes)
+    n, _, height, width = windows.shape[:4]
+    pixels = np.arange(0, n * height * width, -(-n * height * width // most))
+    image, row, column = np.unravel_index(pixels, (n, height, width))
+    return np.asarray(windows[image, :, row, column].reshape(len(pixels), -1))
+
+
 def convolve(x: Array, weight: Array, attributes: Attributes) -> Array:
     """`x` [N, IC, H, W] with `weight` [OC, IC / group, KH, KW], as float64 [N, OC, OH, OW]."""
     group = attributes.get("group", 1)
-    dilations = attributes.get("dilations", [1, 1])
-    kernel = weight.shape[2:]
-    spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
-    pads = _pads(attributes, x.shape[2:], spans)
-    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), *pads])
-    windows = _windows(padded, kernel, attributes.get("strides", [1, 1]), dilations)
+    windows = _padded_windows(x.astype(np.float64), weight.shape[2:], attributes)
     n, channels, height, width = windows.shape[:4]
     columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, group, -1, height * width)
     rows = weight.astype(np.float64).reshape(group, weight.shape[0] // group, -1)
