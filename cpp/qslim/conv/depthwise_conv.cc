@@ -5,17 +5,14 @@
 
 #include <algorithm>
 
+#include "qslim/conv/blocks.h"
+
 namespace qslim {
 namespace {
 
 constexpr std::size_t kSinkBytes = 64 * 1024;
-// More tasks than threads even out what else the machine is doing.
-constexpr std::size_t kTasksPerThread = 4;
 // Vector loads may read so far past the last channel of a pixel.
 constexpr std::size_t kSlack = kCacheLine;
-
-constexpr std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
-constexpr std::size_t round_up(std::size_t a, std::size_t b) { return divide_up(a, b) * b; }
 
 }  // namespace
 
@@ -50,8 +47,8 @@ DepthwiseConv::Plan DepthwiseConv::plan(const ConvExtents& extents, std::size_t 
   }
   plan.chunks = plan.pixels == 0 ? 0 : divide_up(extents.out_w, plan.pixels);
   plan.splits = 1;
-  const std::size_t rows = extents.batch * extents.out_h * plan.chunks, tasks = kTasksPerThread * num_threads;
-  if (!to_sink && num_threads > 1 && rows != 0 && rows < tasks) {
+  const std::size_t rows = extents.batch * extents.out_h * plan.chunks, tasks = tasks_for(num_threads);
+  if (!to_sink && rows != 0 && rows < tasks) {
     plan.splits = std::min(divide_up(channels, block()), divide_up(tasks, rows));
   }
   plan.outside_bytes =

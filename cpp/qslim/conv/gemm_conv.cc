@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "qslim/conv/blocks.h"
+
 namespace qslim {
 namespace {
 
@@ -13,11 +15,6 @@ constexpr std::size_t kBlockBytes = 256 * 1024;
 constexpr std::size_t kSinkBytes = 96 * 1024;
 // A multiple of the height of every kernel's tile but those of 9 to 11 rows.
 constexpr std::size_t kMostRows = 96, kFewestRows = 12;
-// More tasks than threads even out what else the machine is doing.
-constexpr std::size_t kTasksPerThread = 4;
-
-constexpr std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
-constexpr std::size_t round_up(std::size_t a, std::size_t b) { return divide_up(a, b) * b; }
 
 // Bytes a gather may write behind a block.
 constexpr std::size_t kSlack = kCacheLine;
@@ -53,7 +50,7 @@ GemmConv::Plan GemmConv::plan(const ConvExtents& extents, std::size_t num_thread
   }
   plan.blocks = divide_up(plan.pixels, rows);
   plan.splits = 1;
-  const std::size_t tasks = num_threads == 1 ? 1 : kTasksPerThread * num_threads;
+  const std::size_t tasks = tasks_for(num_threads);
   if (plan.blocks != 0 && plan.blocks < tasks) {
     // A sink wants all channels of a pixel at once.
     if (to_sink) {

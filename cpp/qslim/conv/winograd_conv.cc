@@ -7,6 +7,8 @@
 #include <cstring>
 #include <limits>
 
+#include "qslim/conv/blocks.h"
+
 namespace qslim {
 namespace {
 
@@ -14,11 +16,7 @@ namespace {
 constexpr std::size_t kBlockBytes = 256 * 1024;
 // A multiple of the height of every kernel's tile of products.
 constexpr std::size_t kMostTiles = 48, kFewestTiles = 12;
-constexpr std::size_t kTasksPerThread = 4;
 constexpr std::size_t kFewestChannels = 32;
-
-constexpr std::size_t divide_up(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
-constexpr std::size_t round_up(std::size_t a, std::size_t b) { return divide_up(a, b) * b; }
 
 // (2 G) w (2 G)^T, number `element` of its 16.
 std::int16_t transformed(const std::int8_t* w, std::size_t element) {
@@ -76,7 +74,7 @@ WinogradConv::Plan WinogradConv::plan(const ConvExtents& e, std::size_t num_thre
     plan.blocks = e.out_w == 0 ? 0 : e.batch * plan.tiles_h;
   } else {
     plan.blocks = divide_up(plan.tiles, plan.most_tiles);
-    const std::size_t tasks = num_threads == 1 ? 1 : kTasksPerThread * num_threads;
+    const std::size_t tasks = tasks_for(num_threads);
     if (plan.blocks != 0 && plan.blocks < tasks) {
       plan.splits = std::min(panels_.panels(), divide_up(tasks, plan.blocks));
     }

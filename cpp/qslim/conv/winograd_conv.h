@@ -44,7 +44,6 @@ class WinogradConv {
     std::size_t blocks, splits;
     std::size_t row_stride, v_bytes, sums_bytes, outside_bytes, absent_bytes, worker_bytes;
   };
-  struct Scratch;
   Plan plan(const ConvExtents& extents, std::size_t num_threads, bool to_sink) const noexcept;
   void run_block(const Plan& plan, const ConvExtents& extents, const WinogradRun& run, std::size_t block,
                  std::size_t split, std::byte* scratch) const;

@@ -5,32 +5,18 @@
 
 #include "qslim/kernels/gemm/epilogue_avx2.h"
 #include "qslim/kernels/gemm/gather.h"
+#include "qslim/kernels/gemm/operands_avx2.h"
 #include "qslim/kernels/gemm/tile.h"
 #include "qslim/kernels/gemm_f32/kernels.h"
 
 namespace qslim {
 namespace {
 
-struct Avx2Ops {
-  using Vector = __m256;
-  using Operand = __m256;
-  static constexpr std::size_t kVectorBytes = 32, kMaxVectors = 2;
+struct FloatOps : Avx2Operands<FloatLanes> {
   static constexpr bool kFetchesAhead = true;
   // 6 x 2 accumulators, 2 of B, 1 of A: 15 of 16 registers, and enough sums to hide the latency of 4.
   static constexpr int rows_for(int vectors) { return vectors == 2 ? 6 : 12; }
 
-  // Volatile assembly keeps its order. Left to itself, GCC 12 loads early, chooses which operand of a fused
-  // multiply-add to overwrite, and ends up spilling sums inside the loop: 60 % of the speed.
-  QSLIM_INLINE static Operand load(const unsigned char* b) {
-    Operand v;
-    asm volatile("vmovaps %[b], %[v]" : [v] "=x"(v) : [b] "m"(*reinterpret_cast<const __m256*>(b)));
-    return v;
-  }
-  QSLIM_INLINE static Operand broadcast(const unsigned char* a) {
-    Operand v;
-    asm volatile("vbroadcastss %[a], %[v]" : [v] "=x"(v) : [a] "m"(*reinterpret_cast<const Group*>(a)));
-    return v;
-  }
   QSLIM_INLINE static void multiply_add(Vector& acc, Operand a, Operand b) {
     asm volatile("vfmadd231ps %[b], %[a], %[acc]" : [acc] "+x"(acc) : [a] "x"(a), [b] "x"(b));
   }
@@ -74,7 +60,7 @@ struct CopyF32 {
 void gather_f32_avx2(const PatchBlock& patches) noexcept { gather_patches<CopyF32>(patches); }
 
 void gemm_f32_avx2(const GemmBlock& block, const Clamp& clamp) noexcept {
-  multiply_block<Avx2Ops>(block, ClampRows(clamp));
+  multiply_block<FloatOps>(block, ClampRows(clamp));
 }
 
 }  // namespace qslim

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Int8 matrix products on AVX2: pairs of int16 by vpmaddwd, which is exact where vpmaddubsw saturates
-// (255 * 127 * 2 > 32767). Contract: kernels.h.
+// Int8 matrix products on AVX2, of int16 pairs. Contract: kernels.h.
 #include <immintrin.h>
 
 #include "qslim/kernels/gemm/epilogue_avx2.h"
@@ -35,9 +34,9 @@ struct CopyU8S16 {
 void gather_u8_avx2(const PatchBlock& patches) noexcept { gather_patches<CopyU8S16>(patches); }
 
 void gemm_u8s8_requantize_avx2(const GemmBlock& block, const Requantization& p) noexcept {
-  multiply_block<Avx2Ops>(block, RequantizeRows(p));
+  multiply_block<Int16PairOps>(block, RequantizeRows(p));
 }
 
-void gemm_u8s8_real_avx2(const GemmBlock& block) noexcept { multiply_block<Avx2Ops>(block, RealRows{}); }
+void gemm_u8s8_real_avx2(const GemmBlock& block) noexcept { multiply_block<Int16PairOps>(block, RealRows{}); }
 
 }  // namespace qslim

@@ -71,7 +71,7 @@ QSLIM_INLINE void outputs(const __m256i* s, int pitch, __m256i (&y)[4]) {
   }
 }
 
-constexpr std::size_t kLanes = Avx2Ops::kVectorBytes / 4, kPanel = kLanes * Avx2Ops::kMaxVectors;
+constexpr std::size_t kLanes = Int16PairOps::kVectorBytes / 4, kPanel = kLanes * Int16PairOps::kMaxVectors;
 constexpr std::size_t kTileBytes = kWinogradElements * kPanel * 4;
 
 template <int NV, class Epilogue>
@@ -85,14 +85,14 @@ void multiply_winograd_panel(const WinogradBlock& block, std::size_t columns, st
   for (std::size_t element = 0; element < kWinogradElements; ++element) {
     const auto* a = static_cast<const unsigned char*>(block.v) + element * block.element_stride;
     const auto* b =
-        static_cast<const unsigned char*>(block.u) + element * block.steps * NV * Avx2Ops::kVectorBytes;
+        static_cast<const unsigned char*>(block.u) + element * block.steps * NV * Int16PairOps::kVectorBytes;
     constexpr std::size_t kRows = 96;
     for (std::size_t tile = 0; tile < block.tiles; tile += kRows) {
       unsigned char* rows[kRows];
       gemm.rows = block.tiles - tile < kRows ? block.tiles - tile : kRows;
       for (std::size_t i = 0; i < gemm.rows; ++i) rows[i] = sums + (tile + i) * kTileBytes;
       gemm.a = a + tile * block.row_stride, gemm.b = b, gemm.y = rows;
-      multiply_panel<Avx2Ops, SumRows, NV>(gemm, columns, element * kPanel * 4, SumRows{});
+      multiply_panel<Int16PairOps, SumRows, NV>(gemm, columns, element * kPanel * 4, SumRows{});
     }
   }
   for (std::size_t tile = 0; tile < block.tiles; ++tile) {
@@ -100,7 +100,7 @@ void multiply_winograd_panel(const WinogradBlock& block, std::size_t columns, st
     __m256i acc[4][NV];
     QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
       __m256i y[4];
-      outputs(s + j, Avx2Ops::kMaxVectors, y);
+      outputs(s + j, Int16PairOps::kMaxVectors, y);
       QSLIM_UNROLL for (int i = 0; i < 4; ++i) acc[i][j] = y[i];
     }
     unsigned char* y[4];
@@ -113,7 +113,7 @@ template <class Epilogue>
 void multiply_winograd(WinogradBlock block, const Epilogue& epilogue) {
   const std::size_t all = block.columns;
   for (std::size_t column = 0; column < all;) {
-    const std::size_t vectors = panel_vectors(all - column, kLanes, Avx2Ops::kMaxVectors);
+    const std::size_t vectors = panel_vectors(all - column, kLanes, Int16PairOps::kMaxVectors);
     const std::size_t width = vectors * kLanes;
     const std::size_t columns = all - column < width ? all - column : width;
     const std::size_t offset = column * Epilogue::kOutputBytes;
