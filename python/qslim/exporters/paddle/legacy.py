@@ -149,11 +149,15 @@ class _Rewriter:
         )
 
     def _threshold(self, name: str, params: QuantParams) -> dict[str, list[str]]:
-        """The operands Scale and ZeroPoint of one tensor's pair."""
+        """The operands of one tensor's pair.
+
+        From a threshold the step cannot be told exactly; it stands in InAccum, which inference does not read.
+        """
         threshold = np.atleast_1d(params.threshold)
         self._persistable(name + "@scale", threshold)
         self._persistable(name + "@zero_point", np.zeros(threshold.shape, np.int32))
-        return {"Scale": [name + "@scale"], "ZeroPoint": [name + "@zero_point"]}
+        self._persistable(name + "@step", np.atleast_1d(params.scale))
+        return {"Scale": [name + "@scale"], "ZeroPoint": [name + "@zero_point"], "InAccum": [name + "@step"]}
 
     @staticmethod
     def _attributes(params: QuantParams) -> dict[str, Any]:

@@ -119,15 +119,16 @@ class _Rewriter:
                 paddle.full([1], number, "float32") for number in (0.0, 1.0, float(params.qmax))
             )
             inverse = paddle.full([1], float(np.float32(1) / params.scale), "float32")
+            step = paddle.full([1], float(params.scale), "float32")
+            # Step and qmin are for whoever reads the file; in inference the kernel looks at neither.
             quantized = paddle._C_ops.quantize_linear(
                 paddle.multiply(value, inverse),
-                *(qmax, zero, one, one, -1, 8, -params.qmax - 1, params.qmax, 0, True, False),
+                *(qmax, zero, step, one, -1, 8, params.qmin, params.qmax, 0, True, False),
             )
             integers = quantized[0] if isinstance(quantized, (list, tuple)) else quantized
             if params.zero_point or (params.qmin == 0 and name not in self._never_negative):
                 low, high = params.qmin - params.zero_point, params.qmax - params.zero_point
                 integers = paddle.clip(integers, float(low), float(high))
-            step = paddle.full([1], float(params.scale), "float32")
             real = paddle.multiply(integers, step)
         self._integers[real.id] = integers, params
         self._redirect(users, real)
@@ -150,12 +151,15 @@ class _Rewriter:
             op.operand(1).set_source(weight)
             shape = [1] * len(result.shape)
             shape[axes.output] = -1
-            steps = (x_params.scale * w_params.scale).reshape(shape)
             count += 1
-            scale = self._parameter(f"product_{count}.scale", steps)
+            weight_step = self._parameter(
+                f"product_{count}.scale",
+                w_params.scale.reshape([1] if w_params.quant_axis is None else shape),
+            )
             with self._paddle.static.program_guard(self._program, self._startup):
                 self._pir.set_insertion_point_after(op)
-                scaled = self._paddle.multiply(result, scale)
+                step = self._paddle.full([1], float(x_params.scale), "float32")
+                scaled = self._paddle.multiply(result, self._paddle.multiply(step, weight_step))
             self._redirect(users, scaled)
             for name in [name for name, value in self._values.items() if value.is_same(result)]:
                 self._values[name] = scaled  # it may be an output of the model
