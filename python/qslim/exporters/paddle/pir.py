@@ -29,7 +29,7 @@ from qslim.graph.passes import non_negative_tensors
 from qslim.importers.paddle import PaddleProgram, framework
 from qslim.importers.paddle.marks import is_pir_mark
 
-__all__ = ["write_pir"]
+__all__ = ["Rewriter", "write_pir"]
 
 
 def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> None:
@@ -42,7 +42,7 @@ def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> Non
     fetch_names = source.graph.outputs
     scope = _copied_scope(paddle, source, plan)
     with paddle.static.scope_guard(scope):
-        rewriter = _Rewriter(paddle, program, values, scope, non_negative_tensors(source.graph))
+        rewriter = Rewriter(paddle, program, values, scope, non_negative_tensors(source.graph))
         for weight in plan.weights:
             rewriter.quantize_weight(weight)
         for item in plan.folded:
@@ -77,7 +77,16 @@ def _set(paddle: Any, scope: Any, name: str, value: NDArray[Any]) -> None:
     scope.var(name).get_tensor().set(np.ascontiguousarray(value), paddle.CPUPlace())
 
 
-class _Rewriter:
+class Rewriter:
+    """Puts quantizers into a program, in place.
+
+    Parameters
+    ----------
+    values : dict of tensor name to Value of `program`
+    scope : where the program's parameters get their values
+    never_negative : names of tensors that need no clipping at zero
+    """
+
     def __init__(
         self, paddle: Any, program: Any, values: dict[str, Any], scope: Any, never_negative: set[str]
     ) -> None:
@@ -90,6 +99,10 @@ class _Rewriter:
         self._never_negative = never_negative
         # By the id of a dequantized value: the integers that it stands for, and their grid.
         self._integers: dict[str, tuple[Any, QuantParams]] = {}
+
+    def set_value(self, name: str, value: Any) -> None:
+        """Call `value` `name` from here on."""
+        self._values[name] = value
 
     def quantize_weight(self, weight: WeightRewrite) -> None:
         users = _uses(self._values[weight.name])
@@ -111,7 +124,7 @@ class _Rewriter:
         users = [(op, index) for op, index in _uses(value) if op.name() != "pd_op.fetch"]
         paddle = self._paddle
         producer = value.get_defining_op()
-        if is_pir_mark(producer):
+        if is_pir_mark(producer) or "fake_quantize_dequantize" in producer.name():
             value = producer.operand_source(0)
         with paddle.static.program_guard(self._program, self._startup):
             self._pir.set_insertion_point_after(producer)
