@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Optional, Union
 
-from qslim.quant.op_types import CONVOLUTIONS, all_op_types, pir_names
+from qslim.quant.op_types import all_op_types, pir_names
 from qslim.quant.options import choose
 
 __all__ = ["StaticQATConfig"]
@@ -33,8 +33,8 @@ class StaticQATConfig:
     weight_bits, activation_bits : int, 2 to 16
         More than 8 are simulated in float; no int8 kernel runs them.
     not_quant_pattern : str or list of str
-        Operators whose ``paddle.static.name_scope`` (legacy IR) or layer path (PIR) holds one of these stay in
-        float, and so do those that read a parameter of that name.
+        Operators whose ``paddle.static.name_scope`` (legacy IR) or layer path (PIR) holds one of these stay
+        in float, and so do those that read a parameter of that name.
     quantize_op_types : list of str
         Operators by PaddleSlim's names. "mul", "matmul" and "matmul_v2" all mean matrix products.
     dtype : {"int8"}
@@ -100,9 +100,7 @@ class StaticQATConfig:
         """The operators to quantize, by their PIR names."""
         if self.is_full_quantize:
             return pir_names(all_op_types())
-        names = pir_names(_TENSORRT_OP_TYPES if self.for_tensorrt else self.quantize_op_types)
-        # Which of the two a program has is Paddle's choice.
-        return names | {"depthwise_conv2d"} if names & CONVOLUTIONS else names
+        return pir_names(_TENSORRT_OP_TYPES if self.for_tensorrt else self.quantize_op_types)
 
     @property
     def uses_unsigned_grid(self) -> bool:

@@ -6,8 +6,8 @@ are then copied in front of what is quantized:
 
     x -> fragment -> fake quantizer -> conv2d
 
-In a program that has gradients already, those of the fragment's operators follow the gradient of conv2d, which
-is that of the fragment's output, and parameters that the function creates get optimizer operators from
+In a program that has gradients already, those of the fragment's operators follow the gradient of conv2d,
+which is that of the fragment's output, and parameters that the function creates get optimizer operators from
 ``optimizer_func``. In one that has none yet, ``minimize`` sees the fragment as it sees everything else.
 
 The Variable is called <tensor>_tmp_input, so that functions written for PaddleSlim find what they look for.
@@ -23,9 +23,10 @@ import numpy as np
 
 from qslim.importers.paddle import framework
 
-__all__ = ["Fragment", "QuantFunctions", "TensorFunction"]
+__all__ = ["Fragment", "OptimizerFunction", "QuantFunctions", "TensorFunction"]
 
 TensorFunction = Callable[[Any], Any]
+OptimizerFunction = Callable[[], Any]
 
 _INPUT = "_tmp_input"
 _OUTPUT_GRADIENT = "_tmp_output@GRAD"
@@ -46,7 +47,7 @@ class QuantFunctions:
     activation_preprocess: Optional[TensorFunction] = None
     weight_quantize: Optional[TensorFunction] = None
     activation_quantize: Optional[TensorFunction] = None
-    optimizer: Optional[Callable[[], Any]] = None
+    optimizer: Optional[OptimizerFunction] = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -126,7 +127,7 @@ class Fragment:
         self._initialize()
 
     def differentiate(
-        self, gradients: Sequence[tuple[Any, str]], optimizer: Optional[TensorFunction]
+        self, gradients: Sequence[tuple[Any, str]], optimizer: Optional[OptimizerFunction]
     ) -> None:
         """Put the gradients of its operators behind those of its readers.
 
@@ -177,7 +178,7 @@ class Fragment:
         if pairs:
             self._optimize(pairs, optimizer)
 
-    def _optimize(self, pairs: list[tuple[Any, Any]], optimizer: Optional[TensorFunction]) -> None:
+    def _optimize(self, pairs: list[tuple[Any, Any]], optimizer: Optional[OptimizerFunction]) -> None:
         if optimizer is None:
             raise ValueError(
                 f"quant_aware: the function for {self._name!r} creates parameters "
@@ -186,7 +187,7 @@ class Fragment:
             )
         before = len(self._program.global_block().ops)
         with self._guards():
-            chosen = optimizer()  # type: ignore[call-arg]
+            chosen = optimizer()
             if isinstance(getattr(chosen, "_learning_rate", None), self._paddle.optimizer.lr.LRScheduler):
                 raise ValueError(
                     "quant_aware: optimizer_func must return an optimizer with a fixed learning rate; a "

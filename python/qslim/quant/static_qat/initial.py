@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thresholds to start training from: those that post-training quantization would choose (quant_post_first)."""
+"""Thresholds to start training from, as post-training quantization would choose them (quant_post_first)."""
 
 from __future__ import annotations
 

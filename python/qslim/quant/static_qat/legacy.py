@@ -7,10 +7,10 @@ Forward and gradient operators read the fake-quantized operands and everything e
 gradient of a fake quantizer is taken as the identity (Bengio et al. 2013, arXiv:1308.3432), so the operators
 behind a gradient need not change and a program may be rewritten after ``minimize``.
 
-    moving_average_abs_max   accum = rate * accum + max |x|; state = rate * state + 1; threshold = accum / state
-    range_abs_max            threshold = the largest max |x| of the window
-    abs_max                  threshold of training = max |x|; the largest one seen is kept for evaluation
-    weights                  threshold = max |w|, of the tensor or of each output channel, of every forward pass
+    moving_average_abs_max  accum = rate * accum + max |x|; state = rate * state + 1; threshold = their ratio
+    range_abs_max           threshold = the largest max |x| of the window
+    abs_max                 threshold of training = max |x|; the largest one seen is kept for evaluation
+    weights                 threshold = max |w| of the tensor or of each output channel, in every forward pass
 
 Values are rounded half to even to [-qmax - 1, qmax], weights to [-qmax, qmax]. A tensor that cannot be
 negative gets one bit more, of which it uses the upper half: the unsigned grid of deployment.
@@ -130,6 +130,8 @@ class _Rewriter:
         self._functions = functions
         self._unsigned = unsigned
         self._thresholds = thresholds
+        # Tensors that depend on parameters alone: a bias that was reshaped, say.
+        self._constants = {variable.name for variable in program.list_vars() if variable.persistable}
         self._done: dict[tuple[str, int], str] = {}
         # The functions' fragments, and the gradients of the operators that read what they give.
         self._fragments: dict[tuple[str, int], tuple[Fragment, list[tuple[Any, str]]]] = {}
@@ -145,6 +147,8 @@ class _Rewriter:
         patterns = self._config.not_quant_pattern
         count = 0
         for op in list(self._block.ops):
+            if op.type != "feed" and self._constants.issuperset(op.input_arg_names):
+                self._constants.update(op.output_arg_names)
             if op.attr("op_role") not in _FORWARD or not self._is_chosen(op):
                 continue
             if skips(patterns, str(op.attr("op_namescope") or ""), op.input_arg_names):
@@ -174,9 +178,9 @@ class _Rewriter:
                 variable = self._block.var(name)
                 if dtype_name(variable.dtype) not in ("float32", "fp32"):
                     continue
-                if not variable.persistable:
+                if name not in self._constants:
                     found.append(_Operand(slot, name, False, -1))
-                elif kind in _SLOTS and slot == slots[1]:
+                elif variable.persistable and kind in _SLOTS and slot == slots[1]:
                     found.append(_Operand(slot, name, True, _channel_axis(op, kind)))
         if kind in CONVOLUTIONS and len(found) < 2:
             return []  # its weight is computed at run time
@@ -245,7 +249,7 @@ class _Rewriter:
         known = self._thresholds.get(name)
         scale = self._state.add(result + "@scale", 0.001 if known is None else known)
         if known is not None:
-            self._state.set(scale, np.float32([known]))
+            self._state.set(scale, np.full(1, known, np.float32))
         bits = config.activation_bits + (name in self._unsigned)
         grid = {"bit_length": bits, "round_type": 0}
         kind = _FAKE + "quantize_dequantize_moving_average_abs_max"
@@ -320,6 +324,8 @@ def _result_slot(op: Any) -> str:
 
 
 def _replace_input(op: Any, slot: str, old: str, new: str) -> None:
+    if slot not in op.input_names:  # a gradient that needs the result only
+        return
     op.desc.set_input(slot, [new if name == old else name for name in op.input(slot)])
 
 

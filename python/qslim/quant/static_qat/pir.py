@@ -30,6 +30,7 @@ _FAKE_ACTIVATION = "pd_op.fake_quantize_dequantize_moving_average_abs_max"
 _FAKE_WEIGHT = "pd_op.fake_quantize_dequantize_abs_max"
 _FAKE_WEIGHT_CHANNELS = "pd_op.fake_channel_wise_quantize_dequantize_abs_max"
 _SCALE = ".scale"
+_FED = ("pd_op.data", "pd_op.feed")
 
 
 def quantize_pir(
@@ -47,8 +48,8 @@ def quantize_pir(
     has_gradients = any(op.name().rstrip("_").endswith("_grad") for op in ops)
     if for_test and has_gradients:
         raise ValueError(
-            "quant_aware: for_test=True expects a program for evaluation, but this one holds gradients; build "
-            "the network a second time, in evaluation mode and under the same paddle.utils.unique_name.guard()"
+            "quant_aware: for_test=True expects a program for evaluation, but this one holds gradients; "
+            "build the network again, in evaluation mode, each time under paddle.utils.unique_name.guard()"
         )
     with framework.pir_ir(), framework.quiet():
         unsigned = never_negative_values(program) if config.uses_unsigned_grid else set()
@@ -94,8 +95,8 @@ def _value(scope: Any, name: str) -> NDArray[Any]:
     variable = scope.find_var(name)
     if variable is None or not variable.get_tensor()._is_initialized():
         raise ValueError(
-            f"convert: {name!r} has no value in the scope; run the startup program, train, and pass the scope "
-            "that was trained in"
+            f"convert: {name!r} has no value in the scope; run the startup program, train, and pass the "
+            "scope that was trained in"
         )
     return np.array(variable.get_tensor())
 
@@ -123,12 +124,15 @@ class _Quantizer:
         self._thresholds = thresholds
         self._done: dict[tuple[int, int], Any] = {}
         self._counts: Counter[str] = Counter()
+        # Values that depend on parameters and literals alone: a bias that was reshaped, say.
+        self._constants: set[int] = set()
 
     def run(self) -> None:
         ops = list(self._program.global_block().ops)
         gradients = [op for op in ops if op.name().rstrip("_").endswith("_grad")]
         count = 0
         for op in ops:
+            self._note_constants(op)
             kind = op.name().split(".", 1)[1].rstrip("_")
             if kind not in self._config.op_types:
                 continue
@@ -147,17 +151,23 @@ class _Quantizer:
                 f"({', '.join(self._config.quantize_op_types)}), or all are skipped"
             )
 
+    def _note_constants(self, op: Any) -> None:
+        sources = (op.operand_source(index) for index in range(op.num_operands()))
+        if op.name() not in _FED and all(not s.initialized() or s.id in self._constants for s in sources):
+            self._constants.update(op.result(index).id for index in range(op.num_results()))
+
     def _operands(self, op: Any, kind: str, sources: list[Any]) -> dict[int, int]:
         """Positions of the operands to quantize; the axis of output channels of a weight, else -1."""
         is_product = kind in CONVOLUTIONS or kind in MATRIX_PRODUCTS
         found: dict[int, int] = {}
         for index, source in enumerate(sources[:2]):
             is_dense = source.initialized() and source.is_dense_tensor_type()
-            if not is_dense or dtype_name(source.dtype) != "float32" or not source.get_defining_op():
+            if not is_dense or dtype_name(source.dtype) != "float32":
                 continue
-            if _parameter_name(source) is None:
-                if source.get_defining_op().name() != "pd_op.full":
-                    found[index] = -1
+            if source.id not in self._constants:
+                found[index] = -1
+            elif _parameter_name(source) is None:
+                continue
             elif is_product and index == 1:
                 found[index] = _channel_axis(op, kind)
         if kind in CONVOLUTIONS and len(found) < 2:

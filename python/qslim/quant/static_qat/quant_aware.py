@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from qslim.importers.paddle import framework
 from qslim.logger import logger
 from qslim.quant.options import choose
 from qslim.quant.static_qat.config import StaticQATConfig
-from qslim.quant.static_qat.functions import QuantFunctions, TensorFunction
+from qslim.quant.static_qat.functions import OptimizerFunction, QuantFunctions, TensorFunction
 from qslim.quant.static_qat.initial import initial_thresholds
 from qslim.quant.static_qat.legacy import quantize_legacy
 from qslim.quant.static_qat.legacy_convert import convert_legacy
@@ -23,7 +23,7 @@ __all__ = ["convert", "quant_aware"]
 
 def quant_aware(
     program: Any,
-    place: Any = None,
+    place: Any,
     config: Optional[Mapping[str, Any]] = None,
     scope: Any = None,
     for_test: bool = False,
@@ -31,10 +31,10 @@ def quant_aware(
     act_quantize_func: Optional[TensorFunction] = None,
     weight_preprocess_func: Optional[TensorFunction] = None,
     act_preprocess_func: Optional[TensorFunction] = None,
-    optimizer_func: Optional[Callable[[], Any]] = None,
+    optimizer_func: Optional[OptimizerFunction] = None,
     executor: Any = None,
     return_program: bool = False,
-    calib_config: Optional[Mapping[str, Any]] = None,
+    calib_config: Mapping[str, Any] = {},
     draw_graph: bool = False,
     return_scale_dict: bool = False,
     scale_dict: Optional[Mapping[str, float]] = None,
@@ -46,9 +46,9 @@ def quant_aware(
     Parameters
     ----------
     program : paddle.static.Program
-        For training (before or after ``minimize``; PIR: after it) or for evaluation. A legacy program is copied,
-        a PIR program is changed in place and returned, so that what you fetch stays valid.
-    place : paddle.CPUPlace, paddle.CUDAPlace, ... (default: the CPU)
+        For training, before or after ``minimize``, or for evaluation. A legacy program is copied, a PIR
+        program is changed in place and returned, so that what you fetch stays valid.
+    place : paddle.CPUPlace, paddle.CUDAPlace, ...
     config : dict, optional
         See ``StaticQATConfig``; an unknown key is an error that names the nearest.
     scope : paddle.static.Scope, optional
@@ -113,7 +113,6 @@ def quant_aware(
     is_pir = _is_pir(program, "quant_aware")
     choose("model_type", model_type, (None, "non-transformer"))
     paddle = framework.paddle_module()
-    place = paddle.CPUPlace() if place is None else place
     executor = framework.executor(place) if executor is None else executor
     scope = paddle.static.global_scope() if scope is None else scope
     functions = QuantFunctions(
@@ -121,13 +120,13 @@ def quant_aware(
     )
     if is_pir and not functions.is_empty:
         raise ValueError(
-            "quant_aware: functions for preprocessing and quantization need a program of the legacy IR; start "
-            "the process with FLAGS_enable_pir_api=0, or train the network as a Layer with qslim.QAT, which "
-            "has PACT and LSQ"
+            "quant_aware: functions for preprocessing and quantization need a program of the legacy IR; "
+            "start the process with FLAGS_enable_pir_api=0, or train the network as a Layer with qslim.QAT, "
+            "which has PACT and LSQ"
         )
     thresholds = {str(name): float(value) for name, value in (scale_dict or {}).items()}
     if options.quant_post_first and for_test:
-        thresholds.update(initial_thresholds(program, options, dict(calib_config or {}), scope, executor))
+        thresholds.update(initial_thresholds(program, options, dict(calib_config), scope, executor))
     if is_pir:
         result = quantize_pir(program, options, scope, place, for_test, thresholds)
     else:
@@ -144,7 +143,7 @@ def quant_aware(
 
 def convert(
     program: Any,
-    place: Any = None,
+    place: Any,
     config: Optional[Mapping[str, Any]] = None,
     scope: Any = None,
     save_int8: bool = False,
@@ -157,9 +156,9 @@ def convert(
     Parameters
     ----------
     program : paddle.static.Program
-        What ``quant_aware(..., for_test=True)`` returned. A legacy program is copied, a PIR program changed in
-        place.
-    place : paddle.CPUPlace, ... (default: the CPU)
+        What ``quant_aware(..., for_test=True)`` returned. A legacy program is copied, a PIR program changed
+        in place.
+    place : paddle.CPUPlace, ...
     config : dict, optional
         That of ``quant_aware``.
     scope : paddle.static.Scope, optional
@@ -179,12 +178,12 @@ def convert(
     options = StaticQATConfig.from_dict(config)
     is_pir = _is_pir(program, "convert")
     paddle = framework.paddle_module()
-    place = paddle.CPUPlace() if place is None else place
     scope = paddle.static.global_scope() if scope is None else scope
     kinds = [op.name() if is_pir else op.type for op in program.global_block().ops]
     if any(kind.rstrip("_").endswith("_grad") for kind in kinds):
         raise ValueError(
-            "convert: expected the program for evaluation, quant_aware(..., for_test=True), but this one trains"
+            "convert: expected the program for evaluation, quant_aware(..., for_test=True), but this one "
+            "holds gradients"
         )
     if not any("quantize_dequantize" in kind for kind in kinds):
         raise ValueError(
@@ -195,8 +194,8 @@ def convert(
             "convert: save_int8=True gives a second program with int8 weights, which onnx_format=True has "
             "anyway; leave it out"
             if options.onnx_format
-            else "convert: save_int8=True makes two programs of one, which PIR programs cannot be copied into; set "
-            "onnx_format=True for int8 weights"
+            else "convert: save_int8=True makes two programs of one, but a PIR program is changed in place; "
+            "set onnx_format=True for int8 weights"
         )
     storage = "int8" if options.onnx_format else "float32"
     if is_pir:
