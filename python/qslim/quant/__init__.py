@@ -13,6 +13,7 @@ from qslim.importers.paddle.framework import paddle_module
 from qslim.quant.post_dynamic import quant_post_dynamic, quant_post_only_weight
 from qslim.quant.post_static import quant_post, quant_post_static
 from qslim.quant.report import QuantizationReport
+from qslim.quant.static_qat import convert, get_pact_optimizer, pact, quant_aware
 
 __all__ = [
     "PTQ",
@@ -22,7 +23,11 @@ __all__ = [
     "QuantizationReport",
     "SlimQAT",
     "SlimQuantConfig",
+    "convert",
+    "get_pact_optimizer",
     "load_checkpoint",
+    "pact",
+    "quant_aware",
     "quant_post",
     "quant_post_dynamic",
     "quant_post_only_weight",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from qslim.graph import Graph, Node
+from qslim.graph.passes import has_quantizers
 from qslim.quant.op_types import CONVOLUTIONS, MATRIX_PRODUCTS
 
 __all__ = ["Decision", "Selection", "select", "weight_input"]
@@ -54,8 +55,13 @@ def select(
 
     Raises
     ------
-    ValueError : a pattern that matches no operator; the nearest names are given.
+    ValueError : the model is quantized already; a pattern matches no operator (the nearest names are given).
     """
+    if has_quantizers(graph):
+        raise ValueError(
+            "the model is quantized already: it holds quantize and dequantize operators. Quantize the float "
+            "model that it was made of; qslim.runtime.Session runs it as it is"
+        )
     _check_patterns(graph, skip_patterns)
     selection = Selection()
     activations: dict[str, None] = {}

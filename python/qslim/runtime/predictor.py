@@ -26,8 +26,8 @@ class Config:
     Parameters
     ----------
     model : str
-        A ``.qslim`` file, a directory that holds one, or the ``.pdmodel`` or ``.json`` file that one lies
-        beside.
+        A ``.qslim`` file, a directory that holds one, or a ``.pdmodel`` or ``.json`` file. If no ``.qslim``
+        file of that name lies beside it, Paddle reads it.
     params : str, optional
         Ignored: the parameters are in the ``.qslim`` file.
 
@@ -46,7 +46,8 @@ class Config:
     def set_model(self, model: str, params: Optional[str] = None) -> None:
         path = os.fspath(model)
         stem, ending = os.path.splitext(path)
-        self._model = stem + ".qslim" if ending in (".pdmodel", ".json") else path
+        is_written = ending in (".pdmodel", ".json") and os.path.exists(stem + ".qslim")
+        self._model = stem + ".qslim" if is_written else path
 
     set_prog_file = set_model
 

@@ -52,14 +52,15 @@ def test_the_ways_to_import_it() -> None:
     import paddleslim.quant as q
     from paddleslim import models
     from paddleslim.common import AvgrageMeter, get_logger
-    from paddleslim.quant import quant_post, quant_post_static
-    from paddleslim.quant.quanter import quant_post_dynamic
+    from paddleslim.quant import convert, quant_aware, quant_post, quant_post_static
+    from paddleslim.quant.quanter import pact, quant_post_dynamic
 
     import qslim.models
     import qslim.quant
 
     assert quant_post_static is quant_post is paddleslim.quant.quant_post_static
     assert q.quant_post_dynamic is quant_post_dynamic is qslim.quant.quant_post_dynamic
+    assert (quant_aware, convert, pact) == (qslim.quant.quant_aware, qslim.quant.convert, qslim.quant.pact)
     assert models.MobileNet is qslim.models.MobileNet
     assert pickle.loads(pickle.dumps(AvgrageMeter)) is AvgrageMeter
     assert copy.deepcopy(get_logger) is get_logger

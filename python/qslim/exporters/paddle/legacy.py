@@ -25,7 +25,7 @@ from qslim.graph.passes import FoldedBatchNorm, non_negative_tensors
 from qslim.importers.paddle import PaddleProgram, framework
 from qslim.importers.paddle.marks import is_legacy_mark
 
-__all__ = ["write_legacy"]
+__all__ = ["pair_attributes", "write_legacy"]
 
 
 def write_legacy(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> None:
@@ -57,6 +57,19 @@ def write_legacy(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> 
     fetches = [block.var(name) for name in source.graph.outputs]
     with paddle.static.scope_guard(scope):
         paddle.static.save_inference_model(path_prefix, feeds, fetches, framework.executor(), program=program)
+
+
+def pair_attributes(params: QuantParams) -> dict[str, Any]:
+    """The attributes of quantize_linear and dequantize_linear."""
+    return {
+        "quant_axis": -1 if params.quant_axis is None else params.quant_axis,
+        "bit_length": (params.qmax - params.qmin).bit_length(),
+        "qmin": params.qmin,
+        "qmax": params.qmax,
+        "round_type": 0,
+        "is_test": True,
+        "only_observer": False,
+    }
 
 
 def _set(paddle: Any, scope: Any, name: str, value: NDArray[Any]) -> None:
@@ -100,7 +113,7 @@ class _Rewriter:
             "quantize_linear",
             {"X": [source], **scale},
             {"Y": [name + ".quantized"]},
-            self._attributes(params),
+            pair_attributes(params),
         )
         result = name + ".dequantized"
         self._dequantize(position + 1, name + ".quantized", result, params, scale)
@@ -145,27 +158,19 @@ class _Rewriter:
     ) -> None:
         self._variable(target, self._block.var(source).shape)
         self._insert(
-            position, "dequantize_linear", {"X": [source], **scale}, {"Y": [target]}, self._attributes(params)
+            position, "dequantize_linear", {"X": [source], **scale}, {"Y": [target]}, pair_attributes(params)
         )
 
     def _threshold(self, name: str, params: QuantParams) -> dict[str, list[str]]:
-        """The operands Scale and ZeroPoint of one tensor's pair."""
+        """The operands of one tensor's pair.
+
+        From a threshold the step cannot be told exactly; it stands in InAccum, which inference does not read.
+        """
         threshold = np.atleast_1d(params.threshold)
         self._persistable(name + "@scale", threshold)
         self._persistable(name + "@zero_point", np.zeros(threshold.shape, np.int32))
-        return {"Scale": [name + "@scale"], "ZeroPoint": [name + "@zero_point"]}
-
-    @staticmethod
-    def _attributes(params: QuantParams) -> dict[str, Any]:
-        return {
-            "quant_axis": -1 if params.quant_axis is None else params.quant_axis,
-            "bit_length": (params.qmax - params.qmin).bit_length(),
-            "qmin": params.qmin,
-            "qmax": params.qmax,
-            "round_type": 0,
-            "is_test": True,
-            "only_observer": False,
-        }
+        self._persistable(name + "@step", np.atleast_1d(params.scale))
+        return {"Scale": [name + "@scale"], "ZeroPoint": [name + "@zero_point"], "InAccum": [name + "@step"]}
 
     def _persistable(self, name: str, value: NDArray[Any]) -> None:
         self._block.create_var(

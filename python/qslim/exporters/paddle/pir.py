@@ -29,7 +29,7 @@ from qslim.graph.passes import non_negative_tensors
 from qslim.importers.paddle import PaddleProgram, framework
 from qslim.importers.paddle.marks import is_pir_mark
 
-__all__ = ["write_pir"]
+__all__ = ["Rewriter", "write_pir"]
 
 
 def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> None:
@@ -42,7 +42,7 @@ def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> Non
     fetch_names = source.graph.outputs
     scope = _copied_scope(paddle, source, plan)
     with paddle.static.scope_guard(scope):
-        rewriter = _Rewriter(paddle, program, values, scope, non_negative_tensors(source.graph))
+        rewriter = Rewriter(paddle, program, values, scope, non_negative_tensors(source.graph))
         for weight in plan.weights:
             rewriter.quantize_weight(weight)
         for item in plan.folded:
@@ -77,7 +77,16 @@ def _set(paddle: Any, scope: Any, name: str, value: NDArray[Any]) -> None:
     scope.var(name).get_tensor().set(np.ascontiguousarray(value), paddle.CPUPlace())
 
 
-class _Rewriter:
+class Rewriter:
+    """Puts quantizers into a program, in place.
+
+    Parameters
+    ----------
+    values : dict of tensor name to Value of `program`
+    scope : where the program's parameters get their values
+    never_negative : names of tensors that need no clipping at zero
+    """
+
     def __init__(
         self, paddle: Any, program: Any, values: dict[str, Any], scope: Any, never_negative: set[str]
     ) -> None:
@@ -90,6 +99,10 @@ class _Rewriter:
         self._never_negative = never_negative
         # By the id of a dequantized value: the integers that it stands for, and their grid.
         self._integers: dict[str, tuple[Any, QuantParams]] = {}
+
+    def set_value(self, name: str, value: Any) -> None:
+        """Call `value` `name` from here on."""
+        self._values[name] = value
 
     def quantize_weight(self, weight: WeightRewrite) -> None:
         users = _uses(self._values[weight.name])
@@ -111,7 +124,7 @@ class _Rewriter:
         users = [(op, index) for op, index in _uses(value) if op.name() != "pd_op.fetch"]
         paddle = self._paddle
         producer = value.get_defining_op()
-        if is_pir_mark(producer):
+        if is_pir_mark(producer) or "fake_quantize_dequantize" in producer.name():
             value = producer.operand_source(0)
         with paddle.static.program_guard(self._program, self._startup):
             self._pir.set_insertion_point_after(producer)
@@ -119,15 +132,16 @@ class _Rewriter:
                 paddle.full([1], number, "float32") for number in (0.0, 1.0, float(params.qmax))
             )
             inverse = paddle.full([1], float(np.float32(1) / params.scale), "float32")
+            step = paddle.full([1], float(params.scale), "float32")
+            # Step and qmin are for whoever reads the file; in inference the kernel looks at neither.
             quantized = paddle._C_ops.quantize_linear(
                 paddle.multiply(value, inverse),
-                *(qmax, zero, one, one, -1, 8, -params.qmax - 1, params.qmax, 0, True, False),
+                *(qmax, zero, step, one, -1, 8, params.qmin, params.qmax, 0, True, False),
             )
             integers = quantized[0] if isinstance(quantized, (list, tuple)) else quantized
             if params.zero_point or (params.qmin == 0 and name not in self._never_negative):
                 low, high = params.qmin - params.zero_point, params.qmax - params.zero_point
                 integers = paddle.clip(integers, float(low), float(high))
-            step = paddle.full([1], float(params.scale), "float32")
             real = paddle.multiply(integers, step)
         self._integers[real.id] = integers, params
         self._redirect(users, real)
@@ -150,12 +164,15 @@ class _Rewriter:
             op.operand(1).set_source(weight)
             shape = [1] * len(result.shape)
             shape[axes.output] = -1
-            steps = (x_params.scale * w_params.scale).reshape(shape)
             count += 1
-            scale = self._parameter(f"product_{count}.scale", steps)
+            weight_step = self._parameter(
+                f"product_{count}.scale",
+                w_params.scale.reshape([1] if w_params.quant_axis is None else shape),
+            )
             with self._paddle.static.program_guard(self._program, self._startup):
                 self._pir.set_insertion_point_after(op)
-                scaled = self._paddle.multiply(result, scale)
+                step = self._paddle.full([1], float(x_params.scale), "float32")
+                scaled = self._paddle.multiply(result, self._paddle.multiply(step, weight_step))
             self._redirect(users, scaled)
             for name in [name for name, value in self._values.items() if value.is_same(result)]:
                 self._values[name] = scaled  # it may be an output of the model

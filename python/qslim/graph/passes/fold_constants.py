@@ -7,6 +7,7 @@ it is folded; a single extent that stays open becomes -1, which Reshape infers i
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -41,9 +42,9 @@ def fold_constants(graph: Graph) -> None:
 def _fold_node(graph: Graph, node: Node) -> None:
     source = graph.tensors[node.inputs[0]]
     if source.quantization is not None and graph.tensors[node.outputs[0]].quantization is None:
-        moved = _moved_params(node, source.quantization)
+        value = _evaluated(graph, node, keeps_integers=True)
+        moved = _moved_params(node, source.quantization, _extents(source), value[0].shape)
         if moved is not None:  # the integers move, they are not rounded again
-            value = _evaluated(graph, node, keeps_integers=True)
             graph.tensors[node.outputs[0]].quantization = moved
             _make_constant(graph, node, value)
             return
@@ -62,15 +63,27 @@ def _evaluated(graph: Graph, node: Node, keeps_integers: bool = False) -> list[N
     return list(evaluate(alone, {}).values())
 
 
-def _moved_params(node: Node, params: QuantParams) -> Optional[QuantParams]:
+def _extents(tensor: Tensor) -> tuple[int, ...]:
+    assert tensor.value is not None
+    return tensor.value.shape
+
+
+def _moved_params(
+    node: Node, params: QuantParams, before: tuple[int, ...], after: tuple[int, ...]
+) -> Optional[QuantParams]:
     """The grid of a constant that only changes its shape; None if that cannot be said."""
     if node.op_type not in ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
         return None
     if params.quant_axis is None or node.op_type == "Identity":
         return params
-    perm = node.attributes.get("perm")
-    if node.op_type == "Transpose" and perm is not None:
+    if node.op_type == "Transpose":
+        perm = node.attributes.get("perm") or range(len(before) - 1, -1, -1)
         return replace(params, quant_axis=list(perm).index(params.quant_axis))
+    # The others keep the order of the elements: an axis stays one if as many elements lie before it.
+    outer, extent = math.prod(before[: params.quant_axis]), before[params.quant_axis]
+    for axis in range(len(after)):
+        if after[axis] == extent and math.prod(after[:axis]) == outer:
+            return replace(params, quant_axis=axis)
     return None
 
 

@@ -11,6 +11,7 @@ from qslim.graph.graph import Graph
 from qslim.graph.passes.clean import drop_identities, remove_dead
 from qslim.graph.passes.fold_affine import fold_affine, split_batch_norm
 from qslim.graph.passes.fold_constants import fold_constants
+from qslim.graph.passes.read_quantizers import read_quantizers
 
 __all__ = ["prepare_for_runtime"]
 
@@ -18,9 +19,9 @@ __all__ = ["prepare_for_runtime"]
 def prepare_for_runtime(graph: Graph) -> Graph:
     """A copy of `graph` without what a runtime need not compute.
 
-    In order: identities go, constants are folded, normalizations and other affine operators fold into the
-    product before them (weights may be quantized already, their integers stay) or become Mul and Add, and
-    what no output needs is removed.
+    In order: quantizers become annotations, identities go, constants are folded, normalizations and other
+    affine operators fold into the product before them (weights may be quantized already, their integers stay)
+    or become Mul and Add, and what no output needs is removed.
 
     Parameters
     ----------
@@ -47,6 +48,7 @@ def prepare_for_runtime(graph: Graph) -> Graph:
     [('Conv', ['y'])]
     """
     prepared = graph.copy()
+    read_quantizers(prepared)
     drop_identities(prepared)
     fold_constants(prepared)
     remove_dead(prepared)

@@ -4,6 +4,7 @@
 from qslim.importers.paddle.errors import ModelFileError, UnsupportedModelError
 from qslim.importers.paddle.files import ModelFiles, find_model_files
 from qslim.importers.paddle.layer import import_layer
+from qslim.importers.paddle.model import import_model
 from qslim.importers.paddle.program import PaddleProgram, load_program
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "UnsupportedModelError",
     "find_model_files",
     "import_layer",
+    "import_model",
     "load_program",
 ]

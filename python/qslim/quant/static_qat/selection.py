@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which operators of a static program are skipped, and which of its tensors cannot be negative."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from qslim.analysis.model_graph import graph_of
+from qslim.graph.passes import non_negative_tensors
+from qslim.importers.paddle import UnsupportedModelError
+from qslim.importers.paddle.pir_walk import walk_program
+from qslim.quant.op_types import all_op_types, pir_names
+
+__all__ = ["PIR_NAMES", "never_negative", "never_negative_values", "skips"]
+
+# Legacy operators to their PIR names, where those are one.
+PIR_NAMES = {name: names.pop() for name in all_op_types() for names in [pir_names([name])] if len(names) == 1}
+PIR_NAMES.update({"mul": "matmul", "matmul": "matmul", "matmul_v2": "matmul"})
+PIR_NAMES.update({"conv2d_transpose": "conv2d_transpose"})
+
+
+def skips(patterns: Sequence[str], place: str, names: Iterable[str]) -> bool:
+    """Whether an operator at `place`, its name scope or layer path, that reads `names` stays in float."""
+    read = set(names)
+    return any(pattern in place or pattern in read for pattern in patterns)
+
+
+def never_negative(program: Any) -> set[str]:
+    """Tensors of `program` whose values are >= 0 for every input, by name."""
+    try:
+        return non_negative_tensors(graph_of(program, None, None, "quant_aware").graph)
+    except UnsupportedModelError:  # control flow: nothing is known, and the signed grid is right everywhere
+        return set()
+
+
+def never_negative_values(program: Any) -> set[int]:
+    """The same of a PIR program, by the ids of its values."""
+    shapes = {
+        op.attrs()["parameter_name"]: tuple(op.result(0).shape)
+        for op in program.global_block().ops
+        if op.name() == "builtin.parameter"
+    }
+    try:
+        # A parameter may become negative in training, whatever it is now.
+        walked = walk_program(program, {}, lambda name: np.broadcast_to(np.float32(-1), shapes[name]))
+    except UnsupportedModelError:
+        return set()
+    known = non_negative_tensors(walked.graph)
+    return {identity for identity, name in walked.names.items() if isinstance(name, str) and name in known}
