@@ -132,6 +132,10 @@ class _Finder(MetaPathFinder, Loader):
         module.__file__ = os.path.join(_HERE, "modules.py")
         if module.__name__ == _ROOT:
             module.__dict__["__version__"] = _VERSION
+        if module.__name__ == "paddleslim.models":  # scripts choose one by models.__dict__[name]
+            module.__dict__.update(
+                {name: _resolve(module.__name__, name) for name in _names(module.__name__)}
+            )
 
 
 def _submodules(module_name: str) -> Iterator[str]:

@@ -18,19 +18,21 @@ def pruned_count(units: int, channels: int, ratio: float, align: Optional[int] =
     """How many of `units` to cut: round(units * ratio), ties to even, and never all of them.
 
     With `align` the channels that stay (each unit has channels / units of them) are the multiple of it
-    nearest to what the ratio leaves, at least one multiple; a layer with fewer channels than that stays
-    whole.
+    nearest to what the ratio leaves, at least one multiple; where that is more than there are, and where the
+    ratio is 0, all stay.
 
     Examples
     --------
     >>> pruned_count(5, 5, 0.5), pruned_count(4, 4, 0.99), pruned_count(100, 100, 0.3, align=16)
     (2, 3, 36)
+    >>> pruned_count(6, 6, 0.05, align=4), pruned_count(7, 7, 0.05, align=4)
+    (2, 0)
     """
-    count = min(units - 1, round(units * ratio))
-    if align is None or count == 0:
-        return max(count, 0)
+    count = max(min(units - 1, round(units * ratio)), 0)
+    if align is None or ratio <= 0:
+        return count
     size = channels / units
-    kept = max(align, round((channels - count * size) / align) * align)
+    kept = max(align, round((1 - ratio) * channels / align) * align)
     return min(units - 1, round(max(channels - kept, 0) / size))
 
 

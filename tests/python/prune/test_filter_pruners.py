@@ -205,7 +205,15 @@ def test_training_goes_on(optimizer: str) -> None:
 def test_align_keeps_multiples() -> None:
     net = _pair(40)
     pruner = L1NormFilterPruner(net, [1, 3, 8, 8])
-    for ratio, align, kept in ((0.5, 16, 16), (0.5, 8, 24), (0.9, 16, 16), (0.1, 64, 40), (0.5, None, 20)):
+    for ratio, align, kept in (
+        (0.5, 16, 16),
+        (0.5, 8, 24),
+        (0.9, 16, 16),
+        (0.1, 64, 40),
+        (0.01, 32, 32),
+        (0.0, 32, 40),
+        (0.5, None, 20),
+    ):
         pruner.prune_vars({net[0].weight.name: ratio}, axis=0, align=align)
         # 20 of 40 are 2.5 times 8: a tie, to even; 24 is 3 times 8 for ratio 0.5 only if rounding went up.
         expected = 16 if (ratio, align) == (0.5, 8) else kept
@@ -250,7 +258,9 @@ def test_plans_of_ones_own() -> None:
     plan = PruningPlan()
     plan.add(net.weight.name, PruningMask(1, [1, 1, 0, 1, 0, 1], 0.3))
     plan.add(net.weight.name, PruningMask(1, [0, 1, 1, 1, 1, 1], 0.3))
-    plan.add(net.bias.name, PruningMask(0, [0, 1, 0, 1, 0, 1], 0.3))
+    plan.add(net.bias.name, PruningMask(0, np.array([0, 1, 0, 1, 0, 1]), 0.3))
+    assert [mask.mask for mask in plan.masks[net.weight.name]] == [[0, 1, 0, 1, 0, 1]]
+    np.testing.assert_array_equal(plan.masks[net.bias.name][0].mask, [0, 1, 0, 1, 0, 1])
     plan.apply(net)
     assert net.weight.shape == [4, 3]
     assert net(paddle.ones([1, 4])).shape == [1, 3]
