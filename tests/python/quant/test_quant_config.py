@@ -95,6 +95,23 @@ def test_trained_converted_and_saved_alike(
     np.testing.assert_array_equal(converted(x).numpy(), quantized(x).numpy())
 
 
+def test_converted_before_any_batch(tmp_path: Any, caplog: Any) -> None:
+    """Weights have a grid of their own; inputs have none yet, and stay float."""
+    net = network()
+    net.train()
+    qat = slim.QAT(plain())
+    quantized = qat.quantize(net)
+    with caplog.at_level("WARNING", logger="qslim"):
+        converted = qat.convert(quantized)
+    assert "no batch has passed through" in caplog.text
+    paddle.jit.save(converted, str(tmp_path / "model"), input_spec=SPEC)
+    x = batch(9)
+    loaded = paddle.jit.load(str(tmp_path / "model"))
+    np.testing.assert_allclose(loaded(x).numpy(), converted(x).numpy(), rtol=1e-5, atol=1e-6)
+    net.eval()
+    np.testing.assert_allclose(converted(x).numpy(), net(x).numpy(), atol=0.05)
+
+
 @pytest.mark.parametrize("remain_weight", [True, False])
 def test_a_converted_model_is_saved_by_paddle_itself(remain_weight: bool, tmp_path: Any) -> None:
     qat, quantized = trained(plain())
