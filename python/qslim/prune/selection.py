@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qslim.prune.groups import Groups
 
-__all__ = ["pruned_count", "select_atoms"]
+__all__ = ["masked_atoms", "pruned_count", "select_atoms"]
 
 
 def pruned_count(units: int, channels: int, ratio: float, align: Optional[int] = None) -> int:
@@ -86,3 +86,32 @@ def select_atoms(
         left = left - loss
         chosen.append(atom)
     return chosen
+
+
+def masked_atoms(
+    groups: Groups, parameter: str, axis: int, mask: Any, removed: Iterable[int] = ()
+) -> list[int]:
+    """The atoms that `mask` prunes whole, of those that can be cut.
+
+    Parameters
+    ----------
+    mask : array of 0 and 1, one for each present channel; an atom goes if none of its channels stays
+    removed : as for ``select_atoms``
+
+    Raises
+    ------
+    ValueError : a mask of another length, or one that keeps nothing.
+    """
+    atoms = groups.current(parameter, axis)
+    kept = np.asarray(mask).reshape(-1) != 0
+    if atoms is None or kept.shape != atoms.shape or not kept.any():
+        expected = 0 if atoms is None else len(atoms)
+        raise ValueError(
+            f"cal_mask: expected a mask of {expected} entries for {parameter!r} axis {axis} that keeps some, "
+            f"got {int(kept.sum())} kept of {len(kept)}"
+        )
+    units = np.unique(atoms)
+    gone = set(units.tolist()) - set(atoms[kept].tolist())
+    scores = np.isin(atoms, list(gone), invert=True)
+    chosen = select_atoms(groups, parameter, axis, scores, len(gone) / len(units), removed=removed)
+    return [atom for atom in chosen if atom in gone]

@@ -299,6 +299,9 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
     ----------
     masks : dict of parameter name to ndarray
     skip_params : set of str, the names of the parameters that are left alone
+    no_grad_set : set of str
+        For ``optimizer.minimize(loss, no_grad_set=...)``, as PaddleSlim's scripts have it; empty, as the
+        program holds no masks.
 
     Examples
     --------
@@ -345,6 +348,7 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
             if not is_skipped:
                 self._masks[name] = np.ones(shape, np.float32)
         self.skip_params: set[str] = {*shapes} - {*self._masks}
+        self.no_grad_set: set[str] = set()
         if not self._masks:
             raise ValueError(
                 "UnstructuredPruner: no parameter is left to prune; skip_params_func skips them all?"
