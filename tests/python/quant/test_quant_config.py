@@ -434,7 +434,7 @@ def test_the_classes_in_a_model_of_paddles_own_qat(
 def test_one_qat_for_both_styles() -> None:
     names = list(inspect.signature(slim.QAT).parameters)
     assert names == ["config", "weight_preprocess", "act_preprocess", "weight_quantize", "act_quantize"]
-    assert list(inspect.signature(SlimQAT).parameters) == ["config"]
+    assert list(inspect.signature(SlimQAT).parameters) == ["q_config"]
     qat = slim.QAT(config=plain())
     assert isinstance(qat, slim.QAT)
     assert hasattr(qat, "convert")

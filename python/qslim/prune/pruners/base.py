@@ -137,7 +137,9 @@ class FilterPruner:
         """The gradient that the criterion looks at, if it does."""
         return None
 
-    def cal_mask(self, pruned_ratio: float, collection: PruningCollection) -> NDArray[Any]:
+    def cal_mask(
+        self, pruned_ratio: float, collection: PruningCollection, num_head: int = -1
+    ) -> NDArray[Any]:
         """PaddleSlim's way to a criterion of your own: override it and return the mask yourself.
 
         Parameters
@@ -145,6 +147,7 @@ class FilterPruner:
         pruned_ratio : float
         collection : PruningCollection
             The group: ``master_name`` and ``master_axis``, and ``values`` of its parameters.
+        num_head : not used; PaddleSlim's argument
 
         Returns
         -------
