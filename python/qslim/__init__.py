@@ -41,7 +41,19 @@ _SUBPACKAGES = (
 )
 
 # PaddleSlim has these at its top level.
-_SHORTCUTS = {"PTQ": "qslim.quant", "QAT": "qslim.quant"}
+_SHORTCUTS = {
+    "FPGMFilterPruner": "qslim.dygraph",
+    "FilterPruner": "qslim.dygraph",
+    "GMPUnstructuredPruner": "qslim.dygraph",
+    "L1NormFilterPruner": "qslim.dygraph",
+    "L2NormFilterPruner": "qslim.dygraph",
+    "PTQ": "qslim.quant",
+    "QAT": "qslim.quant",
+    "UnstructuredPruner": "qslim.dygraph",
+    "dygraph_flops": "qslim.analysis",
+    "flops": "qslim.analysis",
+    "model_size": "qslim.analysis",
+}
 
 
 def __getattr__(name: str) -> Any:

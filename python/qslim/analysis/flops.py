@@ -96,12 +96,13 @@ def _flops(model: Any, inputs: Any, dtypes: Dtypes, only_conv: bool, detail: boo
     return total, of_parameter
 
 
-def model_size(model: Any) -> int:
+def model_size(program: Any) -> int:
     """Number of elements of all parameters, running means and variances of batch norms included.
 
     Parameters
     ----------
-    model : paddle.nn.Layer, paddle.static.Program of either IR, or qslim Graph
+    program : paddle.static.Program of either IR, paddle.nn.Layer or qslim Graph
+        The name is PaddleSlim's.
 
     Examples
     --------
@@ -110,24 +111,24 @@ def model_size(model: Any) -> int:
     >>> model_size(paddle.nn.Linear(20, 5))
     105
     """
-    if isinstance(model, PaddleProgram):
-        stored = (model.graph.constant(name) for name in model.parameter_names)
+    if isinstance(program, PaddleProgram):
+        stored = (program.graph.constant(name) for name in program.parameter_names)
         return sum(int(value.size) for value in stored if value is not None)
-    if isinstance(model, Graph):
-        read = {name for node in model.nodes for name in node.inputs if name}
-        values = (model.constant(name) for name in read)
+    if isinstance(program, Graph):
+        read = {name for node in program.nodes for name in node.inputs if name}
+        values = (program.constant(name) for name in read)
         # Shapes, axes and bounds are constants, too; parameters are float arrays.
         return sum(int(v.size) for v in values if v is not None and v.ndim > 0 and v.dtype.kind == "f")
-    if isinstance(model, paddle_module().nn.Layer):
+    if isinstance(program, paddle_module().nn.Layer):
         with dygraph_mode():
-            parameters = model.parameters()
-    elif hasattr(model, "desc"):
-        parameters = model.all_parameters()
-    elif hasattr(model, "global_block"):
-        parameters = model.global_block().all_parameters()
+            parameters = program.parameters()
+    elif hasattr(program, "desc"):
+        parameters = program.all_parameters()
+    elif hasattr(program, "global_block"):
+        parameters = program.global_block().all_parameters()
     else:
         raise TypeError(
             "model_size: expected a paddle.nn.Layer, a paddle.static.Program or a qslim Graph, "
-            f"got {type(model).__name__}"
+            f"got {type(program).__name__}"
         )
     return sum(math.prod(parameter.shape) for parameter in parameters)

@@ -16,6 +16,7 @@ from qslim.prune.pruners import (
     L2NormFilterPruner,
     TaylorFilterPruner,
 )
+from qslim.prune.sensitivity import Status
 from qslim.prune.unstructured import DygraphUnstructuredPruner as UnstructuredPruner
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "L2NormFilterPruner",
     "PruningMask",
     "PruningPlan",
+    "Status",
     "TaylorFilterPruner",
     "UnstructuredPruner",
 ]

@@ -90,6 +90,8 @@ class _Module(ModuleType):
         if name == "__all__":
             return sorted(_names(self.__name__))
         if not name.startswith("__"):
+            if name in MODULES[self.__name__].names:
+                return _resolve(self.__name__, name)
             module_name = f"{self.__name__}.{name}"
             if module_name in MODULES:
                 return importlib.import_module(module_name)
@@ -97,6 +99,11 @@ class _Module(ModuleType):
                 return _resolve(self.__name__, name)
             raise AttributeError(_no_such_name(self.__name__, name))
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Python sets a submodule on its package; ``paddleslim.analysis.flops`` is the function all the same.
+        if not (isinstance(value, _Module) and name in MODULES[self.__name__].names):
+            super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
         submodules = (name.rpartition(".")[2] for name in _submodules(self.__name__))
@@ -125,6 +132,10 @@ class _Finder(MetaPathFinder, Loader):
         module.__file__ = os.path.join(_HERE, "modules.py")
         if module.__name__ == _ROOT:
             module.__dict__["__version__"] = _VERSION
+        if module.__name__ == "paddleslim.models":  # scripts choose one by models.__dict__[name]
+            module.__dict__.update(
+                {name: _resolve(module.__name__, name) for name in _names(module.__name__)}
+            )
 
 
 def _submodules(module_name: str) -> Iterator[str]:

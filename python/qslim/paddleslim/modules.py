@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which of PaddleSlim's modules there are, and where in qslim their names live.
 
-A module offers the public names of its qslim modules, the first that has a name, and beside them `names`:
-PaddleSlim's name to "module:name" in qslim. PaddleSlim's users import from the packages and from the files
-inside them (``paddleslim.quant`` and ``paddleslim.quant.quanter``), so both are listed.
+A module offers the public names of its qslim modules, the first that has a name, and before them `names`:
+PaddleSlim's name to "module:name" in qslim, which goes before a submodule of that name, too. PaddleSlim's
+users import from the packages and from the files inside them (``paddleslim.quant`` and
+``paddleslim.quant.quanter``), so both are listed.
 """
 
 from __future__ import annotations
@@ -22,37 +23,77 @@ class Module:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
+def _from(source: str, *names: str) -> Module:
+    """The `names` of `source` alone."""
+    return Module(names={name: f"{source}:{name}" for name in names})
+
+
 _QAT = {"QAT": "qslim.quant:QAT"}
 _PTQ = {"PTQ": "qslim.quant:PTQ"}
-_LOGGER = Module(names={"get_logger": "qslim.paddleslim.common:get_logger"})
+_ACTIVATIONS = "qslim.quant.observers.activations"
+_WEIGHTS = "qslim.quant.observers.weights"
+_LEARNED = "qslim.quant.quanters.learned"
+_ABS_MAX = "qslim.quant.quanters.abs_max"
 
 MODULES: Mapping[str, Module] = {
-    "paddleslim": Module(names={**_QAT, **_PTQ}),
-    "paddleslim.analysis": Module(("qslim.analysis",)),
+    "paddleslim": Module(("qslim.dygraph", "qslim.analysis"), {**_QAT, **_PTQ}),
+    "paddleslim.analysis": Module(
+        ("qslim.analysis",), {"flops": "qslim.analysis:flops", "model_size": "qslim.analysis:model_size"}
+    ),
     "paddleslim.analysis.flops": Module(("qslim.analysis",)),
     "paddleslim.analysis.model_size": Module(("qslim.analysis",)),
     "paddleslim.common": Module(("qslim.paddleslim.common",)),
-    "paddleslim.common.log_helper": _LOGGER,
-    "paddleslim.common.meter": Module(names={"AvgrageMeter": "qslim.paddleslim.common:AvgrageMeter"}),
+    "paddleslim.common.log_helper": _from("qslim.paddleslim.common", "get_logger"),
+    "paddleslim.common.meter": _from("qslim.paddleslim.common", "AvgrageMeter"),
     "paddleslim.dygraph": Module(("qslim.dygraph",), {**_QAT, **_PTQ}),
     "paddleslim.dygraph.prune": Module(("qslim.dygraph",)),
     "paddleslim.dygraph.prune.filter_pruner": Module(("qslim.dygraph",)),
     "paddleslim.dygraph.prune.fpgm_pruner": Module(("qslim.dygraph",)),
     "paddleslim.dygraph.prune.l1norm_pruner": Module(("qslim.dygraph",)),
     "paddleslim.dygraph.prune.l2norm_pruner": Module(("qslim.dygraph",)),
+    "paddleslim.dygraph.prune.pruning_plan": Module(("qslim.dygraph",)),
     "paddleslim.dygraph.prune.unstructured_pruner": Module(("qslim.dygraph",)),
     "paddleslim.dygraph.quant": Module(names={**_QAT, **_PTQ}),
     "paddleslim.dygraph.quant.ptq": Module(names=_PTQ),
     "paddleslim.dygraph.quant.qat": Module(names=_QAT),
     "paddleslim.models": Module(("qslim.models",)),
     "paddleslim.prune": Module(("qslim.prune",)),
+    "paddleslim.prune.prune_io": _from("qslim.prune", "load_model", "save_model"),
     "paddleslim.prune.pruner": Module(("qslim.prune",)),
     "paddleslim.prune.sensitive": Module(("qslim.prune",)),
     "paddleslim.prune.unstructured_pruner": Module(("qslim.prune",)),
     "paddleslim.quant": Module(("qslim.quant",)),
-    "paddleslim.quant.config": Module(names={"SlimQuantConfig": "qslim.quant:SlimQuantConfig"}),
+    "paddleslim.quant.config": _from("qslim.quant", "SlimQuantConfig"),
     "paddleslim.quant.constraints": Module(("qslim.quant.constraints",)),
+    "paddleslim.quant.constraints.constraint": _from("qslim.quant.constraints", "Constraint"),
+    "paddleslim.quant.constraints.conv_bn_constraints": _from(
+        "qslim.quant.constraints", "FreezedConvBNConstraint"
+    ),
     "paddleslim.quant.observers": Module(("qslim.quant.observers",)),
+    "paddleslim.quant.observers.abs_max": _from(_ACTIVATIONS, "AbsmaxObserver", "AbsmaxObserverLayer"),
+    "paddleslim.quant.observers.abs_max_weight": _from(
+        _WEIGHTS, "AbsMaxChannelWiseWeightObserver", "AbsMaxChannelWiseWeightObserverLayer"
+    ),
+    "paddleslim.quant.observers.avg": _from(_ACTIVATIONS, "AVGObserver", "AVGObserverLayer"),
+    "paddleslim.quant.observers.emd": _from(_ACTIVATIONS, "EMDObserver", "EMDObserverLayer"),
+    "paddleslim.quant.observers.groupwise": _from(
+        _WEIGHTS, "GroupWiseWeightObserver", "GroupWiseWeightObserverLayer"
+    ),
+    "paddleslim.quant.observers.hist": _from(_ACTIVATIONS, "HistObserver", "PercentHistObserverLayer"),
+    "paddleslim.quant.observers.kl": _from(_ACTIVATIONS, "KLObserver", "KLObserverLayer"),
+    "paddleslim.quant.observers.mse": _from(_ACTIVATIONS, "MSEObserver", "MSEObserverLayer"),
+    "paddleslim.quant.observers.mse_weight": _from(
+        _WEIGHTS, "MSEChannelWiseWeightObserver", "MSEChannelWiseWeightObserverLayer"
+    ),
+    "paddleslim.quant.qat": _from("qslim.quant", "SlimQAT"),
     "paddleslim.quant.quanter": Module(("qslim.quant",)),
     "paddleslim.quant.quanters": Module(("qslim.quant.quanters",)),
+    "paddleslim.quant.quanters.channel_wise_abs_max": _from(
+        _ABS_MAX, "FakeQuanterChannelWiseAbsMaxObserver", "FakeQuanterChannelWiseAbsMaxObserverLayer"
+    ),
+    "paddleslim.quant.quanters.lsq_act": _from(_LEARNED, "ActLSQplusQuanter", "ActLSQplusQuanterLayer"),
+    "paddleslim.quant.quanters.lsq_weight": _from(
+        _LEARNED, "WeightLSQplusQuanter", "WeightLSQplusQuanterLayer"
+    ),
+    "paddleslim.quant.quanters.pact": _from(_LEARNED, "PACTQuanter", "PACTQuanterLayer"),
 }

@@ -77,9 +77,17 @@ class GMPSchedule:
         passed = iteration - self.stable_iterations
         if passed < 0:
             return 0.0
-        step = min(passed * self.pruning_steps // self.pruning_iterations, self.pruning_steps)
+        step = passed * self.pruning_steps // self.pruning_iterations
+        if step >= self.pruning_steps:
+            return target
         share = (step / self.pruning_steps - 1.0) ** 3 + 1.0
         return share * (target - self.initial_ratio) + self.initial_ratio
+
+    def ratios_from(self, iteration: int, target: float) -> list[float]:
+        """The ratio of each step from `iteration` on; stable and tuning iterations count as steps, too."""
+        end = self.stable_iterations + self.pruning_iterations + self.tunning_iterations
+        period = max(self.pruning_iterations // self.pruning_steps, 1)
+        return [self.ratio_at(start, target) for start in range(0, end, period) if start >= iteration]
 
 
 class _Gradual:
@@ -94,6 +102,11 @@ class _Gradual:
         self._schedule, self._target = schedule, target
         self._iteration, self._chosen = schedule.resume_iteration, None
         self.ratio = schedule.ratio_at(self._iteration, target)
+
+    @property
+    def ratios_stack(self) -> list[float]:
+        """The ratios of the steps that are still to come, the next one last."""
+        return self._schedule.ratios_from(self._iteration, self._target)[::-1]
 
     def step(self) -> None:
         """Move on by one iteration: choose masks if the ratio has risen, apply them. After each update."""

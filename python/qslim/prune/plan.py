@@ -59,8 +59,9 @@ class PruningMask:
         return self._dims
 
     @property
-    def mask(self) -> NDArray[np.int64]:
-        return self._mask
+    def mask(self) -> Any:
+        """A vector of 0 and 1: a list if a list was given, else an array."""
+        return self._mask.tolist() if self._is_list else self._mask
 
     @mask.setter
     def mask(self, value: ArrayLike) -> None:
@@ -70,6 +71,12 @@ class PruningMask:
         if not array.any():
             raise ValueError("PruningMask: the mask keeps nothing; a layer needs one channel at least")
         self._mask = array.astype(np.int64)
+        self._is_list = isinstance(value, list)
+
+    def intersect(self, other: PruningMask) -> None:
+        """Keep only what `other` keeps, too."""
+        both = self._mask & other._mask
+        self.mask = both.tolist() if self._is_list else both
 
     def __str__(self) -> str:
         return f"{self._pruned_ratio}\t{self._dims}"
@@ -125,7 +132,7 @@ class PruningPlan:
             raise ValueError(f"PruningPlan.add: expected a PruningMask, got {type(pruning_mask).__name__}")
         for mask in self._masks.setdefault(var_name, []):
             if mask.dims == pruning_mask.dims:
-                mask.mask = mask.mask & pruning_mask.mask
+                mask.intersect(pruning_mask)
                 return
         self._masks[var_name].append(pruning_mask)
 
@@ -248,9 +255,9 @@ class PruningPlan:
             if name not in tensors:
                 raise ValueError(f"PruningPlan.apply: the model has no parameter {name!r}")
             shape = tuple(tensors[name].shape)
-            if mask.dims >= len(shape) or shape[mask.dims] != len(mask.mask):
+            if mask.dims >= len(shape) or shape[mask.dims] != len(mask._mask):
                 raise ValueError(
-                    f"PruningPlan.apply: the mask of {name!r} has {len(mask.mask)} entries for axis "
+                    f"PruningPlan.apply: the mask of {name!r} has {len(mask._mask)} entries for axis "
                     f"{mask.dims}, but the parameter's shape is {list(shape)}; the model was changed after "
                     "the plan was made"
                 )
@@ -274,11 +281,11 @@ def _running_statistics(model: Any) -> set[str]:
 def _masked(value: NDArray[Any], masks: list[PruningMask]) -> NDArray[Any]:
     for mask in masks:
         shape = [-1 if axis == mask.dims else 1 for axis in range(value.ndim)]
-        value = value * mask.mask.reshape(shape).astype(value.dtype)
+        value = value * mask._mask.reshape(shape).astype(value.dtype)
     return value
 
 
 def _shrunk(value: NDArray[Any], masks: list[PruningMask]) -> NDArray[Any]:
     for mask in masks:
-        value = np.compress(mask.mask.astype(bool), value, axis=mask.dims)
+        value = np.compress(mask._mask.astype(bool), value, axis=mask.dims)
     return value

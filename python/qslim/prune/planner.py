@@ -14,13 +14,14 @@ from qslim.prune.attention import head_attributes
 from qslim.prune.groups import Group, find_groups
 from qslim.prune.model_edit import named_tensors
 from qslim.prune.plan import PruningMask, PruningPlan
-from qslim.prune.selection import pruned_count, select_atoms
+from qslim.prune.selection import masked_atoms, pruned_count, select_atoms
 from qslim.prune.trial import settle_doubts
 
-__all__ = ["Planner", "Saliency", "Scores"]
+__all__ = ["Masks", "Planner", "Saliency", "Scores"]
 
 Scores = dict[str, NDArray[Any]]
 Saliency = Callable[[str, int], NDArray[Any]]
+Masks = Callable[[str, int, float], Any]
 
 # The axis of a weight's outputs, by the operator that reads it.
 _OUTPUT_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "conv2d": 0, "conv3d": 0, "depthwise_conv2d": 0}
@@ -59,6 +60,7 @@ class Planner:
         saliency: Saliency,
         align: Optional[int] = None,
         scores: Optional[Scores] = None,
+        masks: Optional[Masks] = None,
     ) -> PruningPlan:
         """A plan for all of `ratios`: what an earlier parameter takes along is not pruned again.
 
@@ -68,6 +70,8 @@ class Planner:
             Scores of a parameter along an axis.
         scores : dict, optional
             Keeps what `saliency` returned, for plans that differ in their ratios only.
+        masks : callable, optional
+            The mask of a parameter along an axis for a ratio, in place of `saliency`.
 
         Raises
         ------
@@ -80,10 +84,15 @@ class Planner:
         for name, ratio in ratios.items():
             if name in done or not len(self.groups.prunable_atoms(name, axis)):
                 continue
-            if name not in scores:
+            if masks is not None:
                 self._check_shape(name, axis)
-                scores[name] = saliency(name, axis)
-            chosen = select_atoms(self.groups, name, axis, scores[name], ratio, align, removed)
+                of_ratio = masks(name, axis, self.aligned({name: ratio}, axis, align)[name])
+                chosen = masked_atoms(self.groups, name, axis, of_ratio, removed)
+            else:
+                if name not in scores:
+                    self._check_shape(name, axis)
+                    scores[name] = saliency(name, axis)
+                chosen = select_atoms(self.groups, name, axis, scores[name], ratio, align, removed)
             removed += chosen
             for member, at in self.groups.masks(chosen):
                 ratio_of.setdefault(member, ratio)

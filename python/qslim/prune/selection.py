@@ -11,26 +11,28 @@ from numpy.typing import NDArray
 
 from qslim.prune.groups import Groups
 
-__all__ = ["pruned_count", "select_atoms"]
+__all__ = ["masked_atoms", "pruned_count", "select_atoms"]
 
 
 def pruned_count(units: int, channels: int, ratio: float, align: Optional[int] = None) -> int:
     """How many of `units` to cut: round(units * ratio), ties to even, and never all of them.
 
     With `align` the channels that stay (each unit has channels / units of them) are the multiple of it
-    nearest to what the ratio leaves, at least one multiple; a layer with fewer channels than that stays
-    whole.
+    nearest to what the ratio leaves, at least one multiple; where that is more than there are, and where the
+    ratio is 0, all stay.
 
     Examples
     --------
     >>> pruned_count(5, 5, 0.5), pruned_count(4, 4, 0.99), pruned_count(100, 100, 0.3, align=16)
     (2, 3, 36)
+    >>> pruned_count(6, 6, 0.05, align=4), pruned_count(7, 7, 0.05, align=4)
+    (2, 0)
     """
-    count = min(units - 1, round(units * ratio))
-    if align is None or count == 0:
-        return max(count, 0)
+    count = max(min(units - 1, round(units * ratio)), 0)
+    if align is None or ratio <= 0:
+        return count
     size = channels / units
-    kept = max(align, round((channels - count * size) / align) * align)
+    kept = max(align, round((1 - ratio) * channels / align) * align)
     return min(units - 1, round(max(channels - kept, 0) / size))
 
 
@@ -84,3 +86,32 @@ def select_atoms(
         left = left - loss
         chosen.append(atom)
     return chosen
+
+
+def masked_atoms(
+    groups: Groups, parameter: str, axis: int, mask: Any, removed: Iterable[int] = ()
+) -> list[int]:
+    """The atoms that `mask` prunes whole, of those that can be cut.
+
+    Parameters
+    ----------
+    mask : array of 0 and 1, one for each present channel; an atom goes if none of its channels stays
+    removed : as for ``select_atoms``
+
+    Raises
+    ------
+    ValueError : a mask of another length, or one that keeps nothing.
+    """
+    atoms = groups.current(parameter, axis)
+    kept = np.asarray(mask).reshape(-1) != 0
+    if atoms is None or kept.shape != atoms.shape or not kept.any():
+        expected = 0 if atoms is None else len(atoms)
+        raise ValueError(
+            f"cal_mask: expected a mask of {expected} entries for {parameter!r} axis {axis} that keeps some, "
+            f"got {int(kept.sum())} kept of {len(kept)}"
+        )
+    units = np.unique(atoms)
+    gone = set(units.tolist()) - set(atoms[kept].tolist())
+    scores = np.isin(atoms, list(gone), invert=True)
+    chosen = select_atoms(groups, parameter, axis, scores, len(gone) / len(units), removed=removed)
+    return [atom for atom in chosen if atom in gone]

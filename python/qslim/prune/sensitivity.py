@@ -12,6 +12,7 @@ from qslim.exporters.staging import staged_file
 
 __all__ = [
     "Sensitivities",
+    "Status",
     "bisect_ratios",
     "get_ratios_by_loss",
     "load_sensitivities",
@@ -58,7 +59,7 @@ def load_sensitivities(sensitivities_file: Optional[str]) -> Sensitivities:
     try:
         with open(sensitivities_file, "rb") as file:
             loaded = _Unpickler(file, encoding="latin1").load()
-        loaded = getattr(loaded, "sensitivies", loaded)  # codespell:ignore sensitivies
+        loaded = getattr(loaded, "sensitivies", loaded)
         return {
             str(name): {float(ratio): float(loss) for ratio, loss in losses.items()}
             for name, losses in loaded.items()
@@ -71,6 +72,50 @@ def save_sensitivities(sensitivities: Sensitivities, sensitivities_file: str) ->
     """Write the file whole: one that was stopped half-way leaves the last one."""
     with staged_file(sensitivities_file) as path, open(path, "wb") as file:
         pickle.dump(sensitivities, file, protocol=2)
+
+
+class Status:
+    """Sensitivities with their file, as PaddleSlim's pruners keep them.
+
+    Parameters
+    ----------
+    src : str, optional
+        A file to start from, of qslim's pruners or of PaddleSlim's.
+
+    Attributes
+    ----------
+    sensitivies : dict of parameter name to dict of ratio to loss; the spelling is PaddleSlim's
+
+    Raises
+    ------
+    ValueError : `src` is no file of sensitivities.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from qslim.dygraph import Status
+    >>> path = os.path.join(tempfile.mkdtemp(), "sen.pickle")
+    >>> status = Status()
+    >>> status.sensitivies["conv2d_0.w_0"] = {0.5: 0.01}
+    >>> status.save(path)
+    >>> Status(path).sensitivies
+    {'conv2d_0.w_0': {0.5: 0.01}}
+    """
+
+    def __init__(self, src: Optional[str] = None) -> None:
+        self.sensitivies: Sensitivities = {}
+        if src is not None:
+            self.load(src)
+
+    def save(self, dst: str) -> None:
+        """Write the file whole; a pruner's `sen_file` may be it."""
+        save_sensitivities(self.sensitivies, dst)
+
+    def load(self, src: str) -> None:
+        """Read `src`, in place of what there is."""
+        if not os.path.exists(src):
+            raise ValueError(f"Status.load: {src!r} does not exist")
+        self.sensitivies = load_sensitivities(src)
 
 
 def merge_sensitive(sensitivities: Sequence[Union[str, Sensitivities]]) -> Sensitivities:
@@ -126,7 +171,8 @@ def bisect_ratios(
 
     Where the curves jump, or cost nothing, equal loss prunes more than was asked for: then the ratios shrink
     together. `flops_of` gives the part of the FLOPs that ratios prune. (PaddleSlim stops where that part
-    repeats to 4 decimals, which with few channels is far from the aim.)
+    repeats to 4 decimals, which with few channels is far from the aim.) Where the least step is more than was
+    asked for, it is taken: nothing is pruned only if nothing can be.
     """
 
     def of_equal_loss(loss: float) -> dict[str, float]:
@@ -139,7 +185,8 @@ def bisect_ratios(
         _, most = min(above, key=lambda pair: pair[0])
         shrunk = lambda factor: {name: factor * ratio for name, ratio in most.items()}  # noqa: E731
         tried += _bisect(shrunk, pruned_flops, flops_of)
-    found, ratios = min(tried, key=lambda pair: abs(pair[0] - pruned_flops))
+    some = [pair for pair in tried if pair[0] > 0] or tried
+    found, ratios = min(some, key=lambda pair: abs(pair[0] - pruned_flops))
     return ratios, found
 
 

@@ -245,17 +245,17 @@ def save_model(exe: Any, graph: Any, dirname: str) -> None:
 
 
 def load_model(exe: Any, graph: Any, dirname: str) -> Any:
-    """Load what ``save_model`` wrote into the global scope and into a copy of the uncut program.
+    """Load what ``save_model`` wrote into the global scope and into the uncut program.
 
     Parameters
     ----------
     exe : not used; PaddleSlim's argument
-    graph : the program as its code builds it
+    graph : the program as its code builds it; it takes on the saved shapes
     dirname : str
 
     Returns
     -------
-    The program with the saved shapes.
+    `graph`
 
     Raises
     ------
@@ -273,7 +273,7 @@ def load_model(exe: Any, graph: Any, dirname: str) -> Any:
             groups = {str(name): int(count) for name, count in json.load(file).items()}
     except Exception as error:  # zip, JSON and NumPy each raise their own
         raise ValueError(f"load_model: {dirname!r} is damaged: {error}") from error
-    network = open_program(graph)
+    network = open_program(graph, inplace=True)
     for name, shape in network.parameters.items():
         if name not in arrays or len(arrays[name].shape) != len(shape):
             raise ValueError(f"load_model: {dirname!r} belongs to another program: it lacks {name!r}")

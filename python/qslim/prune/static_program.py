@@ -129,8 +129,8 @@ class StaticProgram(ABC):
         self.graph = graph
 
 
-def open_program(program: Any) -> StaticProgram:
-    """A copy of `program` to change, of whichever IR it is.
+def open_program(program: Any, inplace: bool = False) -> StaticProgram:
+    """A copy of `program` to change, or `program` itself, of whichever IR it is.
 
     Raises
     ------
@@ -138,15 +138,15 @@ def open_program(program: Any) -> StaticProgram:
     """
     paddle = framework.paddle_module()
     if isinstance(program, paddle.base.libpaddle.pir.Program):
-        return _PirProgram(program)
+        return _PirProgram(program if inplace else program.clone())
     if hasattr(program, "desc") and hasattr(program, "clone"):
-        return _LegacyProgram(program)
+        return _LegacyProgram(program if inplace else program.clone())
     raise ValueError(f"program: expected a paddle.static.Program, got {type(program).__name__}")
 
 
 class _PirProgram(StaticProgram):
     def __init__(self, program: Any) -> None:
-        self.program = program.clone()
+        self.program = program
         self._pir = framework.paddle_module().base.libpaddle.pir
         self._ops = list(self.program.global_block().ops)
         self.parameters, feeds = {}, []
@@ -195,7 +195,7 @@ class _PirProgram(StaticProgram):
 
 class _LegacyProgram(StaticProgram):
     def __init__(self, program: Any) -> None:
-        self.program = program.clone()
+        self.program = program
         # Backward and optimizer operators cannot all be translated, and are not looked at.
         forward = program.clone(for_test=True)
         paddle = framework.paddle_module()
@@ -215,6 +215,21 @@ class _LegacyProgram(StaticProgram):
         walked = walk_program(translated, names, lambda name: _zeros(self.parameters[name]))
         feeds = [name for name in walked.values if block.has_var(name) and block.var(name).is_data]
         self._set_graph(walked, feeds)
+        for op in block.ops:
+            if op.type == "mul" and op.attr("x_num_col_dims") == 1:
+                self._flatten_product(op.output("Out")[0])
+
+    def _flatten_product(self, product: str) -> None:
+        """Say of a `mul` what it does; translated, it has the extents that it flattens as numbers."""
+        node = self.graph.producer(product)
+        before = None if node is None else self.graph.producer(node.inputs[0])
+        after = self.graph.consumers(product)
+        if before is not None and before.op_type == "Reshape":
+            flat = Node("Flatten", before.inputs[:1], before.outputs, {"axis": 1}, source_op="mul")
+            self.graph.replace_node(before, [flat])
+        if len(after) == 1 and after[0].op_type == "Reshape":
+            same = Node("Identity", after[0].inputs[:1], after[0].outputs, source_op="mul")
+            self.graph.replace_node(after[0], [same])
 
     def _set_extents(self, name: str, extents: Mapping[int, int]) -> None:
         block = self.program.global_block()

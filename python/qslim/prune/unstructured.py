@@ -57,7 +57,7 @@ class _UnstructuredPruner:
         return self._rule.threshold
 
     @property
-    def masks(self) -> dict[str, _Array]:
+    def masks(self) -> dict[str, Any]:
         """Parameter name to mask, 1 for kept and 0 for pruned."""
         return {name: self._mask(name) for name in self._names()}
 
@@ -94,7 +94,7 @@ class _UnstructuredPruner:
     def state_dict(self) -> dict[str, Any]:
         """Masks and progress, for ``paddle.save`` or pickle."""
         return {
-            "masks": self.masks,
+            "masks": {name: self._mask(name) for name in self._names()},
             "ratio": self.ratio,
             "threshold": self.threshold,
             "is_static": self._is_static,
@@ -134,6 +134,10 @@ class _UnstructuredPruner:
         raise NotImplementedError
 
 
+def _normalizes(layer: Any) -> bool:
+    return any(base.__module__ == "paddle.nn.layer.norm" for base in type(layer).__mro__)
+
+
 def _is_conv1x1(shape: Sequence[int]) -> bool:
     return len(shape) == 4 and tuple(shape[2:]) == (1, 1)
 
@@ -160,6 +164,13 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
         `ratio` of each weight rather than of all together.
     sparse_block : list of two ints, default=[1, 1]
         Prune blocks of this shape of the weight as a matrix [shape[0], rest], by their mean magnitude.
+
+    Attributes
+    ----------
+    masks : dict of parameter name to Tensor
+        The buffers themselves: what is assigned to one of them holds from then on.
+    skip_params : set of str
+        Names of the parameters that are left alone, and of the layers that normalize.
 
     Raises
     ------
@@ -193,15 +204,17 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
             raise ValueError(f"UnstructuredPruner: expected a paddle.nn.Layer, got {type(model).__name__}")
         self.model = model
         skipped = set(skip_params_func(model)) if skip_params_func is not None else None
+        layers = model.sublayers(include_self=True)
+        self.skip_params: set[str] = {layer.full_name() for layer in layers if _normalizes(layer)}
         self._targets: dict[str, tuple[Any, str, Any]] = {}  # name: sub-layer, attribute, parameter
-        for layer in model.sublayers(include_self=True):
-            if any(base.__module__ == "paddle.nn.layer.norm" for base in type(layer).__mro__):
-                continue
+        for layer in layers:
             for attribute, parameter in layer.named_parameters(include_sublayers=False):
                 is_skipped = len(parameter.shape) < 2 if skipped is None else parameter.name in skipped
                 if prune_params_type == "conv1x1_only":
                     is_skipped |= not _is_conv1x1(parameter.shape)
-                if not is_skipped and parameter.name not in self._targets:
+                if is_skipped or not self._should_prune_layer(layer):
+                    self.skip_params.add(parameter.name)
+                elif parameter.name not in self._targets:
                     self._targets[parameter.name] = (layer, attribute, parameter)
         if not self._targets:
             raise ValueError(
@@ -212,9 +225,18 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
                 layer.register_buffer(f"{attribute}_mask", paddle.ones(parameter.shape, parameter.dtype))
         self._hook = model.register_forward_pre_hook(self._before_forward)
 
+    @property
+    def masks(self) -> dict[str, Any]:
+        return {
+            name: getattr(layer, f"{attribute}_mask") for name, (layer, attribute, _) in self._targets.items()
+        }
+
     def remove_hook(self) -> None:
         """Stop applying the masks before forward passes."""
         self._hook.remove()
+
+    def _should_prune_layer(self, layer: Any) -> bool:
+        return layer.full_name() not in self.skip_params
 
     def _before_forward(self, *_: Any) -> None:
         if paddle_module().in_dynamic_mode():  # not while the network is traced to be saved
@@ -224,7 +246,8 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
         """Set the pruned weights to zero. Before evaluating or saving."""
         with paddle_module().no_grad():
             for layer, attribute, parameter in self._targets.values():
-                parameter.set_value(parameter * getattr(layer, f"{attribute}_mask"))
+                mask = getattr(layer, f"{attribute}_mask").astype(parameter.dtype)  # the user's may be bool
+                parameter.set_value(parameter * mask)
 
     def _names(self) -> list[str]:
         return list(self._targets)
@@ -272,6 +295,14 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
     skip_params_func : callable, optional
         Takes the program and returns the names to leave alone.
 
+    Attributes
+    ----------
+    masks : dict of parameter name to ndarray
+    skip_params : set of str, the names of the parameters that are left alone
+    no_grad_set : set of str
+        For ``optimizer.minimize(loss, no_grad_set=...)``, as PaddleSlim's scripts have it; empty, as the
+        program holds no masks.
+
     Examples
     --------
     >>> import paddle
@@ -316,10 +347,16 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
                 is_skipped |= not _is_conv1x1(shape)
             if not is_skipped:
                 self._masks[name] = np.ones(shape, np.float32)
+        self.skip_params: set[str] = {*shapes} - {*self._masks}
+        self.no_grad_set: set[str] = set()
         if not self._masks:
             raise ValueError(
                 "UnstructuredPruner: no parameter is left to prune; skip_params_func skips them all?"
             )
+
+    def sparse_by_layer(self, program: Any) -> dict[str, float]:
+        """Share of zeros of each parameter of `program`."""
+        return {name: sparsity([_read(self._scope, name)]) for name in _parameter_shapes(program)}
 
     def _names(self) -> list[str]:
         return list(self._masks)

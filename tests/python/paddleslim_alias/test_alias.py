@@ -104,3 +104,15 @@ def test_another_paddleslim_that_is_imported_is_left_alone(monkeypatch: pytest.M
         qslim.paddleslim.install()
     assert sys.modules["paddleslim"] is other
     monkeypatch.undo()
+
+
+def test_a_function_goes_before_the_file_of_its_name() -> None:
+    import paddleslim.analysis.flops
+    import paddleslim.analysis.model_size
+    from paddleslim.analysis import flops, model_size
+
+    import qslim.analysis
+
+    assert flops is paddleslim.analysis.flops is paddleslim.flops is qslim.analysis.flops
+    assert model_size is paddleslim.analysis.model_size is qslim.analysis.model_size
+    assert sys.modules["paddleslim.analysis.flops"].dygraph_flops is qslim.analysis.dygraph_flops

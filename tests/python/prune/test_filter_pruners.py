@@ -205,7 +205,15 @@ def test_training_goes_on(optimizer: str) -> None:
 def test_align_keeps_multiples() -> None:
     net = _pair(40)
     pruner = L1NormFilterPruner(net, [1, 3, 8, 8])
-    for ratio, align, kept in ((0.5, 16, 16), (0.5, 8, 24), (0.9, 16, 16), (0.1, 64, 40), (0.5, None, 20)):
+    for ratio, align, kept in (
+        (0.5, 16, 16),
+        (0.5, 8, 24),
+        (0.9, 16, 16),
+        (0.1, 64, 40),
+        (0.01, 32, 32),
+        (0.0, 32, 40),
+        (0.5, None, 20),
+    ):
         pruner.prune_vars({net[0].weight.name: ratio}, axis=0, align=align)
         # 20 of 40 are 2.5 times 8: a tie, to even; 24 is 3 times 8 for ratio 0.5 only if rounding went up.
         expected = 16 if (ratio, align) == (0.5, 8) else kept
@@ -245,12 +253,72 @@ def test_plan_tells_what_it_did() -> None:
     assert re.search(r"pruned FLOPs: 0\.5", text)
 
 
+class _SmallestByMask(L1NormFilterPruner):
+    """PaddleSlim's way to a criterion of one's own: whole filters by L2, groups where there are some."""
+
+    def cal_mask(self, pruned_ratio: float, collection: Any) -> Any:
+        value = collection.values[collection.master_name]
+        assert collection.master == {"name": collection.master_name, "axis": 0}
+        assert {detail.name for detail in collection.all_pruning_details()} <= {*collection.variables()}
+        scores = np.sqrt(np.square(value).sum((1, 2, 3)))
+        groups = 1
+        for detail in collection.all_pruning_details():
+            if detail.axis == 1 and (detail.op.attr("groups") or 1) > 1:
+                assert detail.op.type() == "conv2d"
+                groups = detail.op.attr("groups")
+        scores = scores.reshape([groups, -1]).mean(1)
+        mask = np.ones([groups, len(value) // groups] if groups > 1 else len(value), "int32")
+        mask[scores.argsort()[: round(len(scores) * pruned_ratio)]] = 0
+        return mask.reshape(-1)
+
+
+def test_cal_mask_of_ones_own() -> None:
+    net = nn.Sequential(nn.Conv2D(3, 8, 3), nn.Conv2D(8, 8, 3, groups=2), nn.Conv2D(8, 4, 3))
+    stem = net[0].weight.name
+    plan = _SmallestByMask(net, [1, 3, 12, 12]).prune_var(stem, 0, 0.5, apply=None)
+    expected = L2NormFilterPruner(net, [1, 3, 12, 12]).prune_var(stem, 0, 0.5)
+    assert plan is not None
+    assert expected is not None
+    assert {*plan.masks} == {*expected.masks}
+    for name, masks in expected.masks.items():
+        for mask, own in zip(masks, plan.masks[name]):
+            np.testing.assert_array_equal(own.mask, mask.mask)
+    assert net[1]._groups == 1
+
+
+def test_cal_mask_is_checked_and_has_a_default() -> None:
+    net = nn.Sequential(nn.Conv2D(3, 8, 3), nn.Conv2D(8, 4, 3))
+    name = net[0].weight.name
+
+    class Wrong(L1NormFilterPruner):
+        mask: Any = np.ones(3)
+
+        def cal_mask(self, pruned_ratio: float, collection: Any) -> Any:
+            return self.mask if self.mask is not None else super().cal_mask(pruned_ratio, collection)
+
+    pruner = Wrong(net, [1, 3, 8, 8])
+    with pytest.raises(ValueError, match=r"cal_mask: expected a mask of 8 entries .* got 3 kept of 3"):
+        pruner.prune_var(name, 0, 0.5)
+    pruner.mask = np.zeros(8)
+    with pytest.raises(ValueError, match="got 0 kept of 8"):
+        pruner.prune_var(name, 0, 0.5)
+    assert net[0].weight.shape[0] == 8
+    pruner.mask = None
+    plan = pruner.prune_var(name, 0, 0.5, apply=None)
+    expected = L1NormFilterPruner(net, [1, 3, 8, 8]).prune_var(name, 0, 0.5, apply=None)
+    assert plan is not None
+    assert expected is not None
+    np.testing.assert_array_equal(plan.masks[name][0].mask, expected.masks[name][0].mask)
+
+
 def test_plans_of_ones_own() -> None:
     net = nn.Linear(4, 6)
     plan = PruningPlan()
     plan.add(net.weight.name, PruningMask(1, [1, 1, 0, 1, 0, 1], 0.3))
     plan.add(net.weight.name, PruningMask(1, [0, 1, 1, 1, 1, 1], 0.3))
-    plan.add(net.bias.name, PruningMask(0, [0, 1, 0, 1, 0, 1], 0.3))
+    plan.add(net.bias.name, PruningMask(0, np.array([0, 1, 0, 1, 0, 1]), 0.3))
+    assert [mask.mask for mask in plan.masks[net.weight.name]] == [[0, 1, 0, 1, 0, 1]]
+    np.testing.assert_array_equal(plan.masks[net.bias.name][0].mask, [0, 1, 0, 1, 0, 1])
     plan.apply(net)
     assert net.weight.shape == [4, 3]
     assert net(paddle.ones([1, 4])).shape == [1, 3]

@@ -16,6 +16,7 @@ pytest.importorskip("paddle")
 import paddle
 from prunable_networks import Residual, assert_same_values, images, unlike_at_birth, values
 
+import qslim as slim
 from qslim.prune import (
     L1NormFilterPruner,
     get_ratios_by_loss,
@@ -116,6 +117,29 @@ def test_ratios_shrink_together_where_pruning_costs_nothing() -> None:
     assert abs(flops - 0.4) < 0.05
     assert len(set(ratios.values())) == 1
     assert 0 < ratios[net.stem.weight.name] < 0.5
+
+
+@pytest.mark.parametrize("align", [None, 4])
+def test_the_least_step_is_taken_rather_than_none(align: Any) -> None:
+    """One filter, or a multiple of four: more than was asked for, but nothing is no answer."""
+    _, pruner, _ = _made()
+    pruner.sensitive(lambda: 1.0)
+    plan = pruner.sensitive_prune(0.01, align=align)
+    assert plan.pruned_flops > 0.02
+    assert len(plan.masks) > 1
+
+
+def test_status_keeps_the_files_of_both(tmp_path: Path) -> None:
+    losses = {"conv2d_0.w_0": {0.1: 0.02, 0.5: 0.3}}
+    status = slim.dygraph.Status()
+    status.sensitivies = losses
+    status.save(str(tmp_path / "status"))
+    assert load_sensitivities(str(tmp_path / "status")) == losses
+    save_sensitivities(losses, str(tmp_path / "file"))
+    again = slim.dygraph.Status(str(tmp_path / "file"))
+    assert again.sensitivies == losses
+    with pytest.raises(ValueError, match="does not exist"):
+        again.load(str(tmp_path / "nowhere"))
 
 
 def test_ratios_by_loss_and_merging(tmp_path: Path) -> None:

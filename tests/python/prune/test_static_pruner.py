@@ -126,8 +126,10 @@ slim.prune.save_model(exe, program, "pruned")
 after = run(program)
 put_back(backup)
 loaded = slim.prune.load_model(exe, main, "pruned")
+assert loaded is main
+assert {parameter.name: tuple(parameter.shape) for parameter in net.parameters()}[expand] == (8, 4, 1, 1)
 assert value(expand).shape == (8, 4, 1, 1)
-np.testing.assert_allclose(run(loaded), after, rtol=1e-5)
+np.testing.assert_allclose(run(main), after, rtol=1e-5)
 try:
     slim.prune.load_model(exe, main, "nowhere")
 except ValueError as error:
@@ -135,6 +137,35 @@ except ValueError as error:
 """,
         trains=True,
     )
+
+
+def test_a_legacy_fully_connected_layer_follows(run_python: Any) -> None:
+    """`mul` flattens its input, here channels and pixels, and the program does not write down to what."""
+    run_python("""
+import numpy as np, paddle
+import qslim as slim
+
+paddle.enable_static()
+main, startup = paddle.static.Program(), paddle.static.Program()
+with paddle.static.program_guard(main, startup):
+    x = paddle.static.data("x", [None, 3, 8, 8])
+    conv = paddle.static.nn.conv2d(x, 8, 3, padding=1, param_attr=paddle.ParamAttr(name="conv"))
+    hidden = paddle.static.nn.fc(conv, 10, weight_attr=paddle.ParamAttr(name="hidden"))
+    scores = paddle.static.nn.fc(hidden, 5, weight_attr=paddle.ParamAttr(name="scores"))
+exe, scope = paddle.static.Executor(paddle.CPUPlace()), paddle.static.global_scope()
+exe.run(startup)
+feed = {"x": np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype("float32")}
+run = lambda program: exe.run(program, feed=feed, fetch_list=[scores.name])[0]
+pruner = slim.prune.Pruner()
+masked, backup, _ = pruner.prune(main, scope, ["conv"], [0.5], lazy=True, param_backup=True)
+expected = run(masked)
+for name, array in backup.items():
+    scope.find_var(name).get_tensor().set(array, paddle.CPUPlace())
+pruned, _, _ = pruner.prune(main, scope, ["conv"], [0.5])
+block = pruned.global_block()
+assert block.var("conv").shape == (4, 3, 3, 3) and block.var("hidden").shape == (256, 10)
+np.testing.assert_allclose(run(pruned), expected, rtol=1e-5, atol=1e-6)
+""", legacy_ir=True)  # fmt: skip
 
 
 def test_criteria_sensitivity_and_errors(run_program: Any) -> None:

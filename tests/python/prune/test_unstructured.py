@@ -167,6 +167,20 @@ def test_what_is_pruned_can_be_chosen(net: Any) -> None:
     assert net.stem_norm.weight.name not in skipping.masks
 
 
+def test_masks_are_the_models_own(net: Any) -> None:
+    """Assigned to, also as booleans, they hold; what has none says so in skip_params."""
+    pruner = DygraphUnstructuredPruner(net, "threshold", threshold=0.0)
+    name = net.head.weight.name
+    paddle.assign(net.head.weight > 0, output=pruner.masks[name])
+    pruner.update_params()
+    assert float(net.head.weight.min()) == 0 < float(net.head.weight.max())
+    assert pruner.state_dict()["masks"][name].shape == tuple(net.head.weight.shape)
+    assert {*pruner.masks} == {p.name for p in net.parameters()} - pruner.skip_params
+    assert net.stem_norm.full_name() in pruner.skip_params
+    fewer = DygraphUnstructuredPruner(net, "ratio", prune_params_type="conv1x1_only")
+    assert pruner.skip_params < fewer.skip_params
+
+
 def test_summarize_weights(net: Any) -> None:
     pruner = DygraphUnstructuredPruner(net, "threshold")
     weights = np.sort(np.abs(np.concatenate([p.numpy().ravel() for p in prunable(net)])))
@@ -182,8 +196,10 @@ def test_gmp_schedule_and_resuming(net: Any) -> None:
     assert ratios == pytest.approx(expected)
     total = sum(p.size for p in prunable(net))
     pruner = DygraphGMPUnstructuredPruner(net, ratio=0.8, configs=configs)
+    assert pruner.ratios_stack[::-1] == ratios[:5]
     optimizer = momentum(net)
     for ratio in ratios[:3]:
+        assert pruner.ratios_stack[-1] == ratio
         train(net, optimizer, pruner, 1)
         assert zeros_of(net) == round(ratio * total)
     resumed = DygraphGMPUnstructuredPruner(net, ratio=0.8, configs={**configs, "resume_iteration": 3})
@@ -231,6 +247,10 @@ STATIC = """
     print(run(pruner), all((before[n] == m).all() for n, m in pruner.masks.items()))
     conv = next(mask for mask in pruner.masks.values() if mask.ndim == 4)
     print(StaticUnstructuredPruner.total_sparse(main) > 0.39)
+    by_layer = pruner.sparse_by_layer(main)
+    masks = pruner.masks
+    print(all(by_layer[name] == (mask == 0).mean() for name, mask in masks.items()),
+          {*by_layer} - {*masks} == pruner.skip_params)
     print(abs(StaticUnstructuredPruner.total_sparse_conv1x1(main) - (conv == 0).mean()) < 1e-9)
     configs = {"pruning_iterations": 2, "pruning_steps": 2, "initial_ratio": 0.5}
     gmp = StaticGMPUnstructuredPruner(main, 0.9, configs=configs)
@@ -246,6 +266,7 @@ def test_static_programs(run_python: Any, legacy_ir: bool) -> None:
         "2 1034 1034 1034",
         "1034 True",
         "True",
+        "True True",
         "True",
         f"{[1292, 2196, 2326]} {[1292, 2196, 2326]}",
     ]

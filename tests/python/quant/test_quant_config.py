@@ -35,6 +35,8 @@ from qslim.quant.quanters import (
     FakeQuanterWithAbsMaxObserver,
     PACTQuanter,
     WeightLSQplusQuanter,
+    abs_max,
+    learned,
 )
 
 SPEC = [paddle.static.InputSpec([None, 2, 6, 6], "float32", "x")]
@@ -91,6 +93,23 @@ def test_trained_converted_and_saved_alike(
     assert all(layer.activation is not None and layer.weight is not None for layer in report.layers)
     converted = qat.convert(quantized)
     np.testing.assert_array_equal(converted(x).numpy(), quantized(x).numpy())
+
+
+def test_converted_before_any_batch(tmp_path: Any, caplog: Any) -> None:
+    """Weights have a grid of their own; inputs have none yet, and stay float."""
+    net = network()
+    net.train()
+    qat = slim.QAT(plain())
+    quantized = qat.quantize(net)
+    with caplog.at_level("WARNING", logger="qslim"):
+        converted = qat.convert(quantized)
+    assert "no batch has passed through" in caplog.text
+    paddle.jit.save(converted, str(tmp_path / "model"), input_spec=SPEC)
+    x = batch(9)
+    loaded = paddle.jit.load(str(tmp_path / "model"))
+    np.testing.assert_allclose(loaded(x).numpy(), converted(x).numpy(), rtol=1e-5, atol=1e-6)
+    net.eval()
+    np.testing.assert_allclose(converted(x).numpy(), net(x).numpy(), atol=0.05)
 
 
 @pytest.mark.parametrize("remain_weight", [True, False])
@@ -351,7 +370,8 @@ def test_what_it_refuses() -> None:
         (lambda: FakeQuanterWithAbsMaxObserver(moving_rate=2.0), r"moving_rate must be a float in \[0, 1\)"),
         (lambda: FakeQuanterWithAbsMaxObserver(bit_length=1), "quant_bits must be an int from 2 to 16"),
         (lambda: FakeQuanterWithAbsMaxObserver(dtype="int8"), "dtype: expected one of 'float32'"),
-        (lambda: PACTQuanter(AbsmaxObserver()), "quanter must be a FakeQuanterWithAbsMaxObserver"),
+        (lambda: PACTQuanter(AbsmaxObserver()), "quanter must be one of FakeQuanterWithAbsMaxObserver"),
+        (lambda: PACTQuanter(ActLSQplusQuanter(symmetric=False)), "on a symmetric grid"),
         (lambda: PACTQuanter(FakeQuanterWithAbsMaxObserver(), init_value=0.0), "init_value must be finite"),
         (lambda: ActLSQplusQuanter(per_channel=True), "per_channel must be False"),
         (lambda: ActLSQplusQuanter(batch_init=0), "batch_init must be an int > 0"),
@@ -363,10 +383,58 @@ def test_refused_arguments_of_quanters(make: Any, message: str) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    ("quanter", "bits", "is_channel_wise"),
+    [
+        (ActLSQplusQuanter(4), 4, False),
+        (WeightLSQplusQuanter(4, per_channel=True), 4, True),
+        (learned.ActLSQplusQuanterLayer, 8, False),
+        (paddle.quantization.quanters.abs_max.FakeQuanterWithAbsMaxObserverLayer, 8, False),
+    ],
+)  # fmt: skip
+def test_pact_around_any_quanter(quanter: Any, bits: int, is_channel_wise: bool) -> None:
+    quantizer = PACTQuanter(quanter).weight_quantizer(paddle.nn.Conv2D(2, 4, 3))
+    assert quantizer.quant_bits == bits
+    assert quantizer.quant_axis == (0 if is_channel_wise else None)
+
+
+@pytest.mark.parametrize(
+    ("activation", "weight", "kinds"),
+    [
+        (
+            ActLSQplusQuanter(),
+            WeightLSQplusQuanter(),
+            (learned.ActLSQplusQuanterLayer, learned.WeightLSQplusQuanterLayer),
+        ),
+        (
+            PACTQuanter(FakeQuanterWithAbsMaxObserver()),
+            FakeQuanterChannelWiseAbsMaxObserver(),
+            (learned.PACTQuanterLayer, abs_max.FakeQuanterChannelWiseAbsMaxObserverLayer),
+        ),
+    ],
+)
+def test_the_classes_in_a_model_of_paddles_own_qat(
+    activation: Any, weight: Any, kinds: tuple[type, type]
+) -> None:
+    net = network()
+    net.train()
+    config = QuantConfig(None, None)
+    config.add_type_config(paddle.nn.Conv2D, activation=activation, weight=weight)
+    convolutions = sum(isinstance(layer, paddle.nn.Conv2D) for layer in net.sublayers())
+    qat = paddle.quantization.QAT(config)
+    quantized = qat.quantize(net)
+    quantized(batch(1))
+    for kind in kinds:
+        assert sum(isinstance(layer, kind) for layer in quantized.sublayers()) == convolutions
+    converted = qat.convert(quantized)
+    assert not any(isinstance(layer, kinds) for layer in converted.sublayers())
+    assert np.isfinite(converted(batch(1)).numpy()).all()
+
+
 def test_one_qat_for_both_styles() -> None:
     names = list(inspect.signature(slim.QAT).parameters)
     assert names == ["config", "weight_preprocess", "act_preprocess", "weight_quantize", "act_quantize"]
-    assert list(inspect.signature(SlimQAT).parameters) == ["config"]
+    assert list(inspect.signature(SlimQAT).parameters) == ["q_config"]
     qat = slim.QAT(config=plain())
     assert isinstance(qat, slim.QAT)
     assert hasattr(qat, "convert")

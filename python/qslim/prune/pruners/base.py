@@ -22,12 +22,14 @@ from qslim.prune.arguments import (
     check_pruned_flops,
     check_ratio,
 )
+from qslim.prune.collection import PruningCollection
 from qslim.prune.groups import Group
 from qslim.prune.inputs import example_inputs, input_specs
 from qslim.prune.model_edit import dygraph, floats_of, named_tensors
 from qslim.prune.plan import PruningPlan
 from qslim.prune.planner import Planner, Scores
 from qslim.prune.report import PruningReport, Snapshot, time_together
+from qslim.prune.selection import select_atoms
 from qslim.prune.sensitivity import (
     Sensitivities,
     bisect_ratios,
@@ -134,6 +136,29 @@ class FilterPruner:
     def gradient(self, var_name: str) -> Optional[NDArray[Any]]:
         """The gradient that the criterion looks at, if it does."""
         return None
+
+    def cal_mask(
+        self, pruned_ratio: float, collection: PruningCollection, num_head: int = -1
+    ) -> NDArray[Any]:
+        """PaddleSlim's way to a criterion of your own: override it and return the mask yourself.
+
+        Parameters
+        ----------
+        pruned_ratio : float
+        collection : PruningCollection
+            The group: ``master_name`` and ``master_axis``, and ``values`` of its parameters.
+        num_head : not used; PaddleSlim's argument
+
+        Returns
+        -------
+        ndarray of int, 1 to keep and 0 to prune, one for each index of the master's axis. Channels that go
+        only together are cut if the mask has 0 for all of them.
+        """
+        name, axis = collection.master_name, collection.master_axis
+        groups = self._planner.groups
+        chosen = select_atoms(groups, name, axis, self.saliency(name, axis), pruned_ratio)
+        atoms = groups.members[name, axis].atoms
+        return np.isin(atoms[groups.alive[atoms]], chosen, invert=True).astype(np.int64)
 
     @dygraph()
     def prune_var(
@@ -374,7 +399,15 @@ class FilterPruner:
         align: Optional[int] = None,
         scores: Optional[Scores] = None,
     ) -> PruningPlan:
-        return self._planner.plan_for(ratios, axis, self.saliency, align, scores)
+        is_overridden = type(self).cal_mask is not FilterPruner.cal_mask
+        masks = self._mask_of if is_overridden else None
+        return self._planner.plan_for(ratios, axis, self.saliency, align, scores, masks)
+
+    def _mask_of(self, name: str, axis: int, ratio: float) -> Any:
+        members = self._planner.groups.group(name, axis).members
+        tensors = named_tensors(self.model)
+        values = {member: floats_of(tensors[member]) for member, _ in members}
+        return self.cal_mask(ratio, PruningCollection.of((name, axis), members, self.graph, values))
 
     def _apply(self, plan: PruningPlan, apply: Optional[str]) -> None:
         if apply is not None:

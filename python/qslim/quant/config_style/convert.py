@@ -25,6 +25,7 @@ from qslim.quant.config_style.quantizers import (
     ObservedActivation,
     ObservedWeight,
     StoredIntegers,
+    Unquantized,
 )
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.layers import QuantizedLayer, is_quantized, output_channel_axis
@@ -89,9 +90,13 @@ def convert(model: Any, inplace: bool, remain_weight: bool, caller: str) -> Any:
         raise ValueError(f"{caller}: the model has no quantized layer; call quantize(model) before")
     finish_calibration(model, caller)
     layers = _quantized_layers(model)
+    unseen = [name for name, layer in layers if not _fix_input(layer)]
+    if unseen:
+        logger.warning(
+            "%s: no batch has passed through %d layers, such as %r; their inputs stay float",
+            caller, len(unseen), unseen[0],
+        )  # fmt: skip
     for _, layer in layers:
-        if getattr(layer, "_fake_quant_input", None) is not None:
-            _fix_input(layer)
         if isinstance(layer, QuantizedLayer):
             _fix_weight(layer)
         layer._is_converted = True
@@ -124,20 +129,27 @@ def _store_integers(layers: list[tuple[str, Any]]) -> None:
         layer._weight_preprocess = StoredIntegers(step)
 
 
-def _fix_input(layer: Any) -> None:
-    """A quantizer with a grid that stands in the place of one that has a grid."""
-    quantizer = layer._fake_quant_input
-    if isinstance(quantizer, FixedActivation):
-        return
+def _fix_input(layer: Any) -> bool:
+    """A quantizer with a grid that stands in the place of one that has a grid.
+
+    False if it has seen nothing to make one of: then an identity stands there.
+    """
+    quantizer = getattr(layer, "_fake_quant_input", None)
+    if quantizer is None or isinstance(quantizer, (FixedActivation, ObservedActivation)):
+        return True  # an observer that is left has seen nothing, and the calibration said so
     if isinstance(quantizer, ActivationQuantizer):
         quantizer.eval()
         params = quantizer.quant_params()
         bits = quantizer.quant_bits
+        if params is None:
+            _replace(layer, "_fake_quant_input", Unquantized())
+            return False
     else:
         params = as_params(quantizer, is_activation=True)
         bits = quantizer.bit_length() if params is not None else 0
     if params is not None:
         _replace(layer, "_fake_quant_input", FixedActivation(params, bits))
+    return True
 
 
 def _fix_weight(layer: Any) -> None:

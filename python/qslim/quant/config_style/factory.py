@@ -7,7 +7,7 @@ one or the other. Where Paddle's own QAT and PTQ ask them, PaddleQuanter speaks 
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 import numpy as np
 import paddle
@@ -34,42 +34,11 @@ __all__ = [
 ]
 
 
-class QuantizerFactory(QuanterFactory):  # type: ignore[misc]
-    """Makes quantizers for inputs, for weights, or for both.
-
-    Parameters
-    ----------
-    quant_bits : int, 2 to 16
-    **options
-        What ``repr`` shows beside it.
-    """
-
-    def __init__(self, quant_bits: int, **options: Any) -> None:
-        super().__init__(quant_bits=quant_bits, **options)
-        self.quant_bits = quant_bits
-        check_bits(type(self).__name__, quant_bits)
-
-    def activation_quantizer(self, layer: Any) -> Any:
-        """A quantizer for the input of `layer`."""
-        raise ValueError(f"{type(self).__name__} quantizes weights, and was given for an activation")
-
-    def weight_quantizer(self, layer: Any) -> Any:
-        """A quantizer for the weight of `layer`."""
-        raise ValueError(f"{type(self).__name__} quantizes activations, and was given for a weight")
-
-    def _get_class(self) -> type:
-        return PaddleQuanter
-
-    def _instance(self, layer: Any) -> Any:
-        """For Paddle's own QAT and PTQ."""
-        is_for_weights = type(self).activation_quantizer is QuantizerFactory.activation_quantizer
-        return PaddleQuanter(
-            self.weight_quantizer(layer) if is_for_weights else self.activation_quantizer(layer)
-        )
-
-
 class PaddleQuanter(BaseQuanter):  # type: ignore[misc]
-    """A quantizer of ours as Paddle's own QAT and PTQ know them; ``scales`` are thresholds."""
+    """A quantizer of ours as Paddle's own QAT and PTQ know them; ``scales`` are thresholds.
+
+    Each factory has a class of its own, of PaddleSlim's name, which tells its quantizers in a model apart.
+    """
 
     def __init__(self, quantizer: Any) -> None:
         super().__init__()
@@ -112,6 +81,42 @@ class PaddleQuanter(BaseQuanter):  # type: ignore[misc]
             return quantizer.weight_params(array_of(self._last))
         params: Optional[QuantParams] = quantizer.quant_params()
         return params
+
+
+class QuantizerFactory(QuanterFactory):  # type: ignore[misc]
+    """Makes quantizers for inputs, for weights, or for both.
+
+    Parameters
+    ----------
+    quant_bits : int, 2 to 16
+    **options
+        What ``repr`` shows beside it.
+    """
+
+    layer_class: ClassVar[type[PaddleQuanter]] = PaddleQuanter
+
+    def __init__(self, quant_bits: int, **options: Any) -> None:
+        super().__init__(quant_bits=quant_bits, **options)
+        self.quant_bits = quant_bits
+        check_bits(type(self).__name__, quant_bits)
+
+    def activation_quantizer(self, layer: Any) -> Any:
+        """A quantizer for the input of `layer`."""
+        raise ValueError(f"{type(self).__name__} quantizes weights, and was given for an activation")
+
+    def weight_quantizer(self, layer: Any) -> Any:
+        """A quantizer for the weight of `layer`."""
+        raise ValueError(f"{type(self).__name__} quantizes activations, and was given for a weight")
+
+    def _get_class(self) -> type:
+        return self.layer_class
+
+    def _instance(self, layer: Any) -> Any:
+        """For Paddle's own QAT and PTQ."""
+        is_for_weights = type(self).activation_quantizer is QuantizerFactory.activation_quantizer
+        return self.layer_class(
+            self.weight_quantizer(layer) if is_for_weights else self.activation_quantizer(layer)
+        )
 
 
 def check_bits(factory: str, quant_bits: Any) -> None:

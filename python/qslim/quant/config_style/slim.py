@@ -55,7 +55,7 @@ class SlimQAT(QuantConfigQAT):
 
     Parameters
     ----------
-    config : SlimQuantConfig or paddle.quantization.QuantConfig
+    q_config : SlimQuantConfig or paddle.quantization.QuantConfig
 
     Raises
     ------
@@ -72,6 +72,9 @@ class SlimQAT(QuantConfigQAT):
     >>> net = paddle.nn.Sequential(paddle.nn.Conv2D(3, 8, 3), paddle.nn.BatchNorm2D(8))
     >>> quantized = SlimQAT(config).quantize(net, inputs=paddle.randn([1, 3, 8, 8]))
     """
+
+    def __init__(self, q_config: QuantConfig) -> None:
+        super().__init__(q_config)
 
     def quantize(self, model: Any, inplace: bool = False, inputs: Optional[Any] = None) -> Any:
         """As ``QAT(q_config).quantize``, with the constraints.

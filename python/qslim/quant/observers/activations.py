@@ -13,17 +13,23 @@ from typing import Any, ClassVar, Optional
 
 from qslim.functional import TensorStatistics
 from qslim.functional.statistics import ThresholdAlgo
-from qslim.quant.config_style.factory import QuantizerFactory, channels_of
+from qslim.quant.config_style.factory import PaddleQuanter, QuantizerFactory, channels_of
 from qslim.quant.config_style.quantizers import ObservedActivation, ObservedWeight
 
 __all__ = [
     "AVGObserver",
+    "AVGObserverLayer",
     "AbsmaxObserver",
+    "AbsmaxObserverLayer",
     "EMDObserver",
+    "EMDObserverLayer",
     "HistObserver",
     "KLObserver",
+    "KLObserverLayer",
     "MSEObserver",
+    "MSEObserverLayer",
     "Observer",
+    "PercentHistObserverLayer",
 ]
 
 
@@ -56,6 +62,10 @@ class Observer(QuantizerFactory):
         return ObservedWeight(self.algo, self.quant_bits, None, *channels_of(layer), **self._histogram)
 
 
+class AbsmaxObserverLayer(PaddleQuanter):
+    """What AbsmaxObserver makes for Paddle's own QAT and PTQ."""
+
+
 class AbsmaxObserver(Observer):
     """The largest magnitude of all batches.
 
@@ -79,36 +89,56 @@ class AbsmaxObserver(Observer):
     """
 
     algo = "abs_max"
+    layer_class = AbsmaxObserverLayer
 
     def __init__(self, quant_bits: int = 8) -> None:
         super().__init__(quant_bits)
+
+
+class AVGObserverLayer(PaddleQuanter):
+    """What AVGObserver makes for Paddle's own QAT and PTQ."""
 
 
 class AVGObserver(Observer):
     """The mean over all samples of a sample's largest magnitude."""
 
     algo = "avg"
+    layer_class = AVGObserverLayer
 
     def __init__(self, quant_bits: int = 8) -> None:
         super().__init__(quant_bits)
+
+
+class MSEObserverLayer(PaddleQuanter):
+    """What MSEObserver makes for Paddle's own QAT and PTQ."""
 
 
 class MSEObserver(Observer):
     """The threshold with the least squared error."""
 
     algo = "mse"
+    layer_class = MSEObserverLayer
 
     def __init__(self, quant_bits: int = 8) -> None:
         super().__init__(quant_bits)
+
+
+class EMDObserverLayer(PaddleQuanter):
+    """What EMDObserver makes for Paddle's own QAT and PTQ."""
 
 
 class EMDObserver(Observer):
     """The threshold that changes mean and standard deviation least."""
 
     algo = "emd"
+    layer_class = EMDObserverLayer
 
     def __init__(self, quant_bits: int = 8) -> None:
         super().__init__(quant_bits)
+
+
+class PercentHistObserverLayer(PaddleQuanter):
+    """What HistObserver makes for Paddle's own QAT and PTQ."""
 
 
 class HistObserver(Observer):
@@ -129,6 +159,7 @@ class HistObserver(Observer):
     """
 
     algo = "hist"
+    layer_class = PercentHistObserverLayer
 
     def __init__(
         self,
@@ -151,10 +182,15 @@ class HistObserver(Observer):
         )
 
 
+class KLObserverLayer(PaddleQuanter):
+    """What KLObserver makes for Paddle's own QAT and PTQ."""
+
+
 class KLObserver(Observer):
     """The threshold with the least Kullback-Leibler divergence of the quantized histogram."""
 
     algo = "KL"
+    layer_class = KLObserverLayer
 
     def __init__(self, quant_bits: int = 8, bins_count: int = 2048) -> None:
         super().__init__(quant_bits, bins=bins_count, bins_count=bins_count)

@@ -10,10 +10,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from qslim.functional.statistics import ThresholdAlgo
-from qslim.quant.config_style.factory import QuantizerFactory, channels_of
+from qslim.quant.config_style.factory import PaddleQuanter, QuantizerFactory, channels_of
 from qslim.quant.config_style.quantizers import GroupWiseWeight, ObservedWeight
 
-__all__ = ["AbsMaxChannelWiseWeightObserver", "GroupWiseWeightObserver", "MSEChannelWiseWeightObserver"]
+__all__ = [
+    "AbsMaxChannelWiseWeightObserver",
+    "AbsMaxChannelWiseWeightObserverLayer",
+    "GroupWiseWeightObserver",
+    "GroupWiseWeightObserverLayer",
+    "MSEChannelWiseWeightObserver",
+    "MSEChannelWiseWeightObserverLayer",
+]
 
 _GROUP_SIZES = (64, 128)
 
@@ -27,6 +34,10 @@ class _ChannelWiseObserver(QuantizerFactory):
     def weight_quantizer(self, layer: Any) -> ObservedWeight:
         axis, channels = channels_of(layer)
         return ObservedWeight(self.algo, self.quant_bits, axis, axis, channels)
+
+
+class AbsMaxChannelWiseWeightObserverLayer(PaddleQuanter):
+    """What AbsMaxChannelWiseWeightObserver makes for Paddle's own QAT and PTQ."""
 
 
 class AbsMaxChannelWiseWeightObserver(_ChannelWiseObserver):
@@ -44,12 +55,22 @@ class AbsMaxChannelWiseWeightObserver(_ChannelWiseObserver):
     """
 
     algo = "abs_max"
+    layer_class = AbsMaxChannelWiseWeightObserverLayer
+
+
+class MSEChannelWiseWeightObserverLayer(PaddleQuanter):
+    """What MSEChannelWiseWeightObserver makes for Paddle's own QAT and PTQ."""
 
 
 class MSEChannelWiseWeightObserver(_ChannelWiseObserver):
     """The threshold of each output channel with the least squared error, from 0.2 to 1 of the largest."""
 
     algo = "mse"
+    layer_class = MSEChannelWiseWeightObserverLayer
+
+
+class GroupWiseWeightObserverLayer(PaddleQuanter):
+    """What GroupWiseWeightObserver makes for Paddle's own QAT and PTQ."""
 
 
 class GroupWiseWeightObserver(QuantizerFactory):
@@ -64,6 +85,8 @@ class GroupWiseWeightObserver(QuantizerFactory):
     ------
     ValueError : a weight that is not 2-d, or whose input channels are no multiple of `group_size`.
     """
+
+    layer_class = GroupWiseWeightObserverLayer
 
     def __init__(self, quant_bits: int = 8, group_size: int = 128) -> None:
         super().__init__(quant_bits, group_size=group_size)

@@ -8,7 +8,7 @@ comment of their own. A key that nobody knows is an error: PaddleSlim trained on
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Optional
 
@@ -30,8 +30,8 @@ _LAYER_TYPES = ("Conv2D", "Linear", "Conv2DTranspose", "ColumnParallelLinear", "
 
 
 @dataclass(frozen=True)
-class QATConfig:
-    r"""What ``QAT`` was asked for.
+class QATConfig(Mapping[str, Any]):
+    r"""What ``QAT`` was asked for: ``config.weight_bits``, or ``config["weight_bits"]`` as PaddleSlim has it.
 
     Attributes
     ----------
@@ -124,6 +124,17 @@ class QATConfig:
             raise ValueError(
                 "activation_preprocess_type 'PACT' and an LSQ activation_quantize_type both learn the grid"
             )
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.__dataclass_fields__:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dataclass_fields__)
+
+    def __len__(self) -> int:
+        return len(self.__dataclass_fields__)
 
     @classmethod
     def from_dict(cls, config: Optional[Mapping[str, Any]]) -> QATConfig:

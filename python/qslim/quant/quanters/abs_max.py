@@ -5,12 +5,21 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from qslim.quant.config_style.factory import QuantizerFactory, channels_of
+from qslim.quant.config_style.factory import PaddleQuanter, QuantizerFactory, channels_of
 from qslim.quant.options import choose
 from qslim.quant.qat.activations import MovingAverageAbsMax
 from qslim.quant.qat.weights import AbsMaxWeight, TrackedWeight
 
-__all__ = ["FakeQuanterChannelWiseAbsMaxObserver", "FakeQuanterWithAbsMaxObserver"]
+__all__ = [
+    "FakeQuanterChannelWiseAbsMaxObserver",
+    "FakeQuanterChannelWiseAbsMaxObserverLayer",
+    "FakeQuanterWithAbsMaxObserver",
+    "FakeQuanterWithAbsMaxObserverLayer",
+]
+
+
+class FakeQuanterWithAbsMaxObserverLayer(PaddleQuanter):
+    """What FakeQuanterWithAbsMaxObserver makes for Paddle's own QAT."""
 
 
 class FakeQuanterWithAbsMaxObserver(QuantizerFactory):
@@ -30,6 +39,8 @@ class FakeQuanterWithAbsMaxObserver(QuantizerFactory):
     >>> FakeQuanterWithAbsMaxObserver(moving_rate=0.99)
     FakeQuanterWithAbsMaxObserver(quant_bits=8,moving_rate=0.99)
     """
+
+    layer_class = FakeQuanterWithAbsMaxObserverLayer
 
     def __init__(
         self,
@@ -53,6 +64,10 @@ class FakeQuanterWithAbsMaxObserver(QuantizerFactory):
         return TrackedWeight(self.quant_bits, channels_of(layer)[0], self.moving_rate)
 
 
+class FakeQuanterChannelWiseAbsMaxObserverLayer(PaddleQuanter):
+    """What FakeQuanterChannelWiseAbsMaxObserver makes for Paddle's own QAT."""
+
+
 class FakeQuanterChannelWiseAbsMaxObserver(QuantizerFactory):
     """The largest magnitude of each output channel of a weight, in every forward pass.
 
@@ -61,6 +76,8 @@ class FakeQuanterChannelWiseAbsMaxObserver(QuantizerFactory):
     bit_length : int, 2 to 16
     dtype, name : as in FakeQuanterWithAbsMaxObserver
     """
+
+    layer_class = FakeQuanterChannelWiseAbsMaxObserverLayer
 
     def __init__(self, bit_length: int = 8, dtype: str = "float32", name: Optional[str] = None) -> None:
         super().__init__(bit_length)

@@ -10,20 +10,34 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
-from qslim.quant.config_style.factory import QuantizerFactory, channels_of
+from qslim.quant.config_style.factory import PaddleQuanter, QuantizerFactory, channels_of
 from qslim.quant.options import choose
 from qslim.quant.qat.learned_activations import LearnedActivation
 from qslim.quant.qat.weights import LearnedWeight, PACTWeight
-from qslim.quant.quanters.abs_max import (
-    FakeQuanterChannelWiseAbsMaxObserver,
-    FakeQuanterWithAbsMaxObserver,
-)
 
-__all__ = ["ActLSQplusQuanter", "PACTQuanter", "WeightLSQplusQuanter"]
+__all__ = [
+    "ActLSQplusQuanter",
+    "ActLSQplusQuanterLayer",
+    "PACTQuanter",
+    "PACTQuanterLayer",
+    "WeightLSQplusQuanter",
+    "WeightLSQplusQuanterLayer",
+]
 
 # PaddleSlim's default, which there multiplies the gradient of a threshold that starts at 100. Ours is that of
 # a factor near 1, for which the optimizer's own rate is right.
 _PADDLESLIM_LEARNING_RATE = 1000.0
+
+_INNER_QUANTERS = (
+    "FakeQuanterWithAbsMaxObserver",
+    "FakeQuanterChannelWiseAbsMaxObserver",
+    "ActLSQplusQuanter",
+    "WeightLSQplusQuanter",
+)
+
+
+class PACTQuanterLayer(PaddleQuanter):
+    """What PACTQuanter makes for Paddle's own QAT."""
 
 
 class PACTQuanter(QuantizerFactory):
@@ -31,9 +45,9 @@ class PACTQuanter(QuantizerFactory):
 
     Parameters
     ----------
-    quanter : FakeQuanterWithAbsMaxObserver or FakeQuanterChannelWiseAbsMaxObserver
-        Gives the bits, and for a weight whether each output channel has a scale. An activation's clipping
-        value is its grid's threshold.
+    quanter : FakeQuanterWithAbsMaxObserver, FakeQuanterChannelWiseAbsMaxObserver or an LSQ quanter
+        Gives the bits, and for a weight whether each output channel has a scale. The clipping value is the
+        grid's threshold, so there is nothing else to learn. The class of what it makes will do, for 8 bits.
     init_value : float > 0
         The clipping value starts where the first batches have the least squared error, and not above this.
     learning_rate : float >= 0
@@ -54,9 +68,11 @@ class PACTQuanter(QuantizerFactory):
     >>> config = QuantConfig(activation=clipped, weight=FakeQuanterWithAbsMaxObserver())
     """
 
+    layer_class = PACTQuanterLayer
+
     def __init__(
         self,
-        quanter: QuantizerFactory,
+        quanter: Any,
         init_value: float = 100.0,
         learning_rate: float = 1000.0,
         dtype: str = "float32",
@@ -66,23 +82,27 @@ class PACTQuanter(QuantizerFactory):
         bits = options.get("quant_bits", options.get("bit_length", 8))  # the latter is Paddle's own quanter
         super().__init__(bits, quanter=quanter, init_value=init_value, learning_rate=learning_rate)
         choose("dtype", dtype, ("float32",))
-        known = (FakeQuanterWithAbsMaxObserver, FakeQuanterChannelWiseAbsMaxObserver)
-        if type(quanter).__name__ not in [kind.__name__ for kind in known]:  # Paddle has one of them too
+        kind = (quanter if isinstance(quanter, type) else type(quanter)).__name__
+        if kind.endswith("Layer"):
+            kind = kind[: -len("Layer")]
+        if kind not in _INNER_QUANTERS or options.get("symmetric") is False:  # one of them is Paddle's, too
             raise ValueError(
-                "PACTQuanter: quanter must be a FakeQuanterWithAbsMaxObserver or a "
-                f"FakeQuanterChannelWiseAbsMaxObserver, got {quanter!r}"
+                f"PACTQuanter: quanter must be one of {', '.join(_INNER_QUANTERS)}, on a symmetric grid, "
+                f"got {quanter!r}"
             )
         if not 0 < init_value < float("inf"):
             raise ValueError(f"PACTQuanter: init_value must be finite and > 0, got {init_value!r}")
         if not 0 <= learning_rate < float("inf"):
             raise ValueError(f"PACTQuanter: learning_rate must be finite and >= 0, got {learning_rate!r}")
-        self._is_channel_wise = type(quanter).__name__ == FakeQuanterChannelWiseAbsMaxObserver.__name__
+        self._is_channel_wise = kind == "FakeQuanterChannelWiseAbsMaxObserver" or bool(
+            options.get("per_channel")
+        )
         self._init_value = np.float32(init_value)
         self._learning_rate = learning_rate / _PADDLESLIM_LEARNING_RATE
 
     def activation_quantizer(self, layer: Any) -> _PACTActivation:
         if self._is_channel_wise:
-            raise ValueError("PACTQuanter: FakeQuanterChannelWiseAbsMaxObserver quantizes weights only")
+            raise ValueError(f"PACTQuanter: {self.kwargs['quanter']!r} quantizes weights only")
         return _PACTActivation(self._init_value, self.quant_bits, self._learning_rate)
 
     def weight_quantizer(self, layer: Any) -> _PACTWeight:
@@ -113,6 +133,10 @@ class _PACTWeight(PACTWeight):
         return np.minimum(super()._initial(values), self.most)
 
 
+class ActLSQplusQuanterLayer(PaddleQuanter):
+    """What ActLSQplusQuanter makes for Paddle's own QAT."""
+
+
 class ActLSQplusQuanter(QuantizerFactory):
     """LSQ, and LSQ+ where the grid is not symmetric, for activations.
 
@@ -138,6 +162,8 @@ class ActLSQplusQuanter(QuantizerFactory):
     ----------
     Esser et al. 2020, LSQ (arXiv:1902.08153); Bhalgat et al. 2020, LSQ+ (arXiv:2004.09576).
     """
+
+    layer_class = ActLSQplusQuanterLayer
 
     def __init__(
         self,
@@ -166,6 +192,10 @@ class ActLSQplusQuanter(QuantizerFactory):
         return LearnedActivation(rule, self.quant_bits, self._sign, self._batch_init)
 
 
+class WeightLSQplusQuanterLayer(PaddleQuanter):
+    """What WeightLSQplusQuanter makes for Paddle's own QAT."""
+
+
 class WeightLSQplusQuanter(QuantizerFactory):
     """LSQ for weights, on the symmetric grid [-qmax, qmax].
 
@@ -183,6 +213,8 @@ class WeightLSQplusQuanter(QuantizerFactory):
     quant_linear, reduce_type, dtype, name : as in ActLSQplusQuanter
     """
 
+    layer_class = WeightLSQplusQuanterLayer
+
     def __init__(
         self,
         quant_bits: int = 8,
@@ -190,8 +222,8 @@ class WeightLSQplusQuanter(QuantizerFactory):
         symmetric: bool = True,
         per_channel: bool = False,
         batch_init: int = 20,
-        channel_num: Optional[int] = None,
         quant_linear: bool = False,
+        channel_num: Optional[int] = None,
         reduce_type: Optional[str] = None,
         dtype: str = "float32",
         name: Optional[str] = None,

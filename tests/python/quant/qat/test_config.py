@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -36,7 +37,13 @@ def test_defaults_are_paddleslims() -> None:
 
 def test_every_key_is_taken() -> None:
     given = {**PADDLESLIM_DEFAULTS, "activation_preprocess_type": "PACT", "weight_bits": 4}
-    assert qslim.QAT(config=given).config.weight_bits == 4
+    config = qslim.QAT(config=given).config
+    assert config.weight_bits == config["weight_bits"] == 4
+    assert list(config) == [field.name for field in dataclasses.fields(config)]
+    assert {**config}["moving_rate"] == 0.9
+    assert qslim.QAT(config=config).config == config
+    with pytest.raises(KeyError, match="bits"):
+        config["bits"]
 
 
 @pytest.mark.parametrize(
