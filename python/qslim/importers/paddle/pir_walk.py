@@ -69,7 +69,7 @@ class _Walk:
         self._known_names = known_names
         self._parameter = parameter
         self._counts: Counter[str] = Counter()
-        self._vectors: dict[int, tuple[Node, int]] = {}
+        self._vectors: dict[int, tuple[Node, Optional[int]]] = {}  # and the axis that its outputs lose
 
     def visit(self, op: Any) -> None:
         name = op.name()
@@ -144,12 +144,12 @@ class _Walk:
                 Node(inner.op_type, inner.inputs, inner.outputs, inner.attributes, inner.domain, path=path)
             )
         outputs: list[str] = []
-        vector_slots: list[tuple[Any, int]] = []
+        vectors: list[Any] = []
         for index, value in enumerate(results):
             if not value.initialized():
                 outputs.append("")
             elif value.is_combine():
-                vector_slots.append((value, len(outputs)))
+                vectors.append(value)
             else:
                 outputs.append(self._name_value(value, self._new_name(op, index), None))
         if converted.keeps_first_output:
@@ -157,9 +157,9 @@ class _Walk:
         node = Node(
             converted.op_type, converted.inputs, outputs, converted.attributes, converted.domain, stem, path
         )
-        for value, position in vector_slots:
-            self._vectors[value.id] = (node, position)
-        if not vector_slots and not preceding:
+        for value in vectors:
+            self._vectors[value.id] = (node, converted.squeezed_axis)
+        if not vectors and not preceding:
             folded = _fold_constant(self.graph, node)
             if folded is not None:
                 self.graph.tensors[outputs[0]].value = folded
@@ -175,8 +175,9 @@ class _Walk:
                 at = index if op.name() == "builtin.split" else op.attrs()["index"]
                 self.names[op.result(index).id] = names[at]
             return
-        node, _ = self._vectors[source.id]
+        node, squeezed_axis = self._vectors[source.id]
         outputs = list(node.outputs)
+        squeezes: list[Node] = []
         for index in range(op.num_results()):
             at = index if op.name() == "builtin.split" else op.attrs()["index"]
             stem = node.source_op
@@ -187,7 +188,21 @@ class _Walk:
             while len(outputs) <= at:
                 outputs.append("")
             outputs[at] = self._name_value(value, name, None)
+            if squeezed_axis is not None:
+                squeezes.append(self._squeeze(outputs, at, squeezed_axis, node))
         self.graph.set_outputs(node, outputs)
+        for squeeze in squeezes:
+            self.graph.add_node(squeeze)
+
+    def _squeeze(self, outputs: list[str], at: int, axis: int, node: Node) -> Node:
+        """Let `node` write output `at` with an axis of one element more, which the new node takes away."""
+        whole = self.graph.tensors[outputs[at]]
+        shape = None if whole.shape is None else (*whole.shape[:axis], 1, *whole.shape[axis:])
+        inner, axes = self.graph.new_name(f"{whole.name}.inner"), self.graph.new_name(f"{whole.name}.axes")
+        self.graph.add_tensor(Tensor(inner, whole.dtype, shape))
+        self.graph.add_tensor(Tensor(axes, "int64", (1,), np.asarray([axis], np.int64)))
+        outputs[at] = inner
+        return Node("Squeeze", [inner, axes], [whole.name], {}, "", node.source_op, node.path)
 
 
 def _type_of(value: Any) -> tuple[str, Optional[tuple[Optional[int], ...]]]:

@@ -174,7 +174,7 @@ def _load(files: ModelFiles, executor: Any) -> tuple[Any, list[str], list[Any]]:
         read_records(files.params)  # says where a damaged file breaks; Paddle does not
     directory, program_name = os.path.split(files.program)
     stem, ending = os.path.splitext(files.program)
-    if ending in (".json", ".pdmodel") and files.params == stem + ".pdiparams":
+    if ending in (".json", ".pdmodel") and files.params in (None, stem + ".pdiparams"):
         arguments, keywords = stem, {}
     else:
         arguments, keywords = directory or ".", {"model_filename": program_name}

@@ -31,6 +31,8 @@ class ConvertedOp:
     attributes: dict[str, Any] = field(default_factory=dict)
     domain: str = ""
     keeps_first_output: bool = False
+    # Of a Split that stands for a list of tensors: the axis, of extent 1, that each of them loses.
+    squeezed_axis: Optional[int] = None
     outputs: list[str] = field(default_factory=list)
 
 
@@ -85,6 +87,14 @@ class SourceOp:
         self.graph.add_tensor(Tensor(name, dtype, shape))
         self.preceding.append(ConvertedOp(op_type, inputs, attributes, outputs=[name]))
         return name
+
+    def number(self, value: Any, index: int = 0) -> str:
+        """A constant scalar in the dtype of operand `index`."""
+        return self.new_constant(np.asarray(value, self.dtype(index)))
+
+    def like(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
+        """``before`` for an operator whose output has the dtype and shape of operand 0."""
+        return self.before(op_type, inputs, self.dtype(0), self.shape(0), **attributes)
 
     def int_vector(self, index: int) -> Optional[str]:
         """Operand `index` as the name of a vector of int64: a constant, a tensor or a list of scalars."""
