@@ -21,7 +21,7 @@ from qslim.importers.paddle.errors import UnsupportedModelError
 from qslim.importers.paddle.operators import SourceOp, convert
 from qslim.importers.paddle.operators.source_op import dtype_name
 
-__all__ = ["WalkedProgram", "walk_program"]
+__all__ = ["WalkedProgram", "is_persistable", "walk_program"]
 
 _Names = Union[str, list[str]]
 
@@ -60,6 +60,11 @@ def walk_program(
     return WalkedProgram(walk.graph, walk.values, walk.names, walk.parameters)
 
 
+def is_persistable(op: Any) -> bool:
+    """Whether a builtin.parameter is in the parameter file."""
+    return all(op.attrs().get("persistable", [True]))
+
+
 class _Walk:
     def __init__(self, known_names: dict[str, str], parameter: Callable[[str], NDArray[Any]]) -> None:
         self.graph = Graph()
@@ -70,6 +75,8 @@ class _Walk:
         self._parameter = parameter
         self._counts: Counter[str] = Counter()
         self._vectors: dict[int, tuple[Node, Optional[int]]] = {}  # and the axis that its outputs lose
+
+        self._lists: dict[int, list[str]] = {}
 
     def visit(self, op: Any) -> None:
         name = op.name()
@@ -82,8 +89,11 @@ class _Walk:
             )
         if name == "builtin.parameter":
             attribute = op.attrs()["parameter_name"]
-            self._name_value(op.result(0), attribute, self._parameter(attribute))
-            self.parameters.add(attribute)
+            # Paddle saves no working memory (the dropout state of a recurrent layer).
+            is_saved = is_persistable(op)
+            self._name_value(op.result(0), attribute, self._parameter(attribute) if is_saved else None)
+            if is_saved:
+                self.parameters.add(attribute)
         elif name in ("pd_op.data", "pd_op.feed"):
             self._name_value(op.result(0), op.attrs()["name"], None)
         elif name == "builtin.combine":
@@ -158,7 +168,10 @@ class _Walk:
             converted.op_type, converted.inputs, outputs, converted.attributes, converted.domain, stem, path
         )
         for value in vectors:
-            self._vectors[value.id] = (node, converted.squeezed_axis)
+            if converted.list_results is not None:
+                self._lists[value.id] = converted.list_results
+            else:
+                self._vectors[value.id] = (node, converted.squeezed_axis)
         if not vectors and not preceding:
             folded = _fold_constant(self.graph, node)
             if folded is not None:
@@ -169,6 +182,15 @@ class _Walk:
     def _unpack(self, op: Any) -> None:
         """Results of builtin.split are the outputs of the operator that made the list."""
         source = op.operand_source(0)
+        if source.id in self._lists:
+            for index in range(op.num_results()):
+                at = index if op.name() == "builtin.split" else op.attrs()["index"]
+                inner = self._lists[source.id][at]
+                name = self._name_value(
+                    op.result(index), self._known_names.get(op.result(index).id) or f"{inner}.out", None
+                )
+                self.graph.add_node(Node("Identity", [inner], [name]))
+            return
         if source.id not in self._vectors:
             for index in range(op.num_results()):  # a list that was combined just before
                 names = self.names[source.id]

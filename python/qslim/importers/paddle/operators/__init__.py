@@ -13,10 +13,12 @@ from qslim.importers.paddle.operators.arithmetic import ARITHMETIC
 from qslim.importers.paddle.operators.layouts import channels_first
 from qslim.importers.paddle.operators.logic import LOGIC
 from qslim.importers.paddle.operators.products import PRODUCTS
+from qslim.importers.paddle.operators.recurrent import RECURRENT
 from qslim.importers.paddle.operators.reductions import REDUCTIONS
 from qslim.importers.paddle.operators.selection import SELECTION
 from qslim.importers.paddle.operators.shapes import SHAPES
 from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, SourceOp
+from qslim.importers.paddle.operators.volumes import VOLUMES
 from qslim.importers.paddle.operators.windows import WINDOWS
 
 __all__ = ["ConvertedOp", "SourceOp", "convert"]
@@ -26,10 +28,12 @@ _CONVERTERS: dict[str, Converter] = {
     **ARITHMETIC,
     **LOGIC,
     **PRODUCTS,
+    **RECURRENT,
     **REDUCTIONS,
     **SELECTION,
     **SHAPES,
     **WINDOWS,
+    **VOLUMES,
 }
 
 

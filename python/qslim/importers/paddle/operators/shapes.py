@@ -110,6 +110,14 @@ def _full_batch_size_like(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("Expand", [op.new_constant(np.asarray(op.attributes["value"], dtype)), whole])
 
 
+def _full_with_tensor(op: SourceOp) -> Optional[ConvertedOp]:
+    """A constant of a computed shape."""
+    value, shape, dtype = op.constant(0), op.int_vector(1), dtype_name(op.attributes["dtype"])
+    if value is None or shape is None or dtype not in ("float32", "int32", "int64"):
+        return None
+    return ConvertedOp("Expand", [op.new_constant(np.asarray(value.reshape(()), dtype)), shape])
+
+
 def _numel(op: SourceOp) -> Optional[ConvertedOp]:
     rank = op.rank(0)
     if rank is None:
@@ -258,6 +266,7 @@ SHAPES: dict[str, Converter] = {
     "flatten": _flatten,
     "full_batch_size_like": _full_batch_size_like,
     "full_like": _full_like,
+    "full_with_tensor": _full_with_tensor,
     "linspace": _linspace,
     "numel": _numel,
     "pad": _pad,

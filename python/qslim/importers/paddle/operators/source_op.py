@@ -33,6 +33,8 @@ class ConvertedOp:
     keeps_first_output: bool = False
     # Of a Split that stands for a list of tensors: the axis, of extent 1, that each of them loses.
     squeezed_axis: Optional[int] = None
+    # What the list of tensors among the Paddle operator's results holds, where other operators make them.
+    list_results: Optional[list[str]] = None
     outputs: list[str] = field(default_factory=list)
 
 
@@ -79,12 +81,17 @@ class SourceOp:
         """A constant vector of int64."""
         return self.new_constant(np.asarray(values, np.int64).reshape(-1))
 
+    def new_tensor(self, shape: _Shape, dtype: str = "float32") -> str:
+        """A tensor for a result of an operator in front of the converted one."""
+        name = f"{self.name}.inner_{len(self.graph.tensors)}"
+        self.graph.add_tensor(Tensor(name, dtype, shape))
+        return name
+
     def before(
         self, op_type: str, inputs: list[str], dtype: str = "float32", shape: _Shape = None, **attributes: Any
     ) -> str:
         """Ask for an operator in front of the converted one; returns the name of its output."""
-        name = f"{self.name}.inner_{len(self.graph.tensors)}"
-        self.graph.add_tensor(Tensor(name, dtype, shape))
+        name = self.new_tensor(shape, dtype)
         self.preceding.append(ConvertedOp(op_type, inputs, attributes, outputs=[name]))
         return name
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Optional
 
 import numpy as np
 
 from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, SourceOp
 
-__all__ = ["WINDOWS"]
+__all__ = ["WINDOWS", "pool", "resize"]
 
 
 def _window(op: SourceOp, dilations: bool = True) -> Optional[dict[str, Any]]:
@@ -42,9 +43,16 @@ def _conv(op: SourceOp) -> Optional[ConvertedOp]:
 
 def _conv_transpose(op: SourceOp) -> Optional[ConvertedOp]:
     window = _window(op)
-    # Paddle and ONNX share the padding of SAME_UPPER between the sides in different ways.
-    if window is None or window.get("auto_pad") == "SAME_UPPER":
+    if window is None:
         return None
+    if window.get("auto_pad") == "SAME_UPPER":
+        # Paddle pads as for the convolution that this one undoes, ONNX differently.
+        image, weight = op.shape(0), op.shape(1)
+        pads = [_same_pads(image, weight, window["strides"], axis) for axis in (0, 1)]
+        if pads[0] is None or pads[1] is None:
+            return None
+        del window["auto_pad"]
+        window["pads"] = [pads[0][0], pads[1][0], pads[0][1], pads[1][1]]
     window["group"] = int(op.attributes["groups"])
     output_padding = list(op.attributes.get("output_padding") or [])
     output_size = op.known_ints(2) if len(op.operands) > 2 and op.operands[2] else []
@@ -58,6 +66,14 @@ def _conv_transpose(op: SourceOp) -> Optional[ConvertedOp]:
     if output_padding:
         window["output_padding"] = output_padding
     return ConvertedOp("ConvTranspose", op.inputs[:2], window)
+
+
+def _same_pads(image: Any, weight: Any, strides: list[int], axis: int) -> Optional[tuple[int, int]]:
+    if image is None or weight is None or image[2 + axis] is None:
+        return None
+    extent, stride = image[2 + axis], strides[axis]
+    total = max((-(-extent // stride) - 1) * stride + weight[2 + axis] - extent, 0)
+    return total // 2, total - total // 2
 
 
 def _output_padding(op: SourceOp, window: dict[str, Any], output_size: list[int]) -> Optional[list[int]]:
@@ -77,16 +93,22 @@ def _output_padding(op: SourceOp, window: dict[str, Any], output_size: list[int]
 
 
 def _pool2d(op: SourceOp) -> Optional[ConvertedOp]:
-    kernel = op.known_ints(1)
+    kernel = None if op.attributes["global_pooling"] else op.known_ints(1)
+    if kernel is None and not op.attributes["global_pooling"]:
+        return None
+    return pool(replace(op, attributes={**op.attributes, "kernel": kernel}))
+
+
+def pool(op: SourceOp) -> Optional[ConvertedOp]:
+    """The pooling of an image by the attributes of pool2d and ``kernel``, None for all of the image."""
     is_max = op.attributes["pooling_type"] == "max"
     if op.attributes.get("data_format", "NCHW") not in ("NCHW", "AnyLayout"):
         return None
-    if op.attributes["global_pooling"]:
-        return ConvertedOp("GlobalMaxPool" if is_max else "GlobalAveragePool", op.inputs[:1])
-    if kernel is None:
-        return None
-    if op.attributes["adaptive"]:
+    kernel = op.attributes["kernel"]
+    if op.attributes["adaptive"] and kernel is not None:
         return _adaptive(op, kernel, is_max)
+    if kernel is None:
+        return ConvertedOp("GlobalMaxPool" if is_max else "GlobalAveragePool", op.inputs[:1])
     window = _window(op, dilations=False)
     if window is None:
         return None
@@ -171,7 +193,7 @@ def _max_pool_with_index(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("MaxPool", op.inputs[:1], window, keeps_first_output=True)
 
 
-def _resize(op: SourceOp) -> Optional[ConvertedOp]:
+def resize(op: SourceOp) -> Optional[ConvertedOp]:
     """*_interp of images: image, out_size, size_tensor (list), scale_tensor."""
     if op.attributes.get("data_format", "NCHW") != "NCHW" or op.rank(0) != 4:
         return None
@@ -242,14 +264,14 @@ def _unfold(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 WINDOWS: dict[str, Converter] = {
-    "bicubic_interp": _resize,
-    "bilinear_interp": _resize,
+    "bicubic_interp": resize,
+    "bilinear_interp": resize,
     "conv2d": _conv,
     "conv2d_transpose": _conv_transpose,
     "depthwise_conv2d": _conv,
     "depthwise_conv2d_transpose": _conv_transpose,
     "max_pool2d_with_index": _max_pool_with_index,
-    "nearest_interp": _resize,
+    "nearest_interp": resize,
     "pixel_shuffle": _pixel_shuffle,
     "pixel_unshuffle": _pixel_unshuffle,
     "pool2d": _pool2d,
