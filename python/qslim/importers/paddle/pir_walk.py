@@ -148,7 +148,12 @@ class _Walk:
         stem = op.name().split(".", 1)[1].rstrip("_")
         results = [op.result(index) for index in range(op.num_results())]
         shapes = [_type_of(value)[1] if value.initialized() else None for value in results]
-        *preceding, converted = convert(SourceOp(stem, inputs, attributes, self.graph, operands, shapes))
+        has_one_result = all(
+            value.use_empty() or value.is_combine() for value in results[1:] if value.initialized()
+        )
+        *preceding, converted = convert(
+            SourceOp(stem, inputs, attributes, self.graph, operands, shapes, has_one_result)
+        )
         for inner in preceding:
             self.graph.add_node(
                 Node(inner.op_type, inner.inputs, inner.outputs, inner.attributes, inner.domain, path=path)

@@ -41,7 +41,7 @@ def convert(op: SourceOp) -> list[ConvertedOp]:
     """The operators for `op`, its own last; or `op` itself in the domain "paddle"."""
     converter = _CONVERTERS.get(op.name)
     converted = channels_first(op, converter) if converter is not None else None
-    if converted is not None:
+    if converted is not None and (op.has_one_result or not converted.keeps_first_output):
         return [*op.preceding, converted]
     for preceding in op.preceding:  # a row that gave up half-way
         for name in preceding.outputs:

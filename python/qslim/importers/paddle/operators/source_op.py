@@ -47,6 +47,7 @@ class SourceOp:
     inputs : tensor names, lists of tensors flattened, "" where absent
     operands : the same, one item for each operand
     output_shapes : declared shapes of the results (None: a list of tensors, or absent)
+    has_one_result : whether nobody reads a result but the first and lists of tensors
     """
 
     name: str
@@ -55,6 +56,7 @@ class SourceOp:
     graph: Graph
     operands: list[Union[str, list[str]]] = field(default_factory=list)
     output_shapes: list[_Shape] = field(default_factory=list)
+    has_one_result: bool = True
     preceding: list[ConvertedOp] = field(default_factory=list)
 
     def constant(self, index: int) -> Optional[NDArray[Any]]:

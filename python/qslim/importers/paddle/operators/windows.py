@@ -244,6 +244,17 @@ def _pixel_unshuffle(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("Gather", [blocks, op.new_ints(order.reshape(-1))], {"axis": 1})
 
 
+def _grid_sample(op: SourceOp) -> Optional[ConvertedOp]:
+    if op.rank(0) != 4:
+        return None
+    attributes = {
+        "mode": "nearest" if op.attributes["mode"] == "nearest" else "linear",
+        "padding_mode": str(op.attributes["padding_mode"]),
+        "align_corners": int(op.attributes["align_corners"]),
+    }
+    return ConvertedOp("GridSample", op.inputs[:2], attributes)
+
+
 def _unfold(op: SourceOp) -> Optional[ConvertedOp]:
     """Windows as columns: a convolution with one filter for each channel and place in the window."""
     shape = op.shape(0)
@@ -270,6 +281,7 @@ WINDOWS: dict[str, Converter] = {
     "conv2d_transpose": _conv_transpose,
     "depthwise_conv2d": _conv,
     "depthwise_conv2d_transpose": _conv_transpose,
+    "grid_sample": _grid_sample,
     "max_pool2d_with_index": _max_pool_with_index,
     "nearest_interp": resize,
     "pixel_shuffle": _pixel_shuffle,
