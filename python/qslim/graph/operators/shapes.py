@@ -80,12 +80,16 @@ def _gather_nd(_: Attributes, inputs: list[Array]) -> list[Array]:
 def _pad(attributes: Attributes, inputs: list[Array]) -> list[Array]:
     x, pads = inputs[0], _ints(inputs[1])
     widths = list(zip(pads[: x.ndim], pads[x.ndim :]))
+    if min(pads, default=0) < 0:  # crops
+        padded = _pad(attributes, [x, np.maximum(inputs[1], 0), *inputs[2:]])[0]
+        ends = [(max(-begin, 0), extent - max(-end, 0)) for (begin, end), extent in zip(widths, padded.shape)]
+        return [padded[tuple(slice(begin, end) for begin, end in ends)]]
     mode = attributes.get("mode", "constant")  # ONNX and NumPy name them alike
     if mode == "constant":
         value = input_or_none(inputs, 2)
         fill = x.dtype.type(0) if value is None else value.reshape(-1)[0]
         return [np.pad(x, widths, constant_values=fill)]
-    return [np.pad(x, widths, mode=mode)]  # type: ignore[call-overload]
+    return [np.pad(x, widths, mode=mode)]
 
 
 def _range(_: Attributes, inputs: list[Array]) -> list[Array]:

@@ -8,7 +8,7 @@ pairs of biases.
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -38,7 +38,10 @@ def _rnn(op: SourceOp) -> Optional[ConvertedOp]:
     pairs, biases = turned[: len(turned) // 2], turned[len(turned) // 2 :]
     x_shape = op.shape(0)
     steps, batch = (None, None) if x_shape is None else x_shape[:2]
-    attributes = {"hidden_size": hidden, "direction": "bidirectional" if directions == 2 else "forward"}
+    attributes: dict[str, Any] = {
+        "hidden_size": hidden,
+        "direction": "bidirectional" if directions == 2 else "forward",
+    }
     op_type = mode if mode in ("LSTM", "GRU") else "RNN"
     if op_type == "GRU":
         attributes["linear_before_reset"] = 1

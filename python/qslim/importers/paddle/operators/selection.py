@@ -93,10 +93,10 @@ def _arg_extremum(op: SourceOp) -> Optional[ConvertedOp]:
     if is_flat:
         ones = [1] * (rank - 1) if keeps else []
         name = op.before("Reshape", [name, op.new_ints([*ones, -1])], "float32", (None,) * (len(ones) + 1))
-    attributes = {"axis": -1 if is_flat else axis[0], "keepdims": keeps}
+    at = -1 if is_flat else axis[0]
     if target == "int64":
-        return ConvertedOp("ArgMax", [name], attributes)
-    return ConvertedOp("Cast", [op.before("ArgMax", [name], "int64", **attributes)], {"to": 6})
+        return ConvertedOp("ArgMax", [name], {"axis": at, "keepdims": keeps})
+    return ConvertedOp("Cast", [op.before("ArgMax", [name], "int64", axis=at, keepdims=keeps)], {"to": 6})
 
 
 def _roll(op: SourceOp) -> Optional[ConvertedOp]:
@@ -154,7 +154,9 @@ def _repeat_interleave(op: SourceOp) -> Optional[ConvertedOp]:
     if extent is None:
         return None
     return ConvertedOp(
-        "Gather", [op.inputs[0], op.new_ints(np.repeat(range(extent), repeats))], {"axis": axis}
+        "Gather",
+        [op.inputs[0], op.new_ints([i for i in range(extent) for _ in range(repeats)])],
+        {"axis": axis},
     )
 
 

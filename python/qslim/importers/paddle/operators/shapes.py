@@ -30,7 +30,7 @@ def _channel_shuffle(op: SourceOp) -> Optional[ConvertedOp]:
     shape, groups = op.shape(0), int(op.attributes["groups"])
     if shape is None or shape[1] is None or op.attributes.get("data_format", "NCHW") != "NCHW":
         return None
-    channels, height, width = shape[1:]
+    channels, (height, width) = shape[1], shape[2:]
     if height is None or width is None:
         order = np.arange(channels).reshape(groups, -1).T
         return ConvertedOp("Gather", [op.inputs[0], op.new_ints(order.reshape(-1))], {"axis": 1})
@@ -50,7 +50,10 @@ def _expand(op: SourceOp) -> Optional[ConvertedOp]:
     if extents is not None:  # -1 keeps an extent in Paddle, 1 does in ONNX
         return ConvertedOp("Expand", [op.inputs[0], op.new_ints([abs(extent) for extent in extents])])
     shape = op.int_vector(1)
-    return None if shape is None else ConvertedOp("Expand", [op.inputs[0], shape])
+    if shape is None:
+        return None
+    rank = op.graph.tensors[shape].shape
+    return ConvertedOp("Expand", [op.inputs[0], op.before("Max", [shape, op.new_ints([1])], "int64", rank)])
 
 
 def _flatten(op: SourceOp) -> Optional[ConvertedOp]:

@@ -11,8 +11,6 @@ import math
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
-import numpy as np
-
 from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, SourceOp
 from qslim.importers.paddle.operators.windows import pool, resize
 
@@ -86,7 +84,7 @@ def _conv3d(op: SourceOp) -> Optional[ConvertedOp]:
         or not is_explicit
     ):
         return None
-    channels, depth, height, width = x
+    channels, height, width = x[0], x[2], x[3]
     strides, dilations = list(op.attributes["strides"]), list(op.attributes["dilations"])
     pads, size = _pads(op), weight.shape[2]
     padded = op.inputs[0]
@@ -103,7 +101,7 @@ def _conv3d(op: SourceOp) -> Optional[ConvertedOp]:
         shape=(None, channels * size, height, width),
     )
     flat = weight.reshape(weight.shape[0], -1, *weight.shape[3:])
-    window = {
+    window: dict[str, Any] = {
         "strides": strides[1:],
         "dilations": dilations[1:],
         "pads": [pads[2], pads[4], pads[3], pads[5]],
@@ -168,16 +166,17 @@ def _temporal_shift(op: SourceOp) -> Optional[ConvertedOp]:
     first, second = (int(x[0] * part * float(op.attributes["shift_ratio"])) for part in (1, 2))
     whole = op.before("Reshape", [op.inputs[0], op.new_ints([-1, segments, *x])], shape=(None, segments, *x))
     parts = []
-    for begin, end, step in ((0, first, 1), (first, second, -1), (second, x[0], 0)):
+    for begin, end, shift in ((0, first, 1), (first, second, -1), (second, x[0], 0)):
         if begin == end:
             continue
-        bounds = [op.new_ints([begin]), op.new_ints([end]), op.new_ints([2])]
-        part = op.before("Slice", [whole, *bounds], shape=(None, segments, end - begin, *x[1:]))
-        if step:
-            pads = np.zeros((2, 5), np.int64)
-            pads[:, 1] = (1, -1) if step > 0 else (-1, 1)
-            operands = [part, op.new_ints(pads.reshape(-1).tolist()), op.number(0)]
-            part = op.before("Pad", operands, shape=(None, segments, end - begin, *x[1:]), mode="constant")
+        # Segments without the one that leaves, then a zero one where another would come in.
+        kept = (0, segments - 1) if shift > 0 else (-shift, segments)
+        bounds = [op.new_ints(values) for values in ([begin, kept[0]], [end, kept[1]], [2, 1])]
+        part = op.before("Slice", [whole, *bounds], shape=(None, kept[1] - kept[0], end - begin, *x[1:]))
+        if shift:
+            pads = [0, int(shift > 0), 0, 0, 0, 0, int(shift < 0), 0, 0, 0]
+            shape = (None, segments, end - begin, *x[1:])
+            part = op.before("Pad", [part, op.new_ints(pads), op.number(0)], shape=shape, mode="constant")
         parts.append(part)
     joined = op.before("Concat", parts, shape=(None, segments, *x), axis=2)
     return ConvertedOp("Reshape", [joined, op.new_ints([-1, *x])])
