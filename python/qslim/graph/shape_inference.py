@@ -248,12 +248,13 @@ def _gemm(attributes: Mapping[str, Any], shapes: list[Shape]) -> Shape:
 
 
 _BROADCASTING = (
-    "Add", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "PRelu", "Pow", "Sub", "Where",
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod",
+    "Mul", "Or", "PRelu", "Pow", "Sub", "Where", "Xor",
 )  # fmt: skip
 _SHAPE_KEEPING = (
-    "Abs", "BatchNormalization", "Ceil", "Clip", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu",
+    "Abs", "BatchNormalization", "Ceil", "Clip", "CumSum", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu",
     "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
-    "LayerNormalization", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round", "Sigmoid",
+    "LayerNormalization", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid",
     "Softmax", "Softplus", "Sqrt", "Tanh",
 )  # fmt: skip
 _FORMULAS: dict[str, _Formula] = {

@@ -112,7 +112,7 @@ class QuantizationReport:
         lines += [f"  note: {note}" for note in self.notes]
         ratio = self.bytes_after / max(1, self.bytes_before)
         lines.append(
-            f"wrote {self.files.program} and {self.files.params}: "
+            f"wrote {' and '.join(filter(None, (self.files.program, self.files.params)))}: "
             f"{self.bytes_before:,} -> {self.bytes_after:,} bytes ({ratio:.2f})"
         )
         if self.engine_file is not None:

@@ -114,7 +114,7 @@ def _decide(
 def weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
     """The constant weight of `node` and the axis of its output channels."""
     if node.source_op in CONVOLUTIONS:
-        name = node.inputs[1]
+        name = _convolution(graph, node).inputs[1]
         axis = 1 if node.source_op.endswith("transpose") else 0
         return (name, axis) if graph.tensors[name].is_constant else None
     if node.source_op in MATRIX_PRODUCTS:
@@ -130,6 +130,12 @@ def weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
             return None
         return name, len(tensor.shape) - (2 if is_transposed else 1)
     return None
+
+
+def _convolution(graph: Graph, node: Node) -> Node:
+    """The part of `node` that multiplies: itself, or what stands before the Transpose to channels last."""
+    before = graph.producer(node.inputs[0])
+    return before if node.op_type == "Transpose" and before is not None else node
 
 
 def _fused_tensors(graph: Graph, node: Node) -> list[str]:
@@ -168,7 +174,7 @@ def _is_affine(graph: Graph, node: Node, data: str) -> bool:
 def _data_inputs(graph: Graph, node: Node) -> list[str]:
     """The floating-point operands that are quantized as activations."""
     if node.source_op in CONVOLUTIONS:
-        names = node.inputs[:1]
+        names = _convolution(graph, node).inputs[:1]
     elif node.source_op in MATRIX_PRODUCTS:
         names = node.inputs[:2]
     elif node.op_type in ("BatchNormalization", "LayerNormalization") or node.source_op.endswith("_norm"):

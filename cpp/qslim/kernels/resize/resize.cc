@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <iterator>
+#include <utility>
 
 #include "qslim/kernels/resize/kernels.h"
 
@@ -118,6 +119,26 @@ std::vector<LinearTap> linear_table(std::size_t in, std::size_t out, float scale
   return table;
 }
 
+std::vector<CubicTap> cubic_table(std::size_t in, std::size_t out, float scale, ResizeCoordinates coordinates,
+                                  float a) {
+  check_axis(in, scale);
+  std::vector<CubicTap> table(out);
+  for (std::size_t i = 0; i < out; ++i) {
+    const float x = coordinate(i, in, out, scale, coordinates);
+    const float first = std::floor(x), t = x - first;
+    const auto near = [a](float d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
+    const auto far = [a](float d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
+    const float weights[] = {far(t + 1), near(t), near(1 - t), far(2 - t)};
+    for (int tap = 0; tap < 4; ++tap) {
+      const float at = first + static_cast<float>(tap - 1);
+      table[i].index[tap] =
+          static_cast<std::int32_t>(std::min(std::max(at, 0.0f), static_cast<float>(in - 1)));
+      table[i].weight[tap] = weights[tap];
+    }
+  }
+  return table;
+}
+
 void resize_nearest(Context& context, std::size_t element_size, const ResizeExtents& e,
                     Span<const std::int32_t> rows, Span<const std::int32_t> columns, const void* x, void* y) {
   check("resize_nearest", e);
@@ -185,6 +206,38 @@ void resize_bilinear(Context& context, const ResizeExtents& e, Span<const Linear
                    kernel(e.channels, neighbours,
                           {row.w_first, row.w_second, column.w_first, column.w_second}, to);
                    to += e.y_pixel_stride;
+                 }
+               });
+}
+
+void resize_cubic(Context& context, const ResizeExtents& e, Span<const CubicTap> rows,
+                  Span<const CubicTap> columns, const float* x, float* y) {
+  check("resize_cubic", e);
+  for (const auto& [taps, extent] : {std::pair{rows, e.in_h}, std::pair{columns, e.in_w}}) {
+    for (const CubicTap& tap : taps) {
+      for (const std::int32_t index : tap.index)
+        QSLIM_REQUIRE(is_inside(index, extent), "resize_cubic: row or column ", index, " of ", extent);
+    }
+  }
+  for_each_row(context, e, rows.size(), columns.size() * e.channels * sizeof(float),
+               [&](std::size_t n, std::size_t oh, bool) {
+                 const std::size_t row_size = e.in_w * e.x_pixel_stride;
+                 const float* const image = x + n * e.in_h * row_size;
+                 float* to = y + n * e.y_image_stride + oh * e.y_row_stride;
+                 for (std::size_t ow = 0; ow < columns.size(); ++ow, to += e.y_pixel_stride) {
+                   for (std::size_t c = 0; c < e.channels; ++c) {
+                     float sum = 0;
+                     for (int r = 0; r < 4; ++r) {
+                       const float* const row = image + static_cast<std::size_t>(rows[oh].index[r]) * row_size + c;
+                       float line = 0;
+                       for (int k = 0; k < 4; ++k) {
+                         const auto column = static_cast<std::size_t>(columns[ow].index[k]);
+                         line += row[column * e.x_pixel_stride] * columns[ow].weight[k];
+                       }
+                       sum += line * rows[oh].weight[r];
+                     }
+                     to[c] = sum;
+                   }
                  }
                });
 }

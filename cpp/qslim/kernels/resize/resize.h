@@ -8,6 +8,9 @@
 //                         r.w_second
 //             float, one operation after the other as written, r = rows[oh], c = columns[ow]
 //
+//   cubic     y[oh, ow] = sum over the rows r of (sum over the columns c of x[r, c] * w_c) * w_r, four of each,
+//             in rising order
+//
 // The tables follow ONNX Resize (operator set 13), computed in float as onnxruntime does.
 #pragma once
 
@@ -29,11 +32,21 @@ struct LinearTap {
   float w_first, w_second;
 };
 
+// Four neighbours, those outside of the image replaced by its edge.
+struct CubicTap {
+  std::int32_t index[4];
+  float weight[4];
+};
+
 // scale is output size over input size, as the model states it (the sizes may be rounded).
 std::vector<std::int32_t> nearest_table(std::size_t in, std::size_t out, float scale,
                                         ResizeCoordinates coordinates, NearestRounding rounding);
 std::vector<LinearTap> linear_table(std::size_t in, std::size_t out, float scale,
                                     ResizeCoordinates coordinates);
+
+// Keys' convolution with coefficient a.
+std::vector<CubicTap> cubic_table(std::size_t in, std::size_t out, float scale, ResizeCoordinates coordinates,
+                                  float a);
 
 // Rows and images of x follow each other without gaps; y may be a strided part of an image.
 struct ResizeExtents {
@@ -48,5 +61,7 @@ void resize_nearest(Context& context, std::size_t element_size, const ResizeExte
                     Span<const std::int32_t> rows, Span<const std::int32_t> columns, const void* x, void* y);
 void resize_bilinear(Context& context, const ResizeExtents& extents, Span<const LinearTap> rows,
                      Span<const LinearTap> columns, const float* x, float* y);
+void resize_cubic(Context& context, const ResizeExtents& extents, Span<const CubicTap> rows,
+                  Span<const CubicTap> columns, const float* x, float* y);
 
 }  // namespace qslim

@@ -16,8 +16,9 @@ namespace {
 
 bool moves_elements(const Node& node) {
   static const std::unordered_set<std::string> kMovers = {
-      "Concat", "Expand", "Flatten", "Gather",  "GlobalMaxPool", "Identity",  "MaxPool",  "Reshape",
-      "Resize", "Slice",  "Split",   "Squeeze", "Tile",          "Transpose", "Unsqueeze"};
+      "Concat",   "DepthToSpace", "Expand",  "Flatten",   "Gather",   "GlobalMaxPool",
+      "Identity", "MaxPool",      "Reshape", "Resize",    "Slice",    "SpaceToDepth",
+      "Split",    "Squeeze",      "Tile",    "Transpose", "Unsqueeze"};
   if (!node.domain.empty() || kMovers.count(node.op_type) == 0) return false;
   return node.op_type != "Resize" || Attributes(node).text("mode", "nearest") == "nearest";
 }

@@ -1,36 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Unary and binary operators with broadcasting. On floats they become chains; on integers they are computed
-// at compile time, where they work out extents.
+// at compile time, where they work out extents, or else by plain loops.
 #include <algorithm>
 #include <cmath>
 
 #include "qslim/runtime/ops/chain.h"
+#include "qslim/runtime/ops/logic_steps.h"
 #include "qslim/runtime/ops/registry.h"
 
 namespace qslim::runtime {
 namespace {
-
-Dims broadcast(const InferContext& context, const Dims& a, const Dims& b) {
-  Dims result(std::max(a.size(), b.size()), 1);
-  for (std::size_t i = 0; i < result.size(); ++i) {
-    const std::int64_t x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
-    QSLIM_REQUIRE(x == y || x == 1 || y == 1, context.node().op_type, " '", context.node().label,
-                  "': shapes ", text_of(a), " and ", text_of(b), " do not broadcast");
-    result[result.size() - 1 - i] = x == 1 ? y : x;
-  }
-  return result;
-}
 
 std::optional<std::int64_t> combine(const std::string& op, std::int64_t a, std::int64_t b) {
   std::int64_t r = 0;
   if (op == "Add") return __builtin_add_overflow(a, b, &r) ? std::nullopt : std::optional(r);
   if (op == "Sub") return __builtin_sub_overflow(a, b, &r) ? std::nullopt : std::optional(r);
   if (op == "Mul") return __builtin_mul_overflow(a, b, &r) ? std::nullopt : std::optional(r);
-  if (op == "Div" && b != 0 && b != -1) {
-    // Paddle's integer division rounds towards negative infinity.
-    return a / b - ((a % b != 0 && (a < 0) != (b < 0)) ? 1 : 0);
-  }
+  if (op == "Div" && b != 0 && b != -1) return a / b;
   if (op == "Max") return std::max(a, b);
   if (op == "Min") return std::min(a, b);
   return std::nullopt;
@@ -44,7 +31,7 @@ void infer_elementwise(InferContext& context) {
                 " inputs, got ", context.input_count());
   TensorFacts facts{context.dims(0), context.input(0).dtype, std::nullopt};
   if (has_two) {
-    facts.dims = broadcast(context, context.dims(0), context.dims(1));
+    facts.dims = broadcast_dims(context, context.dims(0), context.dims(1));
     const auto &a = context.input(0).integers, &b = context.input(1).integers;
     const bool scalar_like =
         a && b && (a->size() == b->size() || a->size() == 1 || b->size() == 1) &&
@@ -63,19 +50,8 @@ void infer_elementwise(InferContext& context) {
   context.set_output(0, std::move(facts));
 }
 
-// Operands of the full rank, or without axis 0, keep images apart.
-bool splits_elementwise(const InferContext& context) {
-  std::int64_t rank = 0;
-  for (std::size_t i = 0; i < context.input_count(); ++i) {
-    if (context.has_input(i)) rank = std::max(rank, context.rank(i));
-  }
-  for (std::size_t i = 0; i < context.input_count(); ++i) {
-    if (context.has_input(i) && context.depends_on_input(i) && context.rank(i) != rank) return false;
-  }
-  return true;
-}
-
 void compile_elementwise(Compiler& compiler, const Node& node) {
+  if (compiler.facts(node.inputs[0]).dtype != DType::kFloat32) return compile_typed_binary(compiler, node);
   Layout layout = Layout::kPlain;
   for (const int input : node.inputs) {
     if (input == kAbsent || compiler.tensor(input).is_constant()) continue;
@@ -107,7 +83,7 @@ void compile_elementwise(Compiler& compiler, const Node& node) {
 #define QSLIM_ELEMENTWISE(Name)                                                                      \
   void infer_##Name(InferContext& context) { infer_elementwise(context); }                           \
   void compile_##Name(Compiler& compiler, const Node& node) { compile_elementwise(compiler, node); } \
-  bool splits_##Name(const InferContext& context) { return splits_elementwise(context); }
+  bool splits_##Name(const InferContext& context) { return images_broadcast_apart(context); }
 
 QSLIM_ELEMENTWISE(Abs)
 QSLIM_ELEMENTWISE(Add)

@@ -24,29 +24,6 @@ void infer_Shape(InferContext& context) {
 bool splits_Shape(const InferContext&) { return true; }
 void compile_Shape(Compiler&, const Node& node) { refuse(node); }
 
-// `to` is ONNX's TensorProto.DataType.
-void infer_Cast(InferContext& context) {
-  DType to = DType::kFloat32;
-  switch (context.attributes.integer("to", 1)) {
-    case 1: to = DType::kFloat32; break;
-    case 2: to = DType::kUint8; break;
-    case 3: to = DType::kInt8; break;
-    case 6: to = DType::kInt32; break;
-    case 7: to = DType::kInt64; break;
-    case 9: to = DType::kBool; break;
-    default: context.require(false, "casts to float32, int32, int64, int8, uint8 and bool are supported");
-  }
-  const bool is_integer = to == DType::kInt32 || to == DType::kInt64;
-  context.set_output(0,
-                     TensorFacts{context.dims(0), to, is_integer ? context.input(0).integers : std::nullopt});
-}
-bool splits_Cast(const InferContext&) { return true; }
-void compile_Cast(Compiler& compiler, const Node& node) {
-  if (compiler.facts(node.inputs[0]).dtype != compiler.facts(node.outputs[0]).dtype) refuse(node);
-  const Layout layout = compiler.layout_of(node.inputs[0]);
-  emit_view(compiler, node, node.outputs[0], layout, compiler.get(node.inputs[0], layout));
-}
-
 void infer_Range(InferContext& context) {
   std::int64_t bounds[3];
   for (std::size_t i = 0; i < 3; ++i) {

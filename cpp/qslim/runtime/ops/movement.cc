@@ -3,30 +3,12 @@
 // Operators that move elements: each is one or a few strided copies on memory as it lies.
 #include <algorithm>
 
-#include "qslim/kernels/movement/movement.h"
 #include "qslim/runtime/compile/compiler.h"
 #include "qslim/runtime/ops/movement_steps.h"
 #include "qslim/runtime/ops/registry.h"
 
 namespace qslim::runtime {
 namespace {
-
-// Operand i as bytes on the result's grid, or as floats.
-Value on_grid_of(Compiler& compiler, int operand, int result, Layout layout) {
-  const Storage& wanted = compiler.storage(result);
-  if (!wanted.is_quantized()) {
-    const bool is_real = compiler.facts(operand).dtype == DType::kFloat32;
-    return is_real ? compiler.get_real(operand, layout) : compiler.get(operand, layout);
-  }
-  const Value value = compiler.get(operand, layout);
-  if (value.storage == wanted) return value;
-  Value rounded = value;
-  rounded.storage = wanted;
-  rounded.dtype = DType::kUint8;
-  rounded.buffer = compiler.new_buffer(rounded.bytes());
-  emit_retype(compiler, operand, value, rounded);
-  return rounded;
-}
 
 Step step_of(const Compiler& compiler, const Node& node, const Value& from, const Value& to) {
   Step step = compiler.step_for(node, "strided_copy", to.storage.is_quantized() ? "int8" : name_of(to.dtype));
@@ -122,7 +104,7 @@ void compile_Transpose(Compiler& compiler, const Node& node) {
   std::vector<std::int64_t> perm = Attributes(node).integers("perm");
   for (std::int64_t i = rank - 1; static_cast<std::int64_t>(perm.size()) < rank && i >= 0; --i)
     perm.push_back(i);
-  const Value from = on_grid_of(compiler, x, y, compiler.layout_of(x));
+  const Value from = get_on_grid_of(compiler, x, y, compiler.layout_of(x));
   const Dims source = logical_strides(from);
   Dims strides;
   for (const std::int64_t axis : perm) strides.push_back(source[checked_axis(node, axis, rank)]);
@@ -173,7 +155,7 @@ void compile_Concat(Compiler& compiler, const Node& node) {
   const int y = node.outputs[0];
   const Layout layout = preferred_layout(compiler, node);
   std::vector<Value> parts;
-  for (const int input : node.inputs) parts.push_back(on_grid_of(compiler, input, y, layout));
+  for (const int input : node.inputs) parts.push_back(get_on_grid_of(compiler, input, y, layout));
   const Value to = compiler.define(y, layout, compiler.storage(y));
   const std::size_t axis =
       checked_axis(node, Attributes(node).integer("axis", 0), static_cast<std::int64_t>(to.dims.size()));
@@ -224,7 +206,7 @@ void compile_Split(Compiler& compiler, const Node& node) {
   std::int64_t offset = 0;
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     const int y = node.outputs[i];
-    const Value from = on_grid_of(compiler, node.inputs[0], y, layout);
+    const Value from = get_on_grid_of(compiler, node.inputs[0], y, layout);
     const Value to = compiler.define(y, layout, from.storage);
     Copy copy{to.dims, logical_strides(from), logical_strides(to)};
     copy.source_offset = offset * copy.source_strides[axis];
@@ -253,7 +235,7 @@ bool splits_Slice(const InferContext& context) {
 void compile_Slice(Compiler& compiler, const Node& node) {
   const int y = node.outputs[0];
   const Layout layout = compiler.layout_of(node.inputs[0]);
-  const Value from = on_grid_of(compiler, node.inputs[0], y, layout);
+  const Value from = get_on_grid_of(compiler, node.inputs[0], y, layout);
   const Value to = compiler.define(y, layout, from.storage);
   const Slicing s = compiler.with_context(node, slicing_of);
   Copy copy{to.dims, logical_strides(from), logical_strides(to)};
@@ -288,7 +270,7 @@ void compile_Expand(Compiler& compiler, const Node& node) {
   const int y = node.outputs[0];
   const bool same_rank = compiler.dims(y).size() == compiler.dims(node.inputs[0]).size();
   const Layout layout = same_rank ? compiler.layout_of(node.inputs[0]) : Layout::kPlain;
-  const Value from = on_grid_of(compiler, node.inputs[0], y, layout);
+  const Value from = get_on_grid_of(compiler, node.inputs[0], y, layout);
   const Value to = compiler.define(y, layout, from.storage);
   const Dims source = logical_strides(from);
   Copy copy{to.dims, Dims(to.dims.size(), 0), logical_strides(to)};
@@ -314,7 +296,7 @@ bool splits_Tile(const InferContext& context) { return keeps_axis_0(context); }
 
 void compile_Tile(Compiler& compiler, const Node& node) {
   const int y = node.outputs[0];
-  const Value from = on_grid_of(compiler, node.inputs[0], y, Layout::kPlain);
+  const Value from = get_on_grid_of(compiler, node.inputs[0], y, Layout::kPlain);
   const Value to = compiler.define(y, Layout::kPlain, from.storage);
   // [r0, x0, r1, x1, ...]: the source does not move along the repeats.
   const Dims source = logical_strides(from), target = logical_strides(to);
@@ -324,129 +306,6 @@ void compile_Tile(Compiler& compiler, const Node& node) {
     copy.source_strides.insert(copy.source_strides.end(), {0, source[i]});
     copy.target_strides.insert(copy.target_strides.end(), {target[i] * from.dims[i], target[i]});
   }
-  emit_copy(compiler, step_of(compiler, node, from, to), from, to, copy);
-}
-
-// ---- Gather, with indices known beforehand ----
-
-void infer_Gather(InferContext& context) {
-  const std::size_t axis = context.axis(context.attributes.integer("axis", 0), context.rank(0));
-  const std::vector<std::int64_t>& indices = context.integers(1);
-  const Dims &x = context.dims(0), &i = context.dims(1);
-  TensorFacts facts{
-      Dims(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(axis)), context.input(0).dtype, {}};
-  facts.dims.insert(facts.dims.end(), i.begin(), i.end());
-  facts.dims.insert(facts.dims.end(), x.begin() + static_cast<std::ptrdiff_t>(axis) + 1, x.end());
-  for (const std::int64_t index : indices) context.axis(index, x[axis]);
-  if (context.input(0).integers && x.size() == 1) {
-    facts.integers.emplace();
-    for (const std::int64_t index : indices) {
-      facts.integers->push_back((*context.input(0).integers)[context.axis(index, x[0])]);
-    }
-  }
-  context.set_output(0, std::move(facts));
-}
-
-bool splits_Gather(const InferContext& context) {
-  return avoids_axis_0(context, context.attributes.integer("axis", 0));
-}
-
-void compile_Gather(Compiler& compiler, const Node& node) {
-  const int y = node.outputs[0];
-  const std::size_t axis =
-      checked_axis(node, Attributes(node).integer("axis", 0), compiler.facts(node.inputs[0]).rank());
-  const Value from = on_grid_of(compiler, node.inputs[0], y, Layout::kPlain);
-  const Value to = compiler.define(y, Layout::kPlain, from.storage);
-  const std::vector<std::int64_t> indices = *compiler.facts(node.inputs[1]).integers;
-  const std::int64_t outer =
-      element_count(Dims(from.dims.begin(), from.dims.begin() + static_cast<std::ptrdiff_t>(axis)));
-  const std::int64_t extent = from.dims[axis];
-  const std::int64_t inner =
-      element_count(Dims(from.dims.begin() + static_cast<std::ptrdiff_t>(axis) + 1, from.dims.end()));
-  Step step = step_of(compiler, node, from, to);
-  step.kernel = "gather";
-  step.run = [=, size = size_of(to.dtype), x = from.buffer, r = to.buffer](const Execution& e) {
-    gather(e.context, size, as_size(outer), as_size(extent), as_size(inner), e.at<void>(x), indices,
-           e.at<void>(r));
-  };
-  compiler.emit(std::move(step));
-}
-
-// ---- Pad ----
-
-namespace {
-
-constexpr std::int64_t kMaxPad = 1 << 20;
-
-struct Padding {
-  Dims before, after;
-};
-
-Padding padding_of(const InferContext& context) {
-  const auto rank = as_size(context.rank(0));
-  const std::vector<std::int64_t> pads = context.integers_or(1, "pads");
-  std::vector<std::int64_t> axes;
-  if (context.has_input(3)) axes = context.integers(3);
-  if (axes.empty()) {
-    for (std::size_t i = 0; i < rank; ++i) axes.push_back(static_cast<std::int64_t>(i));
-  }
-  context.require(pads.size() == 2 * axes.size(), "expected two pads for each axis");
-  Padding p{Dims(rank, 0), Dims(rank, 0)};
-  for (std::size_t i = 0; i < axes.size(); ++i) {
-    const std::size_t axis = context.axis(axes[i], context.rank(0));
-    p.before[axis] = pads[i];
-    p.after[axis] = pads[axes.size() + i];
-    for (const std::int64_t pad : {p.before[axis], p.after[axis]}) {
-      context.require(pad >= -kMaxPad && pad <= kMaxPad, "a pad is out of range");
-    }
-  }
-  return p;
-}
-
-}  // namespace
-
-void infer_Pad(InferContext& context) {
-  context.require(context.attributes.text("mode", "constant") == "constant",
-                  "only constant padding is supported");
-  const Padding p = padding_of(context);
-  Dims dims = context.dims(0);
-  for (std::size_t i = 0; i < dims.size(); ++i) {
-    dims[i] += p.before[i] + p.after[i];
-    context.require(dims[i] >= 1, "nothing is left of an axis");
-  }
-  context.set_output(0, std::move(dims), context.input(0).dtype);
-}
-
-bool splits_Pad(const InferContext& context) {
-  if (!keeps_axis_0(context)) return false;
-  return padding_of(context).before[0] == 0;  // cropped at one end and padded at the other
-}
-
-void compile_Pad(Compiler& compiler, const Node& node) {
-  const int y = node.outputs[0];
-  const Layout layout = compiler.layout_of(node.inputs[0]);
-  const Padding p = compiler.with_context(node, padding_of);
-  const Value from = on_grid_of(compiler, node.inputs[0], y, layout);
-  const Value to = compiler.define(y, layout, from.storage);
-  float value = 0;
-  if (node.inputs.size() > 2 && node.inputs[2] != kAbsent) {
-    const std::vector<float> values = compiler.constant_floats(node.inputs[2]);
-    QSLIM_REQUIRE(values.size() == 1, "Pad '", node.label, "': expected one value to pad with, got ",
-                  values.size());
-    value = values[0];
-  }
-  emit_fill(compiler, node, to, value);
-  bool is_empty = false;  // pads that crop may leave nothing of the data
-  Copy copy{from.dims, logical_strides(from), logical_strides(to)};
-  for (std::size_t i = 0; i < from.dims.size(); ++i) {
-    // Negative pads crop.
-    const std::int64_t skip = std::max<std::int64_t>(0, -p.before[i]);
-    copy.extents[i] -= skip + std::max<std::int64_t>(0, -p.after[i]);
-    copy.source_offset += skip * copy.source_strides[i];
-    copy.target_offset += std::max<std::int64_t>(0, p.before[i]) * copy.target_strides[i];
-    is_empty = is_empty || copy.extents[i] <= 0;
-  }
-  if (is_empty) return;
   emit_copy(compiler, step_of(compiler, node, from, to), from, to, copy);
 }
 

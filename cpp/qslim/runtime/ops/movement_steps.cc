@@ -196,6 +196,22 @@ void emit_output(Compiler& compiler, int id, const Value& value, int target) {
   emit_bytes(compiler, id, "Output", value, target);
 }
 
+Value get_on_grid_of(Compiler& compiler, int operand, int result, Layout layout) {
+  const Storage& wanted = compiler.storage(result);
+  if (!wanted.is_quantized()) {
+    const bool is_real = compiler.facts(operand).dtype == DType::kFloat32;
+    return is_real ? compiler.get_real(operand, layout) : compiler.get(operand, layout);
+  }
+  const Value value = compiler.get(operand, layout);
+  if (value.storage == wanted) return value;
+  Value rounded = value;
+  rounded.storage = wanted;
+  rounded.dtype = DType::kUint8;
+  rounded.buffer = compiler.new_buffer(rounded.bytes());
+  emit_retype(compiler, operand, value, rounded);
+  return rounded;
+}
+
 Value define_or_round_later(Compiler& compiler, int id, Layout layout, const Storage& computed) {
   const Storage& wanted = compiler.storage(id);
   if (!wanted.is_quantized() || wanted == computed) return compiler.define(id, layout, computed);

@@ -35,6 +35,9 @@ void emit_copy_of_input(Compiler& compiler, int id, const Value& from, const Val
 // To the caller's array.
 void emit_output(Compiler& compiler, int id, const Value& value, int target);
 
+// An operand as bytes on the grid of tensor `result`, or as it is where that has none.
+Value get_on_grid_of(Compiler& compiler, int operand, int result, Layout layout);
+
 // For operators that compute in `computed` storage, whatever tensor `id` shall be stored as: where it goes,
 // and, after the step that fills it, the rounding to its grid if that is another.
 Value define_or_round_later(Compiler& compiler, int id, Layout layout, const Storage& computed);

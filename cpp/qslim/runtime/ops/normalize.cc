@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Softmax and LayerNormalization, in float32.
+// Softmax and the normalizations by mean and variance of the data itself, in float32.
 #include <cstring>
 
 #include "qslim/kernels/layer_norm/layer_norm.h"
@@ -101,5 +101,61 @@ void compile_LayerNormalization(Compiler& compiler, const Node& node) {
   compiler.emit(std::move(step));
   round_if_needed(compiler, y, to);
 }
+
+namespace {
+
+std::int64_t groups_of(const InferContext& context) {
+  if (context.node().op_type == "InstanceNormalization") return context.dims(0)[1];
+  return context.attributes.integer("num_groups", 0);
+}
+
+void infer_grouped(InferContext& context) {
+  context.require_real(0);
+  context.require(context.rank(0) >= 2, "expected an input [N, C, ...]");
+  const std::int64_t channels = context.dims(0)[1], groups = groups_of(context);
+  context.require(groups >= 1 && channels % groups == 0, "num_groups does not divide the channels");
+  context.require(context.attributes.real("epsilon", 1e-5) >= 0, "epsilon must not be negative");
+  for (const std::size_t i : {1, 2}) {
+    context.require_real(i);
+    context.require(context.dims(i) == Dims{channels},
+                    "scale and bias must have one number for each channel");
+  }
+  context.set_output(0, context.dims(0), DType::kFloat32);
+}
+
+void compile_grouped(Compiler& compiler, const Node& node) {
+  const int x = node.inputs[0], y = node.outputs[0];
+  const Value from = compiler.get_real(x, Layout::kPlain);
+  const Value gamma = compiler.get_real(node.inputs[1], Layout::kPlain);
+  const Value beta = compiler.get_real(node.inputs[2], Layout::kPlain);
+  const Value to = define_or_round_later(compiler, y, Layout::kPlain, real_storage());
+  GroupNormExtents extents;
+  extents.batch = as_size(from.dims[0]);
+  extents.channels = as_size(from.dims[1]);
+  extents.pixels = as_size(element_count(from.dims) / (from.dims[0] * from.dims[1]));
+  extents.groups = as_size(compiler.with_context(node, groups_of));
+  const float epsilon = Attributes(node).real("epsilon", 1e-5);
+  Step step = step_of(compiler, node, "group_norm", from, to);
+  step.reads.insert(step.reads.end(), {gamma.buffer, beta.buffer});
+  step.run = [=, p = from.buffer, q = to.buffer, g = gamma.buffer, b = beta.buffer](const Execution& e) {
+    group_norm(e.context, extents, e.at<float>(p), {e.at<float>(g), e.at<float>(b), epsilon}, e.at<float>(q));
+  };
+  compiler.emit(std::move(step));
+  round_if_needed(compiler, y, to);
+}
+
+}  // namespace
+
+void infer_GroupNormalization(InferContext& context) { infer_grouped(context); }
+bool splits_GroupNormalization(const InferContext& context) {
+  return !context.depends_on_input(1) && !context.depends_on_input(2);
+}
+void compile_GroupNormalization(Compiler& compiler, const Node& node) { compile_grouped(compiler, node); }
+
+void infer_InstanceNormalization(InferContext& context) { infer_grouped(context); }
+bool splits_InstanceNormalization(const InferContext& context) {
+  return !context.depends_on_input(1) && !context.depends_on_input(2);
+}
+void compile_InstanceNormalization(Compiler& compiler, const Node& node) { compile_grouped(compiler, node); }
 
 }  // namespace qslim::runtime

@@ -2,6 +2,7 @@
 //
 // Reductions over axes, and ArgMax. The mean over H and W of an image is a pooling.
 #include <algorithm>
+#include <type_traits>
 
 #include "qslim/kernels/reduce_axes/reduce_axes.h"
 #include "qslim/runtime/ops/movement_steps.h"
@@ -47,7 +48,8 @@ void infer_reduction(InferContext& context) {
     }
     if (!overflows) facts.integers = std::vector<std::int64_t>{product};
   }
-  if (!facts.integers) context.require_real(0);
+  const bool counts = facts.dtype == DType::kInt32 || facts.dtype == DType::kInt64;
+  if (!facts.integers && (!counts || context.node().op_type == "ReduceMean")) context.require_real(0);
   context.set_output(0, std::move(facts));
 }
 
@@ -64,7 +66,9 @@ struct Grouped {
 };
 
 Grouped grouped(Compiler& compiler, const Node& node, const std::vector<std::size_t>& axes) {
-  const Value from = compiler.get_real(node.inputs[0], Layout::kPlain);
+  const bool is_real = compiler.facts(node.inputs[0]).dtype == DType::kFloat32;
+  const Value from = is_real ? compiler.get_real(node.inputs[0], Layout::kPlain)
+                             : compiler.get(node.inputs[0], Layout::kPlain);
   Grouped g{from, 1, 1, 1};
   const bool are_neighbours = axes.back() - axes.front() + 1 == axes.size();
   if (are_neighbours) {
@@ -86,11 +90,35 @@ Grouped grouped(Compiler& compiler, const Node& node, const std::vector<std::siz
   }
   copy.target_strides = strides_of(copy.extents);
   g.value.buffer = compiler.new_buffer(from.bytes());
-  Step step = compiler.step_for(node, "strided_copy", "float32");
+  Step step = compiler.step_for(node, "strided_copy", name_of(from.dtype));
   step.reads = {from.buffer};
   step.writes = {g.value.buffer};
   emit_copy(compiler, std::move(step), from, g.value, copy);
   return g;
+}
+
+// Of integers that are data (a count of masks); sums and products wrap around.
+template <class T>
+void reduce_integers(ReduceOp op, const Grouped& g, const T* x, T* y) {
+  using U = std::make_unsigned_t<T>;
+  for (std::size_t o = 0; o < g.outer; ++o) {
+    for (std::size_t n = 0; n < g.inner; ++n) {
+      const T* const lane = x + o * g.axis * g.inner + n;
+      T result = lane[0];
+      for (std::size_t i = 1; i < g.axis; ++i) {
+        const T value = lane[i * g.inner];
+        switch (op) {
+          case ReduceOp::kSum: result = static_cast<T>(static_cast<U>(result) + static_cast<U>(value)); break;
+          case ReduceOp::kProd:
+            result = static_cast<T>(static_cast<U>(result) * static_cast<U>(value));
+            break;
+          case ReduceOp::kMax: result = std::max(result, value); break;
+          default: result = std::min(result, value);
+        }
+      }
+      y[o * g.inner + n] = result;
+    }
+  }
 }
 
 void compile_reduction(Compiler& compiler, const Node& node, ReduceOp op) {
@@ -108,6 +136,21 @@ void compile_reduction(Compiler& compiler, const Node& node, ReduceOp op) {
     return;
   }
   const Grouped g = grouped(compiler, node, axes);
+  if (g.value.dtype != DType::kFloat32) {
+    const Value counts = compiler.define(y, Layout::kPlain, real_storage());
+    Step step = compiler.step_for(node, "reduce_integers", name_of(counts.dtype));
+    step.reads = {g.value.buffer};
+    step.writes = {counts.buffer};
+    step.run = [op, g, r = counts.buffer, is_wide = counts.dtype == DType::kInt64](const Execution& e) {
+      if (is_wide) {
+        reduce_integers(op, g, e.at<const std::int64_t>(g.value.buffer), e.at<std::int64_t>(r));
+      } else {
+        reduce_integers(op, g, e.at<const std::int32_t>(g.value.buffer), e.at<std::int32_t>(r));
+      }
+    };
+    compiler.emit(std::move(step));
+    return;
+  }
   const Value to = define_or_round_later(compiler, y, Layout::kPlain, real_storage());
   Step step = compiler.step_for(node, "reduce_axes", "float32");
   step.reads = {g.value.buffer};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Resize of images over H and W, nearest or linear.
+// Resize of images over H and W, nearest, linear or cubic.
 #include "qslim/kernels/resize/resize.h"
 
 #include <cmath>
@@ -75,7 +75,12 @@ NearestRounding rounding_of(const Node& node) {
 
 void infer_Resize(InferContext& context) {
   const std::string mode = context.attributes.text("mode", "nearest");
-  context.require(mode == "nearest" || mode == "linear", "modes nearest and linear are supported");
+  context.require(mode == "nearest" || mode == "linear" || mode == "cubic",
+                  "the modes are nearest, linear and cubic");
+  context.require(mode != "cubic" || context.attributes.integer("exclude_outside", 0) == 0,
+                  "exclude_outside is not supported");
+  const float a = context.attributes.real("cubic_coeff_a", -0.75);
+  context.require(a >= -4 && a <= 4, "cubic_coeff_a is out of range");
   coordinates_of(context.node());
   rounding_of(context.node());
   const Resizing r = resizing_of(context);
@@ -87,7 +92,8 @@ bool splits_Resize(const InferContext&) { return true; }
 void compile_Resize(Compiler& compiler, const Node& node) {
   const int x = node.inputs[0], y = node.outputs[0];
   const Resizing r = compiler.with_context(node, resizing_of);
-  const bool is_nearest = Attributes(node).text("mode", "nearest") == "nearest";
+  const std::string mode = Attributes(node).text("mode", "nearest");
+  const bool is_nearest = mode == "nearest", is_cubic = mode == "cubic";
   const Value from =
       is_nearest ? compiler.get(x, Layout::kChannelsLast) : compiler.get_real(x, Layout::kChannelsLast);
   const Value to = define_or_round_later(compiler, y, Layout::kChannelsLast, from.storage);
@@ -100,7 +106,7 @@ void compile_Resize(Compiler& compiler, const Node& node) {
   extents.y_image_stride = static_cast<std::size_t>(r.out[0]) * extents.y_row_stride;
   const ResizeCoordinates coordinates = coordinates_of(node);
   const auto out_h = static_cast<std::size_t>(r.out[0]), out_w = static_cast<std::size_t>(r.out[1]);
-  Step step = compiler.step_for(node, is_nearest ? "resize_nearest" : "resize_bilinear",
+  Step step = compiler.step_for(node, is_nearest ? "resize_nearest" : is_cubic ? "resize_cubic" : "resize_bilinear",
                                 to.storage.is_quantized() ? "int8" : "float32");
   step.reads = {from.buffer};
   step.writes = {to.buffer};
@@ -110,6 +116,13 @@ void compile_Resize(Compiler& compiler, const Node& node) {
     const auto columns = nearest_table(extents.in_w, out_w, r.scale[1], coordinates, rounding_of(node));
     step.run = [=, a = from.buffer, b = to.buffer](const Execution& e) {
       resize_nearest(e.context, size, extents, rows, columns, e.at<void>(a), e.at<void>(b));
+    };
+  } else if (is_cubic) {
+    const float coefficient = Attributes(node).real("cubic_coeff_a", -0.75);
+    const auto rows = cubic_table(extents.in_h, out_h, r.scale[0], coordinates, coefficient);
+    const auto columns = cubic_table(extents.in_w, out_w, r.scale[1], coordinates, coefficient);
+    step.run = [=, a = from.buffer, b = to.buffer](const Execution& e) {
+      resize_cubic(e.context, extents, rows, columns, e.at<float>(a), e.at<float>(b));
     };
   } else {
     const auto rows = linear_table(extents.in_h, out_h, r.scale[0], coordinates);

@@ -69,13 +69,17 @@ def export_program(
         with program.active():
             write(program, plan, os.path.join(staging, stem))
         written_params = os.path.join(staging, stem + ".pdiparams")
-        if names.params != stem + ".pdiparams":
+        has_params = os.path.exists(written_params)  # Paddle writes no file for a network without any
+        if has_params and names.params != stem + ".pdiparams":
             os.replace(written_params, os.path.join(staging, names.params))
     # A program of the other IR under the same name would now stand beside parameters that are not its own.
     stale = os.path.join(directory, stem + (".json" if program.is_legacy else ".pdmodel"))
     if os.path.isfile(stale):
         os.remove(stale)
-    return ModelFiles(os.path.join(directory, names.program), os.path.join(directory, names.params))
+    params = os.path.join(directory, names.params)
+    if not has_params and os.path.isfile(params):
+        os.remove(params)
+    return ModelFiles(os.path.join(directory, names.program), params if has_params else None)
 
 
 def _file_names(is_legacy: bool, model_filename: str | None, params_filename: str | None) -> _Names:

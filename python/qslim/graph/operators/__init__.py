@@ -9,6 +9,7 @@ of their operands. Source: onnx/docs/Operators.md (opset 21).
 from __future__ import annotations
 
 from qslim.graph.operators.arithmetic import ARITHMETIC
+from qslim.graph.operators.recurrent import RECURRENT
 from qslim.graph.operators.reductions import REDUCTIONS
 from qslim.graph.operators.shapes import SHAPES
 from qslim.graph.operators.types import Array, Attributes, OperatorFunction
@@ -16,4 +17,4 @@ from qslim.graph.operators.windows import WINDOWS
 
 __all__ = ["OPERATORS", "Array", "Attributes", "OperatorFunction"]
 
-OPERATORS: dict[str, OperatorFunction] = {**ARITHMETIC, **REDUCTIONS, **SHAPES, **WINDOWS}
+OPERATORS: dict[str, OperatorFunction] = {**ARITHMETIC, **RECURRENT, **REDUCTIONS, **SHAPES, **WINDOWS}

@@ -106,9 +106,15 @@ def _where(_: Attributes, inputs: list[Array]) -> list[Array]:
     return [np.where(*inputs)]
 
 
+def _mod(_: Attributes, inputs: list[Array]) -> list[Array]:
+    """Of integers, with the divisor's sign."""
+    return [np.asarray(np.mod(*inputs))]
+
+
 ARITHMETIC: dict[str, OperatorFunction] = {
     "Abs": _unary(np.abs),
     "Add": _binary(np.add),
+    "And": _binary(np.logical_and),
     "Ceil": _unary(np.ceil),
     "Clip": _clip,
     "Div": _binary(_divide),
@@ -120,17 +126,22 @@ ARITHMETIC: dict[str, OperatorFunction] = {
     "Floor": _unary(np.floor),
     "Gelu": _gelu,
     "Greater": _binary(np.greater),
+    "GreaterOrEqual": _binary(np.greater_equal),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "Identity": lambda _, inputs: [inputs[0]],
     "LeakyRelu": _leaky_relu,
     "Less": _binary(np.less),
+    "LessOrEqual": _binary(np.less_equal),
     "Log": _unary(np.log),
     "Max": _binary(np.maximum),
     "Min": _binary(np.minimum),
     "Mish": _unary(lambda x: x * np.tanh(_softplus(x))),
+    "Mod": _mod,
     "Mul": _binary(np.multiply),
     "Neg": _unary(np.negative),
+    "Not": lambda _, inputs: [np.logical_not(inputs[0])],
+    "Or": _binary(np.logical_or),
     "PRelu": _prelu,
     "Pow": lambda _, inputs: [
         np.power(inputs[0].astype(np.float64), inputs[1]).astype(inputs[0].dtype),
@@ -144,4 +155,5 @@ ARITHMETIC: dict[str, OperatorFunction] = {
     "Sub": _binary(np.subtract),
     "Tanh": _unary(np.tanh),
     "Where": _where,
+    "Xor": _binary(np.logical_xor),
 }

@@ -32,9 +32,20 @@ def _top_k(attributes: Attributes, inputs: list[Array]) -> list[Array]:
     """Of equal values the one with the lower index comes first."""
     x, k = inputs[0], int(inputs[1].reshape(-1)[0])
     axis = attributes.get("axis", -1)
-    key = -x if attributes.get("largest", 1) else x
+    key = -x if attributes.get("largest", 1) else x  # a NaN sorts last either way
     order = np.take(np.argsort(key, axis=axis, kind="stable"), np.arange(k), axis=axis)
     return [np.take_along_axis(x, order, axis), order.astype(np.int64)]
+
+
+def _cumulative_sum(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+    """One addition after the other, in the dtype of the input."""
+    x, axis = inputs[0], int(inputs[1].reshape(-1)[0])
+    turned = np.flip(x, axis) if attributes.get("reverse", 0) else x
+    sums = np.cumsum(turned, axis=axis, dtype=x.dtype)
+    if attributes.get("exclusive", 0):
+        sums = np.roll(sums, 1, axis)
+        sums[(slice(None),) * (axis % x.ndim) + (0,)] = 0
+    return [np.flip(sums, axis) if attributes.get("reverse", 0) else sums]
 
 
 def _softmax(attributes: Attributes, inputs: list[Array]) -> list[Array]:
@@ -103,6 +114,7 @@ def _group_normalization(attributes: Attributes, inputs: list[Array]) -> list[Ar
 REDUCTIONS: dict[str, OperatorFunction] = {
     "ArgMax": _arg_max,
     "BatchNormalization": _batch_normalization,
+    "CumSum": _cumulative_sum,
     "Gemm": _gemm,
     "GroupNormalization": _group_normalization,
     "InstanceNormalization": _instance_normalization,

@@ -42,6 +42,14 @@ def _depth_to_space(attributes: Attributes, inputs: list[Array]) -> list[Array]:
     return [x.reshape(n, c // block**2, h * block, w * block)]
 
 
+def _space_to_depth(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+    (x,) = inputs
+    n, c, h, w = x.shape
+    block = attributes["blocksize"]
+    x = x.reshape(n, c, h // block, block, w // block, block).transpose(0, 3, 5, 1, 2, 4)
+    return [x.reshape(n, c * block**2, h // block, w // block)]
+
+
 def _expand(_: Attributes, inputs: list[Array]) -> list[Array]:
     x = inputs[0]
     return [np.array(np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(_ints(inputs[1])))))]
@@ -57,15 +65,31 @@ def _gather(attributes: Attributes, inputs: list[Array]) -> list[Array]:
     return [np.asarray(np.take(inputs[0], inputs[1], axis=attributes.get("axis", 0)))]
 
 
+def _gather_elements(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+    x, indices = inputs
+    axis = attributes.get("axis", 0) % x.ndim
+    part = tuple(slice(None) if i == axis else slice(extent) for i, extent in enumerate(indices.shape))
+    return [np.take_along_axis(x[part], indices, axis)]
+
+
+def _gather_nd(_: Attributes, inputs: list[Array]) -> list[Array]:
+    x, indices = inputs
+    return [np.asarray(x[tuple(np.moveaxis(indices, -1, 0))])]
+
+
 def _pad(attributes: Attributes, inputs: list[Array]) -> list[Array]:
     x, pads = inputs[0], _ints(inputs[1])
     widths = list(zip(pads[: x.ndim], pads[x.ndim :]))
-    mode = attributes.get("mode", "constant")
+    if min(pads, default=0) < 0:  # crops
+        padded = _pad(attributes, [x, np.maximum(inputs[1], 0), *inputs[2:]])[0]
+        ends = [(max(-begin, 0), extent - max(-end, 0)) for (begin, end), extent in zip(widths, padded.shape)]
+        return [padded[tuple(slice(begin, end) for begin, end in ends)]]
+    mode = attributes.get("mode", "constant")  # ONNX and NumPy name them alike
     if mode == "constant":
         value = input_or_none(inputs, 2)
         fill = x.dtype.type(0) if value is None else value.reshape(-1)[0]
         return [np.pad(x, widths, constant_values=fill)]
-    return [np.pad(x, widths, mode={"reflect": "reflect", "edge": "edge"}[mode])]  # type: ignore[call-overload]
+    return [np.pad(x, widths, mode=mode)]
 
 
 def _range(_: Attributes, inputs: list[Array]) -> list[Array]:
@@ -158,6 +182,8 @@ def _resize_axis(x: Array, axis: int, out: int, scale: float, attributes: Attrib
             "round_prefer_ceil": np.floor(position + 0.5),
         }[rounding]
         return np.asarray(np.take(x, np.clip(index, 0, extent - 1).astype(np.int64), axis=axis))
+    if mode == "cubic":
+        return _cubic(x, axis, position, attributes.get("cubic_coeff_a", -0.75))
     if mode != "linear":
         raise NotImplementedError(f"Resize: mode {mode!r}")
     position = np.clip(position, 0, extent - 1)
@@ -167,6 +193,20 @@ def _resize_axis(x: Array, axis: int, out: int, scale: float, attributes: Attrib
     weight = (position - low).reshape(shape)
     wide = x.astype(np.float64)
     result = np.take(wide, low, axis=axis) * (1 - weight) + np.take(wide, high, axis=axis) * weight
+    return np.asarray(result, x.dtype)
+
+
+def _cubic(x: Array, axis: int, position: Array, a: float) -> Array:
+    """Keys' convolution over four neighbours; outside of the image its edge goes on."""
+    first = np.floor(position).astype(np.int64)
+    result = np.zeros([len(position) if other == axis else n for other, n in enumerate(x.shape)])
+    for tap in range(-1, 3):
+        at = np.abs(position - (first + tap))
+        near = ((a + 2) * at - (a + 3)) * at * at + 1
+        far = ((a * at - 5 * a) * at + 8 * a) * at - 4 * a
+        weight = np.where(at <= 1, near, np.where(at < 2, far, 0.0))
+        values = np.take(x.astype(np.float64), np.clip(first + tap, 0, x.shape[axis] - 1), axis=axis)
+        result += values * weight.reshape([-1 if other == axis else 1 for other in range(x.ndim)])
     return np.asarray(result, x.dtype)
 
 
@@ -191,12 +231,15 @@ SHAPES: dict[str, OperatorFunction] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
     "Pad": _pad,
     "Range": _range,
     "Reshape": _reshape,
     "Resize": _resize,
     "Shape": _shape,
     "Slice": _slice,
+    "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Squeeze": _squeeze,
     "Tile": _tile,

@@ -166,11 +166,41 @@ def _global_max_pool(_: Attributes, inputs: list[Array]) -> list[Array]:
     return [x.max(axis=tuple(range(2, x.ndim)), keepdims=True)]
 
 
+def _grid_sample(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+    """Pixels of [N, C, H, W] at the (column, row) that a grid [N, OH, OW, 2] over [-1, 1] names."""
+    x, grid = inputs[0], inputs[1].astype(np.float64)
+    is_aligned, padding = attributes.get("align_corners", 0), attributes.get("padding_mode", "zeros")
+    places = []
+    for axis, extent in ((1, x.shape[2]), (0, x.shape[3])):  # rows, columns
+        scaled = grid[..., axis] + 1
+        place = scaled / 2 * (extent - 1) if is_aligned else (scaled * extent - 1) / 2
+        if padding == "reflection":
+            low, span = (0.0, extent - 1.0) if is_aligned else (-0.5, float(extent))
+            turns, rest = np.divmod(np.abs(place - low), span or 1.0)
+            place = low + np.where(turns % 2 == 0, rest, span - rest)
+        places.append(place if padding == "zeros" else np.clip(place, 0, extent - 1))
+    is_nearest = attributes.get("mode", "linear") == "nearest"
+    first = [np.rint(place) if is_nearest else np.floor(place) for place in places]
+    rest = [np.zeros_like(place) if is_nearest else place - low for place, low in zip(places, first)]
+    result = np.zeros((*x.shape[:2], *grid.shape[1:3]))
+    images = np.arange(len(x)).reshape(-1, 1, 1)
+    for down in (0, 1):
+        for right in (0, 1):
+            row, column = first[0] + down, first[1] + right
+            weight = (rest[0] if down else 1 - rest[0]) * (rest[1] if right else 1 - rest[1])
+            inside = (row >= 0) & (row < x.shape[2]) & (column >= 0) & (column < x.shape[3])
+            at = [np.where(inside, index, 0).astype(np.int64) for index in (row, column)]
+            pixels = x[images, :, at[0], at[1]].transpose(0, 3, 1, 2)
+            result += pixels * np.where(inside, weight, 0.0)[:, None]
+    return [result.astype(x.dtype)]
+
+
 WINDOWS: dict[str, OperatorFunction] = {
     "AveragePool": _average_pool("AveragePool"),
     "Conv": _conv(convolve),
     "ConvTranspose": _conv(convolve_transposed),
     "GlobalAveragePool": _average_pool("GlobalAveragePool"),
     "GlobalMaxPool": _global_max_pool,
+    "GridSample": _grid_sample,
     "MaxPool": _max_pool,
 }

@@ -12,6 +12,7 @@ from qslim.graph.passes.clean import drop_identities, remove_dead
 from qslim.graph.passes.fold_affine import fold_affine, split_batch_norm
 from qslim.graph.passes.fold_constants import fold_constants
 from qslim.graph.passes.read_quantizers import read_quantizers
+from qslim.graph.passes.spread_grids import spread_grids
 
 __all__ = ["prepare_for_runtime"]
 
@@ -21,7 +22,7 @@ def prepare_for_runtime(graph: Graph) -> Graph:
 
     In order: quantizers become annotations, identities go, constants are folded, normalizations and other
     affine operators fold into the product before them (weights may be quantized already, their integers stay)
-    or become Mul and Add, and what no output needs is removed.
+    or become Mul and Add, what no output needs is removed, and the grids of turned tensors are written down.
 
     Parameters
     ----------
@@ -55,4 +56,5 @@ def prepare_for_runtime(graph: Graph) -> Graph:
     fold_affine(prepared)
     split_batch_norm(prepared)
     remove_dead(prepared)
+    spread_grids(prepared)
     return prepared

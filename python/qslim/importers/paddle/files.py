@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from typing import Optional
 
+from qslim.importers.paddle import framework
 from qslim.importers.paddle.errors import ModelFileError
 
 __all__ = ["ModelFiles", "find_model_files"]
@@ -22,7 +24,10 @@ _PROGRAM_ENDINGS = (".json", ".pdmodel")
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Paths of a saved inference model. ``params`` is None where every parameter has a file of its own."""
+    """Paths of a saved inference model.
+
+    ``params`` is None where every parameter has a file of its own, and where there are none at all.
+    """
 
     program: str
     params: Optional[str]
@@ -37,6 +42,8 @@ class ModelFiles:
         directory = os.path.dirname(self.program)
         if self.params is not None:
             return os.path.getsize(self.program) + os.path.getsize(self.params)
+        if self.program.endswith(_PROGRAM_ENDINGS):
+            return os.path.getsize(self.program)
         return sum(entry.stat().st_size for entry in os.scandir(directory) if entry.is_file())
 
     def in_directory(self, directory: str) -> ModelFiles:
@@ -77,7 +84,7 @@ def find_model_files(
     if params_filename is None:
         params = os.path.join(model_dir, stem + ".pdiparams")
         if not os.path.exists(params):
-            if program.endswith(_PROGRAM_ENDINGS):
+            if program.endswith(_PROGRAM_ENDINGS) and _declares_parameters(program):
                 raise ModelFileError(
                     f"params_filename: {params!r} does not exist; say which file holds the parameters "
                     f"({_listing(model_dir)})"
@@ -113,6 +120,21 @@ def _find_program(model_dir: str, model_filename: Optional[str]) -> str:
                 return stem + ending
     _check_is_file("model_filename", path, model_dir)
     return path
+
+
+def _declares_parameters(program: str) -> bool:
+    """Whether the program needs a parameter file: Paddle writes none for a network without parameters."""
+    with open(program, "rb") as file:
+        data = file.read()
+    if program.endswith(".json"):
+        return re.search(rb'"#"\s*:\s*"p"', data) is not None  # builtin.parameter
+    core = framework.paddle_module().base.core
+    try:
+        program_desc = core.ProgramDesc(data)  # the variables are views into it
+        variables = program_desc.block(0).all_vars()
+    except Exception:  # whatever Paddle's C++ core throws for a damaged file
+        return True
+    return any(v.persistable() and v.type() == core.VarDesc.VarType.DENSE_TENSOR for v in variables)
 
 
 def _check_is_file(argument: str, path: str, model_dir: str) -> None:

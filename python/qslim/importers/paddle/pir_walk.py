@@ -21,7 +21,7 @@ from qslim.importers.paddle.errors import UnsupportedModelError
 from qslim.importers.paddle.operators import SourceOp, convert
 from qslim.importers.paddle.operators.source_op import dtype_name
 
-__all__ = ["WalkedProgram", "walk_program"]
+__all__ = ["WalkedProgram", "is_persistable", "walk_program"]
 
 _Names = Union[str, list[str]]
 
@@ -60,6 +60,11 @@ def walk_program(
     return WalkedProgram(walk.graph, walk.values, walk.names, walk.parameters)
 
 
+def is_persistable(op: Any) -> bool:
+    """Whether a builtin.parameter is in the parameter file."""
+    return all(op.attrs().get("persistable", [True]))
+
+
 class _Walk:
     def __init__(self, known_names: dict[str, str], parameter: Callable[[str], NDArray[Any]]) -> None:
         self.graph = Graph()
@@ -69,7 +74,9 @@ class _Walk:
         self._known_names = known_names
         self._parameter = parameter
         self._counts: Counter[str] = Counter()
-        self._vectors: dict[int, tuple[Node, int]] = {}
+        self._vectors: dict[int, tuple[Node, Optional[int]]] = {}  # and the axis that its outputs lose
+
+        self._lists: dict[int, list[str]] = {}
 
     def visit(self, op: Any) -> None:
         name = op.name()
@@ -82,8 +89,11 @@ class _Walk:
             )
         if name == "builtin.parameter":
             attribute = op.attrs()["parameter_name"]
-            self._name_value(op.result(0), attribute, self._parameter(attribute))
-            self.parameters.add(attribute)
+            # Paddle saves no working memory (the dropout state of a recurrent layer).
+            is_saved = is_persistable(op)
+            self._name_value(op.result(0), attribute, self._parameter(attribute) if is_saved else None)
+            if is_saved:
+                self.parameters.add(attribute)
         elif name in ("pd_op.data", "pd_op.feed"):
             self._name_value(op.result(0), op.attrs()["name"], None)
         elif name == "builtin.combine":
@@ -138,18 +148,23 @@ class _Walk:
         stem = op.name().split(".", 1)[1].rstrip("_")
         results = [op.result(index) for index in range(op.num_results())]
         shapes = [_type_of(value)[1] if value.initialized() else None for value in results]
-        *preceding, converted = convert(SourceOp(stem, inputs, attributes, self.graph, operands, shapes))
+        has_one_result = all(
+            value.use_empty() or value.is_combine() for value in results[1:] if value.initialized()
+        )
+        *preceding, converted = convert(
+            SourceOp(stem, inputs, attributes, self.graph, operands, shapes, has_one_result)
+        )
         for inner in preceding:
             self.graph.add_node(
                 Node(inner.op_type, inner.inputs, inner.outputs, inner.attributes, inner.domain, path=path)
             )
         outputs: list[str] = []
-        vector_slots: list[tuple[Any, int]] = []
+        vectors: list[Any] = []
         for index, value in enumerate(results):
             if not value.initialized():
                 outputs.append("")
             elif value.is_combine():
-                vector_slots.append((value, len(outputs)))
+                vectors.append(value)
             else:
                 outputs.append(self._name_value(value, self._new_name(op, index), None))
         if converted.keeps_first_output:
@@ -157,9 +172,12 @@ class _Walk:
         node = Node(
             converted.op_type, converted.inputs, outputs, converted.attributes, converted.domain, stem, path
         )
-        for value, position in vector_slots:
-            self._vectors[value.id] = (node, position)
-        if not vector_slots and not preceding:
+        for value in vectors:
+            if converted.list_results is not None:
+                self._lists[value.id] = converted.list_results
+            else:
+                self._vectors[value.id] = (node, converted.squeezed_axis)
+        if not vectors and not preceding:
             folded = _fold_constant(self.graph, node)
             if folded is not None:
                 self.graph.tensors[outputs[0]].value = folded
@@ -169,14 +187,24 @@ class _Walk:
     def _unpack(self, op: Any) -> None:
         """Results of builtin.split are the outputs of the operator that made the list."""
         source = op.operand_source(0)
+        if source.id in self._lists:
+            for index in range(op.num_results()):
+                at = index if op.name() == "builtin.split" else op.attrs()["index"]
+                inner = self._lists[source.id][at]
+                name = self._name_value(
+                    op.result(index), self._known_names.get(op.result(index).id) or f"{inner}.out", None
+                )
+                self.graph.add_node(Node("Identity", [inner], [name]))
+            return
         if source.id not in self._vectors:
             for index in range(op.num_results()):  # a list that was combined just before
                 names = self.names[source.id]
                 at = index if op.name() == "builtin.split" else op.attrs()["index"]
                 self.names[op.result(index).id] = names[at]
             return
-        node, _ = self._vectors[source.id]
+        node, squeezed_axis = self._vectors[source.id]
         outputs = list(node.outputs)
+        squeezes: list[Node] = []
         for index in range(op.num_results()):
             at = index if op.name() == "builtin.split" else op.attrs()["index"]
             stem = node.source_op
@@ -187,7 +215,21 @@ class _Walk:
             while len(outputs) <= at:
                 outputs.append("")
             outputs[at] = self._name_value(value, name, None)
+            if squeezed_axis is not None:
+                squeezes.append(self._squeeze(outputs, at, squeezed_axis, node))
         self.graph.set_outputs(node, outputs)
+        for squeeze in squeezes:
+            self.graph.add_node(squeeze)
+
+    def _squeeze(self, outputs: list[str], at: int, axis: int, node: Node) -> Node:
+        """Let `node` write output `at` with an axis of one element more, which the new node takes away."""
+        whole = self.graph.tensors[outputs[at]]
+        shape = None if whole.shape is None else (*whole.shape[:axis], 1, *whole.shape[axis:])
+        inner, axes = self.graph.new_name(f"{whole.name}.inner"), self.graph.new_name(f"{whole.name}.axes")
+        self.graph.add_tensor(Tensor(inner, whole.dtype, shape))
+        self.graph.add_tensor(Tensor(axes, "int64", (1,), np.asarray([axis], np.int64)))
+        outputs[at] = inner
+        return Node("Squeeze", [inner, axes], [whole.name], {}, "", node.source_op, node.path)
 
 
 def _type_of(value: Any) -> tuple[str, Optional[tuple[Optional[int], ...]]]:

@@ -23,7 +23,7 @@ from qslim.importers.paddle import framework
 from qslim.importers.paddle.errors import ModelFileError
 from qslim.importers.paddle.files import ModelFiles
 from qslim.importers.paddle.params_file import read_records
-from qslim.importers.paddle.pir_walk import walk_program
+from qslim.importers.paddle.pir_walk import is_persistable, walk_program
 
 __all__ = ["FeedSpec", "PaddleProgram", "load_program"]
 
@@ -174,7 +174,7 @@ def _load(files: ModelFiles, executor: Any) -> tuple[Any, list[str], list[Any]]:
         read_records(files.params)  # says where a damaged file breaks; Paddle does not
     directory, program_name = os.path.split(files.program)
     stem, ending = os.path.splitext(files.program)
-    if ending in (".json", ".pdmodel") and files.params == stem + ".pdiparams":
+    if ending in (".json", ".pdmodel") and files.params in (None, stem + ".pdiparams"):
         arguments, keywords = stem, {}
     else:
         arguments, keywords = directory or ".", {"model_filename": program_name}
@@ -206,7 +206,7 @@ def _check_parameter_file(files: ModelFiles, program: Any, is_legacy: bool) -> N
         shapes = {
             op.attrs()["parameter_name"]: tuple(op.result(0).shape)
             for op in program.global_block().ops
-            if op.name() == "builtin.parameter"
+            if op.name() == "builtin.parameter" and is_persistable(op)
         }
     records = read_records(files.params)
     if len(records) != len(shapes):

@@ -8,22 +8,40 @@ Sources: paddle/phi/ops/yaml/ops.yaml (operands and attributes), onnx/docs/Opera
 
 from __future__ import annotations
 
+from qslim.importers.paddle.operators.activations import ACTIVATIONS
 from qslim.importers.paddle.operators.arithmetic import ARITHMETIC
+from qslim.importers.paddle.operators.layouts import channels_first
+from qslim.importers.paddle.operators.logic import LOGIC
+from qslim.importers.paddle.operators.products import PRODUCTS
+from qslim.importers.paddle.operators.recurrent import RECURRENT
 from qslim.importers.paddle.operators.reductions import REDUCTIONS
+from qslim.importers.paddle.operators.selection import SELECTION
 from qslim.importers.paddle.operators.shapes import SHAPES
 from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, SourceOp
+from qslim.importers.paddle.operators.volumes import VOLUMES
 from qslim.importers.paddle.operators.windows import WINDOWS
 
 __all__ = ["ConvertedOp", "SourceOp", "convert"]
 
-_CONVERTERS: dict[str, Converter] = {**ARITHMETIC, **REDUCTIONS, **SHAPES, **WINDOWS}
+_CONVERTERS: dict[str, Converter] = {
+    **ACTIVATIONS,
+    **ARITHMETIC,
+    **LOGIC,
+    **PRODUCTS,
+    **RECURRENT,
+    **REDUCTIONS,
+    **SELECTION,
+    **SHAPES,
+    **WINDOWS,
+    **VOLUMES,
+}
 
 
 def convert(op: SourceOp) -> list[ConvertedOp]:
     """The operators for `op`, its own last; or `op` itself in the domain "paddle"."""
     converter = _CONVERTERS.get(op.name)
-    converted = converter(op) if converter is not None else None
-    if converted is not None:
+    converted = channels_first(op, converter) if converter is not None else None
+    if converted is not None and (op.has_one_result or not converted.keeps_first_output):
         return [*op.preceding, converted]
     for preceding in op.preceding:  # a row that gave up half-way
         for name in preceding.outputs:

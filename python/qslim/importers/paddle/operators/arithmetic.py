@@ -49,10 +49,10 @@ def _hardtanh(op: SourceOp) -> Optional[ConvertedOp]:
     return _clip_to(op.attributes["t_min"], op.attributes["t_max"])(op)
 
 
-def _clip(op: SourceOp) -> Optional[ConvertedOp]:
+def _clip(op: SourceOp) -> ConvertedOp:
     low, high = op.constant(1), op.constant(2)
-    if low is None or high is None:
-        return None
+    if low is None or high is None:  # a bound that is computed
+        return ConvertedOp("Min", [op.like("Max", op.inputs[:2]), op.inputs[2]])
     names = [op.new_constant(value.reshape(()).astype(op.dtype(0))) for value in (low, high)]
     return ConvertedOp("Clip", [op.inputs[0], *names])
 
@@ -77,20 +77,6 @@ def _gelu(op: SourceOp) -> ConvertedOp:
 
 def _hard_swish(op: SourceOp) -> ConvertedOp:
     return ConvertedOp("HardSwish", op.inputs[:1])
-
-
-def _swish(op: SourceOp) -> Optional[ConvertedOp]:
-    if op.attributes.get("beta", 1.0) != 1.0:
-        return None
-    x = op.inputs[0]
-    return ConvertedOp("Mul", [x, op.before("Sigmoid", [x], op.dtype(0), op.shape(0))])
-
-
-def _softplus(op: SourceOp) -> Optional[ConvertedOp]:
-    # Paddle is linear past `threshold`; from 15 on float32 is, too.
-    if op.attributes.get("beta", 1.0) != 1.0 or op.attributes.get("threshold", 20.0) < 15:
-        return None
-    return ConvertedOp("Softplus", op.inputs)
 
 
 def _prelu(op: SourceOp) -> Optional[ConvertedOp]:
@@ -148,17 +134,16 @@ ARITHMETIC: dict[str, Converter] = {
     "dropout": _dropout,
     "elementwise_pow": renamed("Pow"),
     "elu": renamed("Elu", alpha="alpha"),
-    "equal": renamed("Equal"),
     "erf": renamed("Erf"),
     "exp": renamed("Exp"),
     "floor": renamed("Floor"),
+    "fmax": renamed("Max"),
+    "fmin": renamed("Min"),
     "gelu": _gelu,
-    "greater_than": renamed("Greater"),
     "hardsigmoid": renamed("HardSigmoid", alpha="slope", beta="offset"),
     "hardswish": _hard_swish,
     "hardtanh": _hardtanh,
     "leaky_relu": renamed("LeakyRelu", alpha="negative_slope"),
-    "less_than": renamed("Less"),
     "log": renamed("Log"),
     "maximum": renamed("Max"),
     "minimum": renamed("Min"),
@@ -174,12 +159,8 @@ ARITHMETIC: dict[str, Converter] = {
     "scale": _scale,
     "share_data": renamed("Identity"),
     "sigmoid": renamed("Sigmoid"),
-    "silu": _swish,
-    "softplus": _softplus,
     "sqrt": renamed("Sqrt"),
     "square": _square,
     "subtract": renamed("Sub"),
-    "swish": _swish,
     "tanh": renamed("Tanh"),
-    "where": renamed("Where"),
 }

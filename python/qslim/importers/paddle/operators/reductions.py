@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of matrix products, normalizations and operators along axes."""
+"""Rows of normalizations and of operators that take axes together."""
 
 from __future__ import annotations
 
@@ -12,29 +12,18 @@ from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, S
 __all__ = ["REDUCTIONS"]
 
 
-def _matmul(op: SourceOp) -> Optional[ConvertedOp]:
-    names = list(op.inputs)
-    for index, attribute in enumerate(("transpose_x", "transpose_y")):
-        if not op.attributes.get(attribute, False):
-            continue
-        shape = op.shape(index)
-        if shape is None:
-            return None
-        if len(shape) > 1:
-            perm = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
-            turned = tuple(shape[axis] for axis in perm)
-            names[index] = op.before("Transpose", [names[index]], op.dtype(index), turned, perm=perm)
-    return ConvertedOp("MatMul", names)
-
-
 def _batch_norm(op: SourceOp) -> Optional[ConvertedOp]:
-    if op.attributes.get("data_format", "NCHW") not in ("NCHW", "NCL", "NC"):
+    if op.attributes.get("data_format", "NCHW") not in ("NCHW", "NCL", "NC", "NCDHW"):
         return None
     if not (op.attributes["is_test"] or op.attributes["use_global_stats"]):
         return None
     x, mean, variance, scale, offset = op.inputs[:5]
-    if not scale or not offset:
+    moments = op.constant(1)
+    if (not scale or not offset) and moments is None:
         return None
+    if moments is not None:
+        scale = scale or op.new_constant(np.ones(moments.shape, np.float32))
+        offset = offset or op.new_constant(np.zeros(moments.shape, np.float32))
     inputs = [x, scale, offset, mean, variance]
     return ConvertedOp(
         "BatchNormalization", inputs, {"epsilon": float(op.attributes["epsilon"])}, keeps_first_output=True
@@ -104,36 +93,69 @@ def _reduce(op_type: str) -> Converter:
     return converter
 
 
-def _topk(op: SourceOp) -> Optional[ConvertedOp]:
-    k = op.int_vector(1)
-    if k is None:
-        return None
-    attributes = {"axis": int(op.attributes["axis"]), "largest": int(op.attributes["largest"]), "sorted": 1}
-    return ConvertedOp("TopK", [op.inputs[0], k], attributes)
+def _extremum(op_type: str) -> Converter:
+    """amax and amin, whose axes are an attribute."""
+
+    def converter(op: SourceOp) -> ConvertedOp:
+        axes = [int(axis) for axis in op.attributes["axis"]]
+        inputs = [op.inputs[0], op.new_ints(axes)] if axes else op.inputs[:1]
+        return ConvertedOp(op_type, inputs, {"keepdims": int(op.attributes["keepdim"])})
+
+    return converter
 
 
-def _argmax(op: SourceOp) -> Optional[ConvertedOp]:
-    axis = op.known_ints(1)
-    if axis is None or op.attributes["flatten"] or dtype_name(op.attributes["dtype"]) != "int64":
+def _log_sum_exp(op: SourceOp) -> Optional[ConvertedOp]:
+    """The largest element is taken out first, so that no exponential overflows."""
+    rank, dtype = op.rank(0), op.dtype(0)
+    if rank is None:
         return None
-    return ConvertedOp("ArgMax", op.inputs[:1], {"axis": axis[0], "keepdims": int(op.attributes["keepdims"])})
+    axes = [] if op.attributes.get("reduce_all") else [int(axis) for axis in op.attributes["axis"]]
+    over = [op.new_ints(axes)] if axes else []
+    reduced = (None,) * rank
+    largest = op.before("ReduceMax", [op.inputs[0], *over], dtype, reduced, keepdims=1)
+    powers = op.like("Exp", [op.like("Sub", [op.inputs[0], largest])])
+    total = op.before("ReduceSum", [powers, *over], dtype, reduced, keepdims=1)
+    terms = [op.before("Log", [total], dtype, reduced), largest]
+    if op.attributes["keepdim"]:
+        return ConvertedOp("Add", terms)
+    whole = op.before("Add", terms, dtype, reduced)
+    return ConvertedOp("Squeeze", [whole, op.new_ints(axes or range(rank))])
+
+
+def _p_norm(op: SourceOp) -> Optional[ConvertedOp]:
+    """(sum of |x|^p)^(1/p); the largest or least |x| for an infinite p."""
+    order, keepdims = float(op.attributes["porder"]), int(op.attributes["keepdim"])
+    over = [] if op.attributes.get("asvector") else [op.new_ints([int(op.attributes["axis"])])]
+    x, dtype = op.inputs[0], op.dtype(0)
+    if order == 0:
+        return None
+    if order == 2:
+        total = op.before("ReduceSum", [op.like("Mul", [x, x]), *over], dtype, keepdims=keepdims)
+        return ConvertedOp("Sqrt", [total])
+    size = op.like("Abs", [x])
+    if order == 1 or np.isinf(order):
+        op_type = "ReduceSum" if order == 1 else "ReduceMax" if order > 0 else "ReduceMin"
+        return ConvertedOp(op_type, [size, *over], {"keepdims": keepdims})
+    powers = op.like("Pow", [size, op.number(order)])
+    total = op.before("ReduceSum", [powers, *over], dtype, keepdims=keepdims)
+    return ConvertedOp("Pow", [total, op.number(1 / order)])
 
 
 REDUCTIONS: dict[str, Converter] = {
-    "argmax": _argmax,
+    "amax": _extremum("ReduceMax"),
+    "amin": _extremum("ReduceMin"),
     "batch_norm": _batch_norm,
-    "bmm": _matmul,
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
     "layer_norm": _layer_norm,
     "log_softmax": _log_softmax,
-    "matmul": _matmul,
+    "logsumexp": _log_sum_exp,
     "max": _reduce("ReduceMax"),
     "mean": _reduce("ReduceMean"),
     "min": _reduce("ReduceMin"),
+    "p_norm": _p_norm,
     "prod": _reduce("ReduceProd"),
     "softmax": _softmax,
     "sum": _reduce("ReduceSum"),
     "sync_batch_norm": _batch_norm,
-    "topk": _topk,
 }

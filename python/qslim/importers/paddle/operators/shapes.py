@@ -28,9 +28,12 @@ def _arange(op: SourceOp) -> Optional[ConvertedOp]:
 
 def _channel_shuffle(op: SourceOp) -> Optional[ConvertedOp]:
     shape, groups = op.shape(0), int(op.attributes["groups"])
-    if shape is None or None in shape[1:] or op.attributes.get("data_format", "NCHW") != "NCHW":
+    if shape is None or shape[1] is None or op.attributes.get("data_format", "NCHW") != "NCHW":
         return None
-    channels, height, width = (extent or 0 for extent in shape[1:])
+    channels, (height, width) = shape[1], shape[2:]
+    if height is None or width is None:
+        order = np.arange(channels).reshape(groups, -1).T
+        return ConvertedOp("Gather", [op.inputs[0], op.new_ints(order.reshape(-1))], {"axis": 1})
     split = op.new_ints([-1, groups, channels // groups, height, width])
     parts = op.before("Reshape", [op.inputs[0], split], op.dtype(0))
     turned = op.before("Transpose", [parts], op.dtype(0), perm=[0, 2, 1, 3, 4])
@@ -42,18 +45,15 @@ def _concat(op: SourceOp) -> Optional[ConvertedOp]:
     return None if axis is None else ConvertedOp("Concat", op.inputs[:-1], {"axis": int(axis.reshape(-1)[0])})
 
 
-def _embedding(op: SourceOp) -> Optional[ConvertedOp]:
-    if op.attributes.get("padding_idx", -1) not in (-1, None):
-        return None
-    return ConvertedOp("Gather", [op.inputs[1], op.inputs[0]], {"axis": 0})
-
-
 def _expand(op: SourceOp) -> Optional[ConvertedOp]:
     extents = op.known_ints(1)
     if extents is not None:  # -1 keeps an extent in Paddle, 1 does in ONNX
         return ConvertedOp("Expand", [op.inputs[0], op.new_ints([abs(extent) for extent in extents])])
     shape = op.int_vector(1)
-    return None if shape is None else ConvertedOp("Expand", [op.inputs[0], shape])
+    if shape is None:
+        return None
+    rank = op.graph.tensors[shape].shape
+    return ConvertedOp("Expand", [op.inputs[0], op.before("Max", [shape, op.new_ints([1])], "int64", rank)])
 
 
 def _flatten(op: SourceOp) -> Optional[ConvertedOp]:
@@ -84,14 +84,65 @@ def _full_like(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("Expand", [op.new_constant(np.asarray(value.reshape(()), dtype)), shape])
 
 
-def _gather(op: SourceOp) -> Optional[ConvertedOp]:
-    axis = [int(op.attributes["axis"])] if op.name == "index_select" else op.known_ints(2)
-    if axis is None or op.rank(1) != 1:
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def _expand_as(op: SourceOp) -> Optional[ConvertedOp]:
+    if len(op.inputs) > 1 and op.inputs[1]:
+        rank = op.rank(1)
+        shape = op.before("Shape", op.inputs[1:2], "int64", (rank,))
+    else:
+        shape = op.new_ints([abs(extent) for extent in op.attributes["target_shape"]])
+    return ConvertedOp("Expand", [op.inputs[0], shape])
+
+
+def _full_batch_size_like(op: SourceOp) -> Optional[ConvertedOp]:
+    """A constant with one extent of the operand."""
+    dtype = dtype_name(op.attributes["dtype"])
+    extents, rank = [int(extent) for extent in op.attributes["shape"]], op.rank(0)
+    if dtype not in ("float32", "int32", "int64") or rank is None:
         return None
-    return ConvertedOp("Gather", op.inputs[:2], {"axis": axis[0] if axis else 0})
+    at, axis = int(op.attributes["output_dim_idx"]), int(op.attributes["input_dim_idx"])
+    shape = op.before("Shape", op.inputs[:1], "int64", (rank,))
+    batch = op.before("Gather", [shape, op.new_ints([axis])], "int64", (1,), axis=0)
+    parts = [op.new_ints(extents[:at])] if at else []
+    parts.append(batch)
+    if extents[at + 1 :]:
+        parts.append(op.new_ints(extents[at + 1 :]))
+    whole = op.before("Concat", parts, "int64", (len(extents),), axis=0)
+    return ConvertedOp("Expand", [op.new_constant(np.asarray(op.attributes["value"], dtype)), whole])
 
 
-_PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+def _full_with_tensor(op: SourceOp) -> Optional[ConvertedOp]:
+    """A constant of a computed shape."""
+    value, shape, dtype = op.constant(0), op.int_vector(1), dtype_name(op.attributes["dtype"])
+    if value is None or shape is None or dtype not in ("float32", "int32", "int64"):
+        return None
+    return ConvertedOp("Expand", [op.new_constant(np.asarray(value.reshape(()), dtype)), shape])
+
+
+def _numel(op: SourceOp) -> Optional[ConvertedOp]:
+    rank = op.rank(0)
+    if rank is None:
+        return None
+    shape = op.before("Shape", op.inputs[:1], "int64", (rank,))
+    return ConvertedOp("ReduceProd", [shape], {"keepdims": 0})
+
+
+def _eye(op: SourceOp) -> Optional[ConvertedOp]:
+    rows, columns, dtype = op.known_ints(0), op.known_ints(1), dtype_name(op.attributes["dtype"])
+    if rows is None or columns is None:
+        return None
+    width = columns[0] if columns[0] > 0 else rows[0]
+    return ConvertedOp("Identity", [op.new_constant(np.eye(rows[0], width, dtype=dtype))])
+
+
+def _linspace(op: SourceOp) -> Optional[ConvertedOp]:
+    start, stop, count = (op.constant(index) for index in range(3))
+    if start is None or stop is None or count is None:
+        return None
+    values = np.linspace(start.reshape(()), stop.reshape(()), int(count.reshape(())))
+    return ConvertedOp("Identity", [op.new_constant(values.astype(dtype_name(op.attributes["dtype"])))])
 
 
 def _pad(op: SourceOp) -> Optional[ConvertedOp]:
@@ -155,10 +206,16 @@ def _strided_slice(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _split(op: SourceOp) -> Optional[ConvertedOp]:
-    sizes, axis = op.constant(1), op.constant(2)
-    if sizes is None or axis is None or (sizes < 0).any():
+    sizes, axis, shape = op.known_ints(1), op.known_ints(2), op.shape(0)
+    if sizes is None or axis is None:
         return None
-    return ConvertedOp("Split", op.inputs[:2], {"axis": int(axis.reshape(-1)[0])})
+    if -1 in sizes:  # what is left
+        extent = None if shape is None else shape[axis[0]]
+        if extent is None:
+            return None
+        rest = extent - sum(size for size in sizes if size >= 0)
+        sizes = [rest if size == -1 else size for size in sizes]
+    return ConvertedOp("Split", [op.inputs[0], op.new_ints(sizes)], {"axis": axis[0]})
 
 
 def _split_with_num(op: SourceOp) -> Optional[ConvertedOp]:
@@ -182,9 +239,13 @@ def _stack(op: SourceOp) -> Optional[ConvertedOp]:
 
 def _tile(op: SourceOp) -> Optional[ConvertedOp]:
     repeats, rank = op.known_ints(1), op.rank(0)
-    if repeats is None or rank is None or len(repeats) > rank:
+    if repeats is None or rank is None:
         return None
-    return ConvertedOp("Tile", [op.inputs[0], op.new_ints([1] * (rank - len(repeats)) + repeats)])
+    name = op.inputs[0]
+    if len(repeats) > rank:
+        leading = op.new_ints(range(len(repeats) - rank))
+        name = op.before("Unsqueeze", [name, leading], op.dtype(0), (None,) * len(repeats))
+    return ConvertedOp("Tile", [name, op.new_ints([1] * (rank - len(repeats)) + repeats)])
 
 
 def _with_axes(op_type: str) -> Converter:
@@ -202,12 +263,15 @@ SHAPES: dict[str, Converter] = {
     "arange": _arange,
     "channel_shuffle": _channel_shuffle,
     "concat": _concat,
-    "embedding": _embedding,
     "expand": _expand,
+    "expand_as": _expand_as,
+    "eye": _eye,
     "flatten": _flatten,
+    "full_batch_size_like": _full_batch_size_like,
     "full_like": _full_like,
-    "gather": _gather,
-    "index_select": _gather,
+    "full_with_tensor": _full_with_tensor,
+    "linspace": _linspace,
+    "numel": _numel,
     "pad": _pad,
     "pad3d": _pad3d,
     "reshape": _reshape,

@@ -31,6 +31,10 @@ class ConvertedOp:
     attributes: dict[str, Any] = field(default_factory=dict)
     domain: str = ""
     keeps_first_output: bool = False
+    # Of a Split that stands for a list of tensors: the axis, of extent 1, that each of them loses.
+    squeezed_axis: Optional[int] = None
+    # What the list of tensors among the Paddle operator's results holds, where other operators make them.
+    list_results: Optional[list[str]] = None
     outputs: list[str] = field(default_factory=list)
 
 
@@ -43,6 +47,7 @@ class SourceOp:
     inputs : tensor names, lists of tensors flattened, "" where absent
     operands : the same, one item for each operand
     output_shapes : declared shapes of the results (None: a list of tensors, or absent)
+    has_one_result : whether nobody reads a result but the first and lists of tensors
     """
 
     name: str
@@ -51,6 +56,7 @@ class SourceOp:
     graph: Graph
     operands: list[Union[str, list[str]]] = field(default_factory=list)
     output_shapes: list[_Shape] = field(default_factory=list)
+    has_one_result: bool = True
     preceding: list[ConvertedOp] = field(default_factory=list)
 
     def constant(self, index: int) -> Optional[NDArray[Any]]:
@@ -77,14 +83,27 @@ class SourceOp:
         """A constant vector of int64."""
         return self.new_constant(np.asarray(values, np.int64).reshape(-1))
 
+    def new_tensor(self, shape: _Shape, dtype: str = "float32") -> str:
+        """A tensor for a result of an operator in front of the converted one."""
+        name = f"{self.name}.inner_{len(self.graph.tensors)}"
+        self.graph.add_tensor(Tensor(name, dtype, shape))
+        return name
+
     def before(
         self, op_type: str, inputs: list[str], dtype: str = "float32", shape: _Shape = None, **attributes: Any
     ) -> str:
         """Ask for an operator in front of the converted one; returns the name of its output."""
-        name = f"{self.name}.inner_{len(self.graph.tensors)}"
-        self.graph.add_tensor(Tensor(name, dtype, shape))
+        name = self.new_tensor(shape, dtype)
         self.preceding.append(ConvertedOp(op_type, inputs, attributes, outputs=[name]))
         return name
+
+    def number(self, value: Any, index: int = 0) -> str:
+        """A constant scalar in the dtype of operand `index`."""
+        return self.new_constant(np.asarray(value, self.dtype(index)))
+
+    def like(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
+        """``before`` for an operator whose output has the dtype and shape of operand 0."""
+        return self.before(op_type, inputs, self.dtype(0), self.shape(0), **attributes)
 
     def int_vector(self, index: int) -> Optional[str]:
         """Operand `index` as the name of a vector of int64: a constant, a tensor or a list of scalars."""

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Optional
 
 import numpy as np
 
 from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, SourceOp
 
-__all__ = ["WINDOWS"]
+__all__ = ["WINDOWS", "pool", "resize"]
 
 
 def _window(op: SourceOp, dilations: bool = True) -> Optional[dict[str, Any]]:
@@ -42,9 +43,16 @@ def _conv(op: SourceOp) -> Optional[ConvertedOp]:
 
 def _conv_transpose(op: SourceOp) -> Optional[ConvertedOp]:
     window = _window(op)
-    # Paddle and ONNX share the padding of SAME_UPPER between the sides in different ways.
-    if window is None or window.get("auto_pad") == "SAME_UPPER":
+    if window is None:
         return None
+    if window.get("auto_pad") == "SAME_UPPER":
+        # Paddle pads as for the convolution that this one undoes, ONNX differently.
+        image, weight = op.shape(0), op.shape(1)
+        pads = [_same_pads(image, weight, window["strides"], axis) for axis in (0, 1)]
+        if pads[0] is None or pads[1] is None:
+            return None
+        del window["auto_pad"]
+        window["pads"] = [pads[0][0], pads[1][0], pads[0][1], pads[1][1]]
     window["group"] = int(op.attributes["groups"])
     output_padding = list(op.attributes.get("output_padding") or [])
     output_size = op.known_ints(2) if len(op.operands) > 2 and op.operands[2] else []
@@ -58,6 +66,14 @@ def _conv_transpose(op: SourceOp) -> Optional[ConvertedOp]:
     if output_padding:
         window["output_padding"] = output_padding
     return ConvertedOp("ConvTranspose", op.inputs[:2], window)
+
+
+def _same_pads(image: Any, weight: Any, strides: list[int], axis: int) -> Optional[tuple[int, int]]:
+    if image is None or weight is None or image[2 + axis] is None:
+        return None
+    extent, stride = image[2 + axis], strides[axis]
+    total = max((-(-extent // stride) - 1) * stride + weight[2 + axis] - extent, 0)
+    return total // 2, total - total // 2
 
 
 def _output_padding(op: SourceOp, window: dict[str, Any], output_size: list[int]) -> Optional[list[int]]:
@@ -77,16 +93,22 @@ def _output_padding(op: SourceOp, window: dict[str, Any], output_size: list[int]
 
 
 def _pool2d(op: SourceOp) -> Optional[ConvertedOp]:
-    kernel = op.known_ints(1)
+    kernel = None if op.attributes["global_pooling"] else op.known_ints(1)
+    if kernel is None and not op.attributes["global_pooling"]:
+        return None
+    return pool(replace(op, attributes={**op.attributes, "kernel": kernel}))
+
+
+def pool(op: SourceOp) -> Optional[ConvertedOp]:
+    """The pooling of an image by the attributes of pool2d and ``kernel``, None for all of the image."""
     is_max = op.attributes["pooling_type"] == "max"
     if op.attributes.get("data_format", "NCHW") not in ("NCHW", "AnyLayout"):
         return None
-    if op.attributes["global_pooling"]:
-        return ConvertedOp("GlobalMaxPool" if is_max else "GlobalAveragePool", op.inputs[:1])
-    if kernel is None:
-        return None
-    if op.attributes["adaptive"]:
+    kernel = op.attributes["kernel"]
+    if op.attributes["adaptive"] and kernel is not None:
         return _adaptive(op, kernel, is_max)
+    if kernel is None:
+        return ConvertedOp("GlobalMaxPool" if is_max else "GlobalAveragePool", op.inputs[:1])
     window = _window(op, dilations=False)
     if window is None:
         return None
@@ -98,18 +120,19 @@ def _pool2d(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _adaptive(op: SourceOp, output: list[int], is_max: bool) -> Optional[ConvertedOp]:
-    """Pooling to a given size. Windows of one size exist only if it divides the image's."""
+    """Pooling to a given size. Windows of one size exist if it divides the image's."""
     if output == [1, 1]:
         return ConvertedOp(
             "GlobalMaxPool" if is_max else "GlobalAveragePool", op.inputs[:1], keeps_first_output=True
         )
     shape = op.shape(0)
-    image = [None, None] if shape is None else list(shape[2:4])
-    kernel = [
-        extent // size for extent, size in zip(image, output) if extent is not None and not extent % size
-    ]
-    if len(kernel) != 2:
+    if shape is None or shape[2] is None or shape[3] is None:
         return None
+    image = [shape[2], shape[3]]
+    output = [extent if size <= 0 else size for extent, size in zip(image, output)]
+    if any(extent % size for extent, size in zip(image, output)):
+        return _uneven_maximum(op, image, output) if is_max else _uneven_mean(op, image, output)
+    kernel = [extent // size for extent, size in zip(image, output)]
     if kernel == [1, 1]:
         return ConvertedOp("Identity", op.inputs[:1], keeps_first_output=True)
     window: dict[str, Any] = {
@@ -121,6 +144,38 @@ def _adaptive(op: SourceOp, output: list[int], is_max: bool) -> Optional[Convert
     if not is_max:
         window["count_include_pad"] = 0
     return ConvertedOp("MaxPool" if is_max else "AveragePool", op.inputs[:1], window, keeps_first_output=True)
+
+
+def _uneven_windows(extent: int, size: int) -> list[range]:
+    """The elements that each output of an adaptive pooling stands for; they may overlap."""
+    return [range(i * extent // size, -(-(i + 1) * extent // size)) for i in range(size)]
+
+
+def _uneven_mean(op: SourceOp, image: list[int], output: list[int]) -> ConvertedOp:
+    """Rows times image times columns: each matrix has the shares of the elements of each window."""
+    shares = []
+    for extent, size in zip(image, output):
+        matrix = np.zeros((size, extent), np.float32)
+        for row, window in zip(matrix, _uneven_windows(extent, size)):
+            row[window.start : window.stop] = 1 / len(window)
+        shares.append(matrix)
+    columns = op.before(
+        "MatMul", [op.inputs[0], op.new_constant(shares[1].T.copy())], op.dtype(0), (None,) * 4
+    )
+    return ConvertedOp("MatMul", [op.new_constant(shares[0]), columns], keeps_first_output=True)
+
+
+def _uneven_maximum(op: SourceOp, image: list[int], output: list[int]) -> ConvertedOp:
+    """Windows made one size by repeating their last element, then pooled."""
+    name, kernel = op.inputs[0], []
+    for axis, (extent, size) in enumerate(zip(image, output)):
+        windows = _uneven_windows(extent, size)
+        longest = max(map(len, windows))
+        kernel.append(longest)
+        indices = [min(window.start + i, window.stop - 1) for window in windows for i in range(longest)]
+        name = op.before("Gather", [name, op.new_ints(indices)], op.dtype(0), (None,) * 4, axis=2 + axis)
+    window: dict[str, Any] = {"strides": kernel, "pads": [0, 0, 0, 0], "kernel_shape": kernel, "ceil_mode": 0}
+    return ConvertedOp("MaxPool", [name], window, keeps_first_output=True)
 
 
 def _max_pool_with_index(op: SourceOp) -> Optional[ConvertedOp]:
@@ -138,9 +193,9 @@ def _max_pool_with_index(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("MaxPool", op.inputs[:1], window, keeps_first_output=True)
 
 
-def _resize(op: SourceOp) -> Optional[ConvertedOp]:
-    """nearest_interp and bilinear_interp: image, out_size, size_tensor (list), scale_tensor."""
-    if op.attributes.get("data_format", "NCHW") != "NCHW":
+def resize(op: SourceOp) -> Optional[ConvertedOp]:
+    """*_interp of images: image, out_size, size_tensor (list), scale_tensor."""
+    if op.attributes.get("data_format", "NCHW") != "NCHW" or op.rank(0) != 4:
         return None
     attributes: dict[str, Any] = {"axes": [2, 3]}
     is_cornered = op.attributes["align_corners"]
@@ -148,6 +203,9 @@ def _resize(op: SourceOp) -> Optional[ConvertedOp]:
         attributes["mode"] = "nearest"
         attributes["nearest_mode"] = "round_prefer_ceil" if is_cornered else "floor"
         where = "asymmetric"
+    elif op.name == "bicubic_interp":
+        attributes.update(mode="cubic", cubic_coeff_a=-0.75)
+        where = "half_pixel"
     else:
         attributes["mode"] = "linear"
         where = "asymmetric" if op.attributes["align_mode"] == 1 else "half_pixel"
@@ -176,14 +234,58 @@ def _pixel_shuffle(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("DepthToSpace", op.inputs, attributes)
 
 
+def _pixel_unshuffle(op: SourceOp) -> Optional[ConvertedOp]:
+    """SpaceToDepth puts the place in a block before the channel, Paddle the channel before the place."""
+    shape, block = op.shape(0), int(op.attributes["downscale_factor"])
+    if shape is None or shape[1] is None or op.attributes.get("data_format", "NCHW") != "NCHW":
+        return None
+    blocks = op.before("SpaceToDepth", op.inputs[:1], op.dtype(0), (None,) * 4, blocksize=block)
+    order = np.arange(shape[1] * block * block).reshape(block * block, -1).T
+    return ConvertedOp("Gather", [blocks, op.new_ints(order.reshape(-1))], {"axis": 1})
+
+
+def _grid_sample(op: SourceOp) -> Optional[ConvertedOp]:
+    if op.rank(0) != 4:
+        return None
+    attributes = {
+        "mode": "nearest" if op.attributes["mode"] == "nearest" else "linear",
+        "padding_mode": str(op.attributes["padding_mode"]),
+        "align_corners": int(op.attributes["align_corners"]),
+    }
+    return ConvertedOp("GridSample", op.inputs[:2], attributes)
+
+
+def _unfold(op: SourceOp) -> Optional[ConvertedOp]:
+    """Windows as columns: a convolution with one filter for each channel and place in the window."""
+    shape = op.shape(0)
+    if shape is None or shape[1] is None or op.dtype(0) != "float32":
+        return None
+    channels, (height, width) = shape[1], op.attributes["kernel_sizes"]
+    places = height * width
+    filters = np.tile(np.eye(places, dtype=np.float32), (channels, 1)).reshape(-1, 1, height, width)
+    top, left, bottom, right = op.attributes["paddings"]
+    window = {
+        "strides": list(op.attributes["strides"]),
+        "dilations": list(op.attributes["dilations"]),
+        "pads": [top, left, bottom, right],
+        "group": channels,
+    }
+    columns = op.before("Conv", [op.inputs[0], op.new_constant(filters)], "float32", (None,) * 4, **window)
+    return ConvertedOp("Reshape", [columns, op.new_ints([0, channels * places, -1])])
+
+
 WINDOWS: dict[str, Converter] = {
-    "bilinear_interp": _resize,
+    "bicubic_interp": resize,
+    "bilinear_interp": resize,
     "conv2d": _conv,
     "conv2d_transpose": _conv_transpose,
     "depthwise_conv2d": _conv,
     "depthwise_conv2d_transpose": _conv_transpose,
+    "grid_sample": _grid_sample,
     "max_pool2d_with_index": _max_pool_with_index,
-    "nearest_interp": _resize,
+    "nearest_interp": resize,
     "pixel_shuffle": _pixel_shuffle,
+    "pixel_unshuffle": _pixel_unshuffle,
     "pool2d": _pool2d,
+    "unfold": _unfold,
 }
