@@ -20,6 +20,7 @@ from qslim.prune.sparse_masks import SparseRule, sparsity
 __all__ = ["DygraphUnstructuredPruner", "StaticUnstructuredPruner"]
 
 _Array = NDArray[Any]
+_Target = tuple[Any, str, Any]  # sub-layer, attribute, parameter
 
 
 class _UnstructuredPruner:
@@ -83,13 +84,13 @@ class _UnstructuredPruner:
             self._set_mask(name, (weight != 0).astype(np.float32))
 
     def summarize_weights(self, model: Any = None, ratio: float = 0.1) -> float:
-        """The magnitude below which `ratio` of the prunable weights lie: a first guess at a threshold.
+        """The magnitude below which `ratio` of the prunable weights of `model` lie: a guess at a threshold.
 
-        `model` is PaddleSlim's argument; the weights are those the pruner was made for.
+        `model`, a Layer or a program as the pruner's own, is the pruner's own by default.
         """
         if not 0 <= ratio <= 1:
             raise ValueError(f"ratio must be in [0, 1], got {ratio}")
-        return self._rule.score_at(self._weights(), ratio)
+        return self._rule.score_at(self._weights() if model is None else self._weights_of(model), ratio)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks and progress, for ``paddle.save`` or pickle."""
@@ -122,6 +123,9 @@ class _UnstructuredPruner:
         raise NotImplementedError
 
     def _weights(self) -> dict[str, _Array]:
+        raise NotImplementedError
+
+    def _weights_of(self, model: Any) -> dict[str, _Array]:
         raise NotImplementedError
 
     def _set_weight(self, name: str, value: _Array) -> None:
@@ -203,19 +207,8 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
         if not isinstance(model, paddle.nn.Layer):
             raise ValueError(f"UnstructuredPruner: expected a paddle.nn.Layer, got {type(model).__name__}")
         self.model = model
-        skipped = set(skip_params_func(model)) if skip_params_func is not None else None
-        layers = model.sublayers(include_self=True)
-        self.skip_params: set[str] = {layer.full_name() for layer in layers if _normalizes(layer)}
-        self._targets: dict[str, tuple[Any, str, Any]] = {}  # name: sub-layer, attribute, parameter
-        for layer in layers:
-            for attribute, parameter in layer.named_parameters(include_sublayers=False):
-                is_skipped = len(parameter.shape) < 2 if skipped is None else parameter.name in skipped
-                if prune_params_type == "conv1x1_only":
-                    is_skipped |= not _is_conv1x1(parameter.shape)
-                if is_skipped or not self._should_prune_layer(layer):
-                    self.skip_params.add(parameter.name)
-                elif parameter.name not in self._targets:
-                    self._targets[parameter.name] = (layer, attribute, parameter)
+        self._skip_params_func, self._prune_params_type = skip_params_func, prune_params_type
+        self._targets, self.skip_params = self._targets_of(model)
         if not self._targets:
             raise ValueError(
                 "UnstructuredPruner: no parameter is left to prune; skip_params_func skips them all?"
@@ -234,6 +227,24 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
     def remove_hook(self) -> None:
         """Stop applying the masks before forward passes."""
         self._hook.remove()
+
+    def _targets_of(self, model: Any) -> tuple[dict[str, _Target], set[str]]:
+        """What there is to prune in `model`, by name, and the names of what is not pruned."""
+        skipped = None if self._skip_params_func is None else set(self._skip_params_func(model))
+        targets: dict[str, _Target] = {}
+        skip_params: set[str] = set()
+        for layer in model.sublayers(include_self=True):
+            if _normalizes(layer):
+                skip_params.add(layer.full_name())
+            for attribute, parameter in layer.named_parameters(include_sublayers=False):
+                is_skipped = len(parameter.shape) < 2 if skipped is None else parameter.name in skipped
+                if self._prune_params_type == "conv1x1_only":
+                    is_skipped |= not _is_conv1x1(parameter.shape)
+                if is_skipped or _normalizes(layer):
+                    skip_params.add(parameter.name)
+                else:
+                    targets.setdefault(parameter.name, (layer, attribute, parameter))
+        return targets, skip_params
 
     def _should_prune_layer(self, layer: Any) -> bool:
         return layer.full_name() not in self.skip_params
@@ -254,6 +265,9 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
 
     def _weights(self) -> dict[str, _Array]:
         return {name: parameter.numpy() for name, (_, _, parameter) in self._targets.items()}
+
+    def _weights_of(self, model: Any) -> dict[str, _Array]:
+        return {name: parameter.numpy() for name, (_, _, parameter) in self._targets_of(model)[0].items()}
 
     def _set_weight(self, name: str, value: _Array) -> None:
         self._targets[name][2].set_value(value)
@@ -337,17 +351,12 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
         self.program = program
         self._scope = paddle.static.global_scope() if scope is None else scope
         self._place = paddle.CPUPlace() if place is None else place
-        shapes = _parameter_shapes(program)
-        skipped = set(skip_params_func(program)) if skip_params_func is not None else None
-        normalizing = _normalizing_parameters(program)
-        self._masks: dict[str, NDArray[np.float32]] = {}
-        for name, shape in shapes.items():
-            is_skipped = name in normalizing or (len(shape) < 2 if skipped is None else name in skipped)
-            if prune_params_type == "conv1x1_only":
-                is_skipped |= not _is_conv1x1(shape)
-            if not is_skipped:
-                self._masks[name] = np.ones(shape, np.float32)
-        self.skip_params: set[str] = {*shapes} - {*self._masks}
+        self._skip_params_func, self._prune_params_type = skip_params_func, prune_params_type
+        shapes = self._prunable_shapes(program)
+        self._masks: dict[str, NDArray[np.float32]] = {
+            name: np.ones(shape, np.float32) for name, shape in shapes.items()
+        }
+        self.skip_params: set[str] = {*_parameter_shapes(program)} - {*shapes}
         self.no_grad_set: set[str] = set()
         if not self._masks:
             raise ValueError(
@@ -358,11 +367,27 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
         """Share of zeros of each parameter of `program`."""
         return {name: sparsity([_read(self._scope, name)]) for name in _parameter_shapes(program)}
 
+    def _prunable_shapes(self, program: Any) -> dict[str, tuple[int, ...]]:
+        """What there is to prune in `program`, by name."""
+        skipped = None if self._skip_params_func is None else set(self._skip_params_func(program))
+        normalizing = _normalizing_parameters(program)
+        prunable = {}
+        for name, shape in _parameter_shapes(program).items():
+            is_skipped = name in normalizing or (len(shape) < 2 if skipped is None else name in skipped)
+            if self._prune_params_type == "conv1x1_only":
+                is_skipped |= not _is_conv1x1(shape)
+            if not is_skipped:
+                prunable[name] = shape
+        return prunable
+
     def _names(self) -> list[str]:
         return list(self._masks)
 
     def _weights(self) -> dict[str, _Array]:
         return {name: _read(self._scope, name) for name in self._masks}
+
+    def _weights_of(self, model: Any) -> dict[str, _Array]:
+        return {name: _read(self._scope, name) for name in self._prunable_shapes(model)}
 
     def _set_weight(self, name: str, value: _Array) -> None:
         self._scope.find_var(name).get_tensor().set(value, self._place)

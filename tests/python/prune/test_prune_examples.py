@@ -20,7 +20,7 @@ GUIDE = Path(__file__).resolve().parents[3] / "docs" / "pruning.md"
     "module",
     [
         *("atoms", "checkpoint", "groups", "inputs", "plan", "report", "selection", "sensitivity"),
-        *("pruners.norms", "pruners.taylor"),
+        *("pruners.base", "pruners.norms", "pruners.taylor"),
     ],
 )
 def test_docstring_examples_run(module: str) -> None:

@@ -185,7 +185,9 @@ def test_summarize_weights(net: Any) -> None:
     pruner = DygraphUnstructuredPruner(net, "threshold")
     weights = np.sort(np.abs(np.concatenate([p.numpy().ravel() for p in prunable(net)])))
     assert pruner.summarize_weights(net, 0.3) == weights[round(0.3 * weights.size) - 1]
-    assert pruner.summarize_weights(net, 0.0) == 0.0
+    assert pruner.summarize_weights(net, 0.0) == pruner.summarize_weights(ratio=0.0) == 0.0
+    other = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1D(4))
+    assert pruner.summarize_weights(other, 1.0) == float(other[0].weight.abs().max())
 
 
 def test_gmp_schedule_and_resuming(net: Any) -> None:
@@ -246,6 +248,7 @@ STATIC = """
     before = {n: m.copy() for n, m in pruner.masks.items()}
     print(run(pruner), all((before[n] == m).all() for n, m in pruner.masks.items()))
     conv = next(mask for mask in pruner.masks.values() if mask.ndim == 4)
+    print(pruner.summarize_weights(main, 1.0) == pruner.summarize_weights(ratio=1.0) > 0)
     print(StaticUnstructuredPruner.total_sparse(main) > 0.39)
     by_layer = pruner.sparse_by_layer(main)
     masks = pruner.masks
@@ -265,6 +268,7 @@ def test_static_programs(run_python: Any, legacy_ir: bool) -> None:
     assert lines[1:] == [
         "2 1034 1034 1034",
         "1034 True",
+        "True",
         "True",
         "True True",
         "True",

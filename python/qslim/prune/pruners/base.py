@@ -153,6 +153,19 @@ class FilterPruner:
         -------
         ndarray of int, 1 to keep and 0 to prune, one for each index of the master's axis. Channels that go
         only together are cut if the mask has 0 for all of them.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import paddle
+        >>> from qslim.dygraph import FilterPruner
+        >>> class EverySecond(FilterPruner):
+        ...     def cal_mask(self, pruned_ratio, collection):
+        ...         return np.arange(len(collection.values[collection.master_name])) % 2
+        >>> net = paddle.nn.Sequential(paddle.nn.Conv2D(3, 8, 3), paddle.nn.Conv2D(8, 4, 3))
+        >>> plan = EverySecond(net, [1, 3, 8, 8]).prune_var(net[0].weight.name, 0, 0.5)
+        >>> plan.masks[net[0].weight.name][0].mask
+        array([0, 1, 0, 1, 0, 1, 0, 1])
         """
         name, axis = collection.master_name, collection.master_axis
         groups = self._planner.groups
