@@ -48,7 +48,7 @@ lint: $(VENV)/.stamp-lint
 	$(bin)/ruff check .
 	$(bin)/ruff format --check benchmarks notebooks python tests
 	$(bin)/mypy
-	$(bin)/codespell cpp docs notebooks/*.py python tests README.md CHANGELOG.md
+	$(bin)/codespell cpp docs notebooks/*.py python tests README.md README.zh.md CHANGELOG.md
 	find cpp tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.inc' | xargs $(bin)/clang-format --dry-run -Werror
 
 # ---- the virtual environment ---------------------------------------------------------------------------------
