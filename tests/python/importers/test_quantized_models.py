@@ -120,6 +120,17 @@ def test_grids_with_zero_points_and_clipped_signs(ir: str, bits: int, tmp_path: 
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("ir", IRS)
+def test_weights_alone(ir: str, bits: int, tmp_path: Path) -> None:
+    directory = save_network(small_network(), str(tmp_path), ir)
+    report = slim.quant.quant_post_dynamic(directory, directory + "/int8", weight_bits=bits)
+    written = str(Path(report.files.program).parent)
+    assert _annotations(import_model(written)) == {item.name: _key(item.params) for item in report.weights}
+    if bits == 8:  # the engine's file has the float weights of wider grids
+        _same_outputs(written, {"image": images(3, seed=5)})
+
+
 def _old_format(block: Any, x: Any, weight: Any, steps: Any, activation: Any, per_channel: bool) -> Any:
     """PaddleSlim 2's form of a convolution: integers multiplied, their sum divided by both ranges."""
 

@@ -339,6 +339,29 @@ def test_operators_that_are_skipped(ir: str) -> None:
     assert sum("channel_wise" in kind for kind in kinds) == 4
 
 
+@pytest.mark.parametrize("ir", IRS)
+def test_training_and_evaluation_agree_on_signs(ir: str) -> None:
+    """Dropout is there in training only."""
+    grids = []
+    for is_test in (False, True):
+        with static_session(ir) as scope:
+            program, startup = paddle.static.Program(), paddle.static.Program()
+            with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
+                image = paddle.static.data("image", [None, 3, 8, 8], "float32")
+                hidden = paddle.nn.functional.relu(paddle.nn.Conv2D(3, 4, 3)(image))
+                hidden = paddle.nn.functional.dropout(hidden, 0.5, training=not is_test)
+                paddle.nn.Conv2D(4, 2, 1)(hidden)
+            quantized = quant_aware(program, CPU, None, scope, for_test=is_test, return_program=True)
+            ops = quantized.global_block().ops
+            fakes = [
+                op
+                for op in ops
+                if (op.type if ir == "legacy" else op.name()).endswith("moving_average_abs_max")
+            ]
+            grids.append([(op.attr if ir == "legacy" else op.attrs().get)("bit_length") for op in fakes])
+    assert grids == [[8, 9], [8, 9]]
+
+
 def test_signatures_are_paddleslims() -> None:
     aware = inspect.signature(quant_aware).parameters
     assert list(aware) == [
