@@ -35,6 +35,7 @@ from qslim.graph.passes.quantizer_operators import (
     step_of_reciprocal,
     weight_params,
 )
+from qslim.graph.passes.sign import non_negative_tensors
 from qslim.graph.quantization import QuantParams
 
 __all__ = ["has_quantizers", "read_quantizers"]
@@ -82,6 +83,7 @@ def read_quantizers(graph: Graph) -> None:
     remove_dead(graph)
     reader.name_weights()
     merge_quantizers(graph)
+    _use_unsigned_grids(graph)
     _give_grids_to_sources(graph)
 
 
@@ -345,7 +347,9 @@ def _is_stored(graph: Graph, name: str) -> bool:
 def _is_integral(value: NDArray[Any]) -> bool:
     if value.dtype.kind == "i":
         return True
-    return bool(value.dtype == np.float32 and (np.rint(value) == value).all() and np.abs(value).max() < 2**15)
+    if value.dtype != np.float32 or not value.size:
+        return False
+    return bool((np.rint(value) == value).all() and np.abs(value).max() < 2**15)
 
 
 def _stored_params(value: Optional[NDArray[Any]], steps: NDArray[np.float32]) -> Optional[QuantParams]:
@@ -373,6 +377,15 @@ def _params_of(value: NDArray[Any], steps: NDArray[np.float32], axis: int) -> Op
     if steps.size != value.shape[axis]:
         return None
     return QuantParams(steps.reshape(-1), 0, -qmax, qmax, axis)
+
+
+def _use_unsigned_grids(graph: Graph) -> None:
+    """Leave out the half of a grid of 9 bits that its tensor never uses: the other one has 8 bits."""
+    unsigned = non_negative_tensors(graph)
+    for tensor in graph.tensors.values():
+        params = tensor.quantization
+        if params is not None and (params.zero_point, params.qmax) == (0, 255) and tensor.name in unsigned:
+            tensor.quantization = replace(params, qmin=0)
 
 
 def _give_grids_to_sources(graph: Graph) -> None:

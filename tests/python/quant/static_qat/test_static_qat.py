@@ -60,8 +60,14 @@ def _dygraph(config: dict[str, Any], steps: int) -> tuple[list[float], list[floa
     return losses, [layer._fake_quant_input.threshold for layer in layers]
 
 
-@pytest.mark.parametrize("weights", ["channel_wise_abs_max", "abs_max"])
-@pytest.mark.parametrize("activations", ["moving_average_abs_max", "range_abs_max", "abs_max"])
+@pytest.mark.parametrize(
+    ("activations", "weights"),
+    [
+        ("moving_average_abs_max", "channel_wise_abs_max"),
+        ("range_abs_max", "abs_max"),
+        ("abs_max", "channel_wise_abs_max"),
+    ],
+)
 @pytest.mark.parametrize("ir", IRS)
 def test_training_is_that_of_layers(ir: str, activations: str, weights: str) -> None:
     steps = 4
@@ -169,6 +175,20 @@ def _save(ir: str, program: Any, test: Built, path: str, executor: Any) -> None:
         data = (op for op in block.ops if op.name() == "pd_op.data")
         feed, fetch = next(op.result(0) for op in data if op.attrs()["name"] == "image"), test.out
     paddle.static.save_inference_model(path, [feed], [fetch], executor, program=program)
+
+
+@pytest.mark.parametrize("ir", IRS)
+def test_a_program_that_was_not_converted_runs_in_int8_too(ir: str, tmp_path: Path) -> None:
+    with static_session(ir) as scope:
+        executor = _executor()
+        test, evaluated = _trained(ir, scope, executor, None)
+        (wanted,) = run(executor, evaluated, test.out)
+        _save(ir, evaluated, test, str(tmp_path / "model"), executor)
+    graph = import_model(str(tmp_path))
+    dtypes = [str(t.quantization.dtype) for t in graph.tensors.values() if t.quantization is not None]
+    assert sorted(dtypes) == 7 * ["int8"] + 2 * ["uint8"]
+    out = Session(graph, num_threads=1).run({"image": IMAGES})[0]
+    np.testing.assert_allclose(out, wanted, rtol=0, atol=72 * 2**-24 * 16)
 
 
 def test_two_programs_with_save_int8() -> None:
