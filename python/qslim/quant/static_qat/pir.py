@@ -210,16 +210,19 @@ class _Quantizer:
     def _fake_quantize_activation(self, source: Any, name: str) -> Any:
         config, ops = self._config, self._paddle._C_ops
         known = self._thresholds.get(name)
-        start = 0.001 if known is None else known
-        scale = self._state(name + _SCALE, start, overwrites=known is not None)
+        if known is not None:
+            # It stands for as many batches as the average ever remembers.
+            remembered = 1 / (1 - config.moving_rate)
+            for part, value in ((_SCALE, known), (".state", remembered), (".accum", known * remembered)):
+                self._set(name + part, np.full(1, value, np.float32))
+        scale = self._state(name + _SCALE, 0.001)
         bits = config.activation_bits + (source.id in self._unsigned)
         is_learning = not self._for_test and config.scale_trainable
         fake_quantize = ops.fake_quantize_dequantize_moving_average_abs_max
         current = scale
         if is_learning and config.activation_quantize_type == "moving_average_abs_max":
-            weight = 1.0 if known is None else 1 / (1 - config.moving_rate)
-            state = self._state(name + ".state", weight)
-            accum = self._state(name + ".accum", 1.0 if known is None else known * weight)
+            state = self._state(name + ".state", 1.0)
+            accum = self._state(name + ".accum", 1.0)
             # By hand: the kernel's own results would be new values, and these update the old ones.
             ops.assign_out_(accum * config.moving_rate + self._largest(source), accum)
             ops.assign_out_(state * config.moving_rate + 1.0, state)
@@ -244,7 +247,7 @@ class _Quantizer:
         largest.stop_gradient = True
         return largest
 
-    def _state(self, name: str, value: ArrayLike, overwrites: bool = False) -> Any:
+    def _state(self, name: str, value: ArrayLike) -> Any:
         """A parameter that nobody trains; what the scope has already is kept."""
         array = np.atleast_1d(np.asarray(value, np.float32))
         parameter = self._paddle.pir.core.create_parameter(
@@ -255,9 +258,12 @@ class _Quantizer:
             trainable=False,
         )
         variable = self._scope.find_var(name)
-        if overwrites or variable is None or not variable.get_tensor()._is_initialized():
-            self._scope.var(name).get_tensor().set(array, self._place)
+        if variable is None or not variable.get_tensor()._is_initialized():
+            self._set(name, array)
         return parameter
+
+    def _set(self, name: str, value: NDArray[np.float32]) -> None:
+        self._scope.var(name).get_tensor().set(value, self._place)
 
 
 def _is_gradient(op: Any, kind: str, sources: list[Any]) -> bool:

@@ -309,7 +309,12 @@ def test_post_training_quantization_first() -> None:
         _, found, _, _ = quant_aware(
             test.program, CPU, config, scope, for_test=True, calib_config=data, return_scale_dict=True
         )
-        assert found["image"] == pytest.approx(float(np.abs(IMAGES).max()))
+        largest = float(np.abs(IMAGES).max())
+        assert found["image"] == pytest.approx(largest)
+        # Training starts from there, too.
+        trained = quant_aware(built.program, CPU, config, scope, return_program=True)
+        run(executor, trained, built.loss)
+        assert value_of(scope, "image.quantized.dequantized@scale") == pytest.approx(largest)
         with pytest.raises(ValueError, match="did you mean 'data_loader'"):
             quant_aware(test.program, CPU, config, scope, for_test=True, calib_config={"data_loder": []})
 
