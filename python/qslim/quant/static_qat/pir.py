@@ -130,8 +130,10 @@ class _Quantizer:
     def run(self) -> None:
         ops = list(self._program.global_block().ops)
         gradients = [op for op in ops if op.name().rstrip("_").endswith("_grad")]
+        # What comes behind the first gradient is gradients and the optimizer's arithmetic.
+        forward = ops[: ops.index(gradients[0])] if gradients else ops
         count = 0
-        for op in ops:
+        for op in forward:
             self._note_constants(op)
             kind = op.name().split(".", 1)[1].rstrip("_")
             if kind not in self._config.op_types:
@@ -197,7 +199,9 @@ class _Quantizer:
         if weight is None:
             self._counts[kind] += 1
             weight = f"{kind}_{self._counts[kind] - 1}"
-        return f"{weight}.input" if index == 0 else f"{weight}.input_{index}"
+        name = f"{weight}.input" if index == 0 else f"{weight}.input_{index}"
+        self._counts[name] += 1  # a weight may meet several activations
+        return name if self._counts[name] == 1 else f"{name}.{self._counts[name]}"
 
     def _fake_quantize_weight(self, source: Any, axis: int) -> Any:
         bits, ops = self._config.weight_bits, self._paddle._C_ops

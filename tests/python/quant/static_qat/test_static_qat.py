@@ -387,6 +387,29 @@ def test_training_and_evaluation_agree_on_signs(ir: str) -> None:
     assert grids == [[8, 9], [8, 9]]
 
 
+@pytest.mark.parametrize("ir", IRS)
+def test_only_the_forward_part_is_quantized(ir: str) -> None:
+    """Weight decay adds and multiplies, too, and two products may share a weight."""
+    with static_session(ir) as scope:
+        program, startup = paddle.static.Program(), paddle.static.Program()
+        with paddle.static.program_guard(program, startup):
+            image = paddle.static.data("image", [None, 4], "float32")
+            layer = paddle.nn.Linear(4, 4)
+            loss = paddle.mean(layer(paddle.nn.functional.relu(layer(image))))
+            decay = paddle.regularizer.L1Decay(1e-4)
+            paddle.optimizer.Momentum(RATE, 0.9, weight_decay=decay).minimize(loss)
+        config = {"quantize_op_types": ["mul", "elementwise_add", "scale"]}
+        trained, found, _, _ = quant_aware(
+            program, CPU, config, scope, return_program=True, return_scale_dict=True
+        )
+        assert len(found) == 4  # what two products read, and what two additions of a bias do
+        executor = _executor()
+        executor.run(startup)
+        feed = {"image": np.ones((2, 4), np.float32)}
+        losses = run(executor, trained, loss, 3, feed)
+    assert losses[0] > losses[-1]
+
+
 def test_signatures_are_paddleslims() -> None:
     aware = inspect.signature(quant_aware).parameters
     assert list(aware) == [
