@@ -10,12 +10,15 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
+        "qslim.graph.passes.read_quantizers",
         "qslim.importers.paddle.layer",
+        "qslim.importers.paddle.model",
         "qslim.paddleslim.common",
         "qslim.paddleslim.importer",
         "qslim.quant.distributed",
         "qslim.quant.post_dynamic",
         "qslim.quant.post_static",
+        "qslim.quant.static_qat.quant_aware",
     ],
 )
 def test_docstring_examples_run(module: str) -> None:

@@ -35,6 +35,7 @@ from qslim.graph.passes.quantizer_operators import (
     step_of_reciprocal,
     weight_params,
 )
+from qslim.graph.passes.sign import non_negative_tensors
 from qslim.graph.quantization import QuantParams
 
 __all__ = ["has_quantizers", "read_quantizers"]
@@ -51,8 +52,11 @@ _STORED = ".quantized"
 
 
 def has_quantizers(graph: Graph) -> bool:
-    """Whether `graph` holds quantizing operators of its framework."""
-    return any(is_quantizer(node) for node in graph.nodes)
+    """Whether `graph` holds quantizing operators of its framework, or a weight as integers times steps."""
+    return any(
+        is_quantizer(node) or (node.op_type == "Mul" and any(_is_stored(graph, name) for name in node.inputs))
+        for node in graph.nodes
+    )
 
 
 def read_quantizers(graph: Graph) -> None:
@@ -79,6 +83,7 @@ def read_quantizers(graph: Graph) -> None:
     remove_dead(graph)
     reader.name_weights()
     merge_quantizers(graph)
+    _use_unsigned_grids(graph)
     _give_grids_to_sources(graph)
 
 
@@ -199,11 +204,11 @@ class _Reader:
             integers = self._integers.get(data)
             if integers is not None and steps.size == 1 and steps.reshape(()) == integers.params.scale:
                 self._replace(node.outputs[0], integers.real)
-            elif integers is None and self._is_stored(data):
-                value = self._graph.tensors[self._root(data)].value
-                params = _stored_params(value, steps)
+            elif integers is None and _is_stored(self._graph, data):
+                root = _root(self._graph, data)
+                params = _stored_params(self._graph.tensors[root].value, steps)
                 if params is not None:
-                    self._replace(node.outputs[0], self._weight(self._root(data), params))
+                    self._replace(node.outputs[0], self._weight(root, params))
             else:
                 continue
             return
@@ -213,7 +218,7 @@ class _Reader:
         x = self._integers.get(node.inputs[0])
         turn = graph.producer(node.inputs[1])
         is_turned = turn is not None and turn.op_type == "Transpose" and node.op_type == "MatMul"
-        root = self._root(turn.inputs[0] if is_turned and turn is not None else node.inputs[1])
+        root = _root(graph, turn.inputs[0] if is_turned and turn is not None else node.inputs[1])
         value = graph.constant(root)
         if x is None or x.offset is not None or value is None or not _is_integral(value):
             return
@@ -313,19 +318,6 @@ class _Reader:
         readers = self._graph.consumers(name)
         return readers[0] if len(readers) == 1 and name not in self._graph.outputs else None
 
-    def _root(self, name: str) -> str:
-        """The constant that `name` is a cast of, or `name`."""
-        node = self._graph.producer(name)
-        return node.inputs[0] if node is not None and node.op_type == "Cast" and not node.domain else name
-
-    def _is_stored(self, name: str) -> bool:
-        """Whether `name` holds the integers of a weight."""
-        root = self._root(name)
-        value = self._graph.constant(root)
-        if value is None:
-            return False
-        return value.dtype.kind == "i" or (root.endswith(_STORED) and _is_integral(value))
-
     def _constant_operand(self, node: Optional[Node], op_type: str) -> Optional[tuple[str, np.float32]]:
         """The computed operand of `node` and the number that is its other one."""
         if node is None or node.domain or node.op_type != op_type:
@@ -337,10 +329,27 @@ class _Reader:
         return None
 
 
+def _root(graph: Graph, name: str) -> str:
+    """The constant that `name` is a cast of, or `name`."""
+    node = graph.producer(name)
+    return node.inputs[0] if node is not None and node.op_type == "Cast" and not node.domain else name
+
+
+def _is_stored(graph: Graph, name: str) -> bool:
+    """Whether `name` holds the integers of a weight."""
+    root = _root(graph, name)
+    value = graph.constant(root)
+    if value is None:
+        return False
+    return value.dtype in (np.int8, np.int16) or (root.endswith(_STORED) and _is_integral(value))
+
+
 def _is_integral(value: NDArray[Any]) -> bool:
     if value.dtype.kind == "i":
         return True
-    return bool(value.dtype == np.float32 and (np.rint(value) == value).all() and np.abs(value).max() < 2**15)
+    if value.dtype != np.float32 or not value.size:
+        return False
+    return bool((np.rint(value) == value).all() and np.abs(value).max() < 2**15)
 
 
 def _stored_params(value: Optional[NDArray[Any]], steps: NDArray[np.float32]) -> Optional[QuantParams]:
@@ -368,6 +377,15 @@ def _params_of(value: NDArray[Any], steps: NDArray[np.float32], axis: int) -> Op
     if steps.size != value.shape[axis]:
         return None
     return QuantParams(steps.reshape(-1), 0, -qmax, qmax, axis)
+
+
+def _use_unsigned_grids(graph: Graph) -> None:
+    """Leave out the half of a grid of 9 bits that its tensor never uses: the other one has 8 bits."""
+    unsigned = non_negative_tensors(graph)
+    for tensor in graph.tensors.values():
+        params = tensor.quantization
+        if params is not None and (params.zero_point, params.qmax) == (0, 255) and tensor.name in unsigned:
+            tensor.quantization = replace(params, qmin=0)
 
 
 def _give_grids_to_sources(graph: Graph) -> None:

@@ -21,6 +21,8 @@ from qslim.quant.static_qat.selection import never_negative
 __all__ = ["initial_thresholds"]
 
 _SOURCES = ("data_loader", "batch_generator", "sample_generator")
+# The legacy IR's names of dtypes.
+_NUMPY = {"fp32": "float32", "fp64": "float64"}
 _KEYS = (*_SOURCES, "batch_size", "batch_nums", "algo", "hist_percent")
 
 
@@ -66,8 +68,5 @@ def initial_thresholds(
 
 def _feed_spec(variable: Any) -> FeedSpec:
     shape = tuple(None if extent < 0 else int(extent) for extent in variable.shape)
-    return FeedSpec(variable.name, np.dtype(_NUMPY.get(kind := dtype_name(variable.dtype), kind)), shape)
-
-
-# The legacy IR's names of dtypes.
-_NUMPY = {"fp32": "float32", "fp64": "float64"}
+    kind = dtype_name(variable.dtype)
+    return FeedSpec(variable.name, np.dtype(_NUMPY.get(kind, kind)), shape)

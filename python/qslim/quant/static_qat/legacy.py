@@ -50,6 +50,7 @@ class LegacyState:
         self._place = place
 
     def add(self, name: str, value: ArrayLike, dtype: str = "float32") -> str:
+        """A persistable variable; `value` is where it starts."""
         array = np.atleast_1d(np.asarray(value, dtype))
         self._block.create_var(
             name=name, shape=list(array.shape), dtype=dtype, persistable=True, stop_gradient=True
@@ -188,7 +189,7 @@ class _Rewriter:
 
     def _quantize(self, op: Any, operand: _Operand) -> None:
         key = (operand.name, operand.axis)
-        gradient = self._gradients.get(op.output(_result_slot(op))[0])
+        gradient = self._gradients.get(_result(op))
         if key not in self._done:
             source, function = operand.name, self._functions.of(operand.is_weight)
             if function is not None:
@@ -210,7 +211,7 @@ class _Rewriter:
             if key in self._fragments:
                 self._fragments[key][1].append((gradient, operand.slot))
 
-    def _result(self, source: str, name: str) -> str:
+    def _variable_like(self, source: str, name: str) -> str:
         like = self._block.var(source)
         self._block.create_var(
             name=name, shape=like.shape, dtype=like.dtype, stop_gradient=like.stop_gradient
@@ -227,7 +228,7 @@ class _Rewriter:
 
     def _fake_quantize_weight(self, source: str, operand: _Operand, position: int) -> str:
         per_channel = self._config.weight_quantize_type == "channel_wise_abs_max"
-        result = self._result(source, f"{operand.name}.quantized.dequantized")
+        result = self._variable_like(source, f"{operand.name}.quantized.dequantized")
         variable = self._block.var(operand.name)
         threshold = np.ones(variable.shape[operand.axis] if per_channel else 1, np.float32)
         scale = self._state.add(result + "@scale", threshold)
@@ -245,20 +246,21 @@ class _Rewriter:
 
     def _fake_quantize_activation(self, source: str, name: str, position: int) -> str:
         config = self._config
-        result = self._result(source, f"{name}.quantized.dequantized")
+        result = self._variable_like(source, f"{name}.quantized.dequantized")
         known = self._thresholds.get(name)
-        scale = self._state.add(result + "@scale", 0.001 if known is None else known)
         if known is not None:
-            self._state.set(scale, np.full(1, known, np.float32))
+            # It stands for as many batches as the average ever remembers.
+            remembered = 1 / (1 - config.moving_rate)
+            for part, value in (("scale", known), ("state", remembered), ("accum", known * remembered)):
+                self._state.set(f"{result}@{part}", np.full(1, value, np.float32))
+        scale = self._state.add(result + "@scale", 0.001)
         bits = config.activation_bits + (name in self._unsigned)
         grid = {"bit_length": bits, "round_type": 0}
         kind = _FAKE + "quantize_dequantize_moving_average_abs_max"
         is_learning = not self._for_test and config.scale_trainable
         if is_learning and config.activation_quantize_type == "moving_average_abs_max":
-            # A known threshold stands for as many batches as the average ever remembers.
-            weight = 1.0 if known is None else 1 / (1 - config.moving_rate)
-            state = self._state.add(result + "@state", weight)
-            accum = self._state.add(result + "@accum", 1.0 if known is None else known * weight)
+            state = self._state.add(result + "@state", 1.0)
+            accum = self._state.add(result + "@accum", 1.0)
             self._insert(
                 position,
                 kind,
@@ -293,7 +295,7 @@ class _Rewriter:
             position,
             _FAKE + "quantize_range_abs_max",
             {"X": source, "InScale": scale, "Iter": count},
-            {"Out": self._result(source, result + "@unused"), "OutScale": scale, "OutScales": window},
+            {"Out": self._variable_like(source, result + "@unused"), "OutScale": scale, "OutScales": window},
             window_size=config.window_size,
             bit_length=config.activation_bits,
             is_test=False,
@@ -302,7 +304,7 @@ class _Rewriter:
 
     def _track_largest(self, source: str, result: str, scale: str, current: str, position: int) -> int:
         self._block.create_var(name=current, shape=[1], dtype="float32", stop_gradient=True)
-        unused = self._result(source, result + "@unused")
+        unused = self._variable_like(source, result + "@unused")
         position = self._insert(
             position,
             _FAKE + "quantize_dequantize_abs_max",
@@ -315,12 +317,14 @@ class _Rewriter:
 
 def _channel_axis(op: Any, kind: str) -> int:
     if kind in MATRIX_PRODUCTS:
-        return 0 if op.has_attr("trans_y") and op.attr("trans_y") else 1
+        return 0 if any(op.has_attr(name) and op.attr(name) for name in ("trans_y", "transpose_Y")) else 1
     return 1 if kind.endswith("transpose") else 0
 
 
-def _result_slot(op: Any) -> str:
-    return next(slot for slot in _RESULTS if slot in op.output_names)
+def _result(op: Any) -> str:
+    """The first result of a forward operator."""
+    names = (name for slot in _RESULTS if slot in op.output_names for name in op.output(slot))
+    return next(names, "")
 
 
 def _replace_input(op: Any, slot: str, old: str, new: str) -> None:

@@ -130,8 +130,10 @@ class _Quantizer:
     def run(self) -> None:
         ops = list(self._program.global_block().ops)
         gradients = [op for op in ops if op.name().rstrip("_").endswith("_grad")]
+        # What comes behind the first gradient is gradients and the optimizer's arithmetic.
+        forward = ops[: ops.index(gradients[0])] if gradients else ops
         count = 0
-        for op in ops:
+        for op in forward:
             self._note_constants(op)
             kind = op.name().split(".", 1)[1].rstrip("_")
             if kind not in self._config.op_types:
@@ -197,7 +199,9 @@ class _Quantizer:
         if weight is None:
             self._counts[kind] += 1
             weight = f"{kind}_{self._counts[kind] - 1}"
-        return f"{weight}.input" if index == 0 else f"{weight}.input_{index}"
+        name = f"{weight}.input" if index == 0 else f"{weight}.input_{index}"
+        self._counts[name] += 1  # a weight may meet several activations
+        return name if self._counts[name] == 1 else f"{name}.{self._counts[name]}"
 
     def _fake_quantize_weight(self, source: Any, axis: int) -> Any:
         bits, ops = self._config.weight_bits, self._paddle._C_ops
@@ -210,16 +214,19 @@ class _Quantizer:
     def _fake_quantize_activation(self, source: Any, name: str) -> Any:
         config, ops = self._config, self._paddle._C_ops
         known = self._thresholds.get(name)
-        start = 0.001 if known is None else known
-        scale = self._state(name + _SCALE, start, overwrites=known is not None)
+        if known is not None:
+            # It stands for as many batches as the average ever remembers.
+            remembered = 1 / (1 - config.moving_rate)
+            for part, value in ((_SCALE, known), (".state", remembered), (".accum", known * remembered)):
+                self._set(name + part, np.full(1, value, np.float32))
+        scale = self._state(name + _SCALE, 0.001)
         bits = config.activation_bits + (source.id in self._unsigned)
         is_learning = not self._for_test and config.scale_trainable
         fake_quantize = ops.fake_quantize_dequantize_moving_average_abs_max
         current = scale
         if is_learning and config.activation_quantize_type == "moving_average_abs_max":
-            weight = 1.0 if known is None else 1 / (1 - config.moving_rate)
-            state = self._state(name + ".state", weight)
-            accum = self._state(name + ".accum", 1.0 if known is None else known * weight)
+            state = self._state(name + ".state", 1.0)
+            accum = self._state(name + ".accum", 1.0)
             # By hand: the kernel's own results would be new values, and these update the old ones.
             ops.assign_out_(accum * config.moving_rate + self._largest(source), accum)
             ops.assign_out_(state * config.moving_rate + 1.0, state)
@@ -244,7 +251,7 @@ class _Quantizer:
         largest.stop_gradient = True
         return largest
 
-    def _state(self, name: str, value: ArrayLike, overwrites: bool = False) -> Any:
+    def _state(self, name: str, value: ArrayLike) -> Any:
         """A parameter that nobody trains; what the scope has already is kept."""
         array = np.atleast_1d(np.asarray(value, np.float32))
         parameter = self._paddle.pir.core.create_parameter(
@@ -255,9 +262,12 @@ class _Quantizer:
             trainable=False,
         )
         variable = self._scope.find_var(name)
-        if overwrites or variable is None or not variable.get_tensor()._is_initialized():
-            self._scope.var(name).get_tensor().set(array, self._place)
+        if variable is None or not variable.get_tensor()._is_initialized():
+            self._set(name, array)
         return parameter
+
+    def _set(self, name: str, value: NDArray[np.float32]) -> None:
+        self._scope.var(name).get_tensor().set(value, self._place)
 
 
 def _is_gradient(op: Any, kind: str, sources: list[Any]) -> bool:

@@ -226,6 +226,5 @@ def _thresholds(program: Any, scope: Any, is_pir: bool) -> dict[str, float]:
     else:
         ending = ".quantized.dequantized@scale"
         fakes = [op for op in program.global_block().ops if op.type.endswith("moving_average_abs_max")]
-        names = [op.input("X")[0] + ending for op in fakes]
-        names = [name for name in names if scope.find_var(name) is not None]
+        names = [op.output("Out")[0] + "@scale" for op in fakes]
     return {name[: -len(ending)]: float(np.array(scope.find_var(name).get_tensor())[0]) for name in names}

@@ -48,5 +48,8 @@ def never_negative_values(program: Any) -> set[int]:
         walked = walk_program(program, {}, lambda name: np.broadcast_to(np.float32(-1), shapes[name]))
     except UnsupportedModelError:
         return set()
+    for node in walked.graph.nodes:
+        if node.source_op == "dropout":  # of training; evaluation has to come to the same grids
+            node.op_type, node.domain = "Identity", ""
     known = non_negative_tensors(walked.graph)
     return {identity for identity, name in walked.names.items() if isinstance(name, str) and name in known}

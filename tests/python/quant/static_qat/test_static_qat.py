@@ -60,8 +60,14 @@ def _dygraph(config: dict[str, Any], steps: int) -> tuple[list[float], list[floa
     return losses, [layer._fake_quant_input.threshold for layer in layers]
 
 
-@pytest.mark.parametrize("weights", ["channel_wise_abs_max", "abs_max"])
-@pytest.mark.parametrize("activations", ["moving_average_abs_max", "range_abs_max", "abs_max"])
+@pytest.mark.parametrize(
+    ("activations", "weights"),
+    [
+        ("moving_average_abs_max", "channel_wise_abs_max"),
+        ("range_abs_max", "abs_max"),
+        ("abs_max", "channel_wise_abs_max"),
+    ],
+)
 @pytest.mark.parametrize("ir", IRS)
 def test_training_is_that_of_layers(ir: str, activations: str, weights: str) -> None:
     steps = 4
@@ -169,6 +175,20 @@ def _save(ir: str, program: Any, test: Built, path: str, executor: Any) -> None:
         data = (op for op in block.ops if op.name() == "pd_op.data")
         feed, fetch = next(op.result(0) for op in data if op.attrs()["name"] == "image"), test.out
     paddle.static.save_inference_model(path, [feed], [fetch], executor, program=program)
+
+
+@pytest.mark.parametrize("ir", IRS)
+def test_a_program_that_was_not_converted_runs_in_int8_too(ir: str, tmp_path: Path) -> None:
+    with static_session(ir) as scope:
+        executor = _executor()
+        test, evaluated = _trained(ir, scope, executor, None)
+        (wanted,) = run(executor, evaluated, test.out)
+        _save(ir, evaluated, test, str(tmp_path / "model"), executor)
+    graph = import_model(str(tmp_path))
+    dtypes = [str(t.quantization.dtype) for t in graph.tensors.values() if t.quantization is not None]
+    assert sorted(dtypes) == 7 * ["int8"] + 2 * ["uint8"]
+    out = Session(graph, num_threads=1).run({"image": IMAGES})[0]
+    np.testing.assert_allclose(out, wanted, rtol=0, atol=72 * 2**-24 * 16)
 
 
 def test_two_programs_with_save_int8() -> None:
@@ -289,7 +309,12 @@ def test_post_training_quantization_first() -> None:
         _, found, _, _ = quant_aware(
             test.program, CPU, config, scope, for_test=True, calib_config=data, return_scale_dict=True
         )
-        assert found["image"] == pytest.approx(float(np.abs(IMAGES).max()))
+        largest = float(np.abs(IMAGES).max())
+        assert found["image"] == pytest.approx(largest)
+        # Training starts from there, too.
+        trained = quant_aware(built.program, CPU, config, scope, return_program=True)
+        run(executor, trained, built.loss)
+        assert value_of(scope, "image.quantized.dequantized@scale") == pytest.approx(largest)
         with pytest.raises(ValueError, match="did you mean 'data_loader'"):
             quant_aware(test.program, CPU, config, scope, for_test=True, calib_config={"data_loder": []})
 
@@ -337,6 +362,52 @@ def test_operators_that_are_skipped(ir: str) -> None:
         )
         kinds = [op.type if ir == "legacy" else op.name() for op in program.global_block().ops]
     assert sum("channel_wise" in kind for kind in kinds) == 4
+
+
+@pytest.mark.parametrize("ir", IRS)
+def test_training_and_evaluation_agree_on_signs(ir: str) -> None:
+    """Dropout is there in training only."""
+    grids = []
+    for is_test in (False, True):
+        with static_session(ir) as scope:
+            program, startup = paddle.static.Program(), paddle.static.Program()
+            with paddle.utils.unique_name.guard(), paddle.static.program_guard(program, startup):
+                image = paddle.static.data("image", [None, 3, 8, 8], "float32")
+                hidden = paddle.nn.functional.relu(paddle.nn.Conv2D(3, 4, 3)(image))
+                hidden = paddle.nn.functional.dropout(hidden, 0.5, training=not is_test)
+                paddle.nn.Conv2D(4, 2, 1)(hidden)
+            quantized = quant_aware(program, CPU, None, scope, for_test=is_test, return_program=True)
+            ops = quantized.global_block().ops
+            fakes = [
+                op
+                for op in ops
+                if (op.type if ir == "legacy" else op.name()).endswith("moving_average_abs_max")
+            ]
+            grids.append([(op.attr if ir == "legacy" else op.attrs().get)("bit_length") for op in fakes])
+    assert grids == [[8, 9], [8, 9]]
+
+
+@pytest.mark.parametrize("ir", IRS)
+def test_only_the_forward_part_is_quantized(ir: str) -> None:
+    """Weight decay adds and multiplies, too, and two products may share a weight."""
+    with static_session(ir) as scope:
+        program, startup = paddle.static.Program(), paddle.static.Program()
+        with paddle.static.program_guard(program, startup):
+            image = paddle.static.data("image", [None, 4], "float32")
+            layer = paddle.nn.Linear(4, 4)
+            loss = paddle.mean(layer(paddle.nn.functional.relu(layer(image))))
+            decay = paddle.regularizer.L1Decay(1e-4)
+            paddle.optimizer.Momentum(RATE, 0.9, weight_decay=decay).minimize(loss)
+        config = {"quantize_op_types": ["mul", "elementwise_add", "scale"]}
+        trained, found, _, _ = quant_aware(
+            program, CPU, config, scope, return_program=True, return_scale_dict=True
+        )
+        assert len(found) == 4  # what two products read, and what two additions of a bias do
+        executor = _executor()
+        executor.run(startup)
+        feed = {"image": np.ones((2, 4), np.float32)}
+        losses = run(executor, trained, loss, 3, feed)
+    assert losses[0] > losses[-1]
 
 
 def test_signatures_are_paddleslims() -> None:
