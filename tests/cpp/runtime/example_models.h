@@ -218,7 +218,7 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .node("Greater", {"x", "x"}, {"none"})
       .node("Cast", {"none"}, {"zeros"}, {{"to", 7}})
       .node("GatherElements", {"x", "zeros"}, {"ge"}, {{"axis", 2}})
-      .node("GatherND", {"x", "pair"}, {"nd"})
+      .node("GatherND", {"x", "pair"}, {"tuple"})
       .node("Gather", {"table", "zeros"}, {"rows"})
       .node("TopK", {"ge", "two"}, {"v", "p"}, {{"axis", 1}})
       .node("CumSum", {"v", "axis"}, {"c"}, {{"reverse", 1}})
@@ -228,7 +228,7 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .node("DepthToSpace", {"d"}, {"s"}, {{"blocksize", 2}, {"mode", "CRD"}})
       .output("c")
       .output("p")
-      .output("nd")
+      .output("tuple")
       .output("rows")
       .output("mirrored")
       .output("s");
