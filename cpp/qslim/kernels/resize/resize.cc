@@ -228,7 +228,8 @@ void resize_cubic(Context& context, const ResizeExtents& e, Span<const CubicTap>
                    for (std::size_t c = 0; c < e.channels; ++c) {
                      float sum = 0;
                      for (int r = 0; r < 4; ++r) {
-                       const float* const row = image + static_cast<std::size_t>(rows[oh].index[r]) * row_size + c;
+                       const float* const row =
+                           image + static_cast<std::size_t>(rows[oh].index[r]) * row_size + c;
                        float line = 0;
                        for (int k = 0; k < 4; ++k) {
                          const auto column = static_cast<std::size_t>(columns[ow].index[k]);

@@ -24,9 +24,7 @@ class Attributes {
   std::vector<std::int64_t> integers(const char* name) const {
     return get<std::vector<std::int64_t>>(name, {});
   }
-  std::vector<std::string> texts(const char* name) const {
-    return get<std::vector<std::string>>(name, {});
-  }
+  std::vector<std::string> texts(const char* name) const { return get<std::vector<std::string>>(name, {}); }
   float real(const char* name, double fallback) const {
     const auto found = node_.attributes.find(name);
     if (found == node_.attributes.end()) return static_cast<float>(fallback);

@@ -65,9 +65,9 @@ Recurrent recurrent_of(const InferContext& context) {
   const std::int64_t gates = static_cast<std::int64_t>(gate_count(e.kind)) * hidden;
   context.require(context.attributes.integer("hidden_size", hidden) == hidden && hidden > 0,
                   "hidden_size does not fit R");
-  context.require(context.dims(1) == Dims{directions, gates, x[2]} &&
-                      context.dims(2) == Dims{directions, gates, hidden},
-                  "W or R does not fit X, hidden_size and the directions");
+  context.require(
+      context.dims(1) == Dims{directions, gates, x[2]} && context.dims(2) == Dims{directions, gates, hidden},
+      "W or R does not fit X, hidden_size and the directions");
   context.require(!context.has_input(3) || context.dims(3) == Dims{directions, 2 * gates},
                   "B does not fit hidden_size and the directions");
   for (const std::size_t i : {5, 6}) {
@@ -130,11 +130,10 @@ void compile_recurrent(Compiler& compiler, const Node& node) {
     for (std::size_t d = 0; d < r.directions; ++d) {
       RecurrentExtents one = r.extents;
       one.is_reversed = one.is_reversed || d == 1;
-      recurrent_f32(execution.context, one,
-                    {at(w, d * gates * one.inputs), at(weights_r, d * gates * one.hidden),
-                     at(b, d * 2 * gates)},
-                    at(x, 0), at(y, d * state_size), at(h, d * state_size), at(c, d * state_size),
-                    execution.scratch);
+      recurrent_f32(
+          execution.context, one,
+          {at(w, d * gates * one.inputs), at(weights_r, d * gates * one.hidden), at(b, d * 2 * gates)},
+          at(x, 0), at(y, d * state_size), at(h, d * state_size), at(c, d * state_size), execution.scratch);
     }
   };
   compiler.emit(std::move(step));
@@ -148,9 +147,9 @@ void compile_recurrent(Compiler& compiler, const Node& node) {
 }  // namespace
 
 // Axis 0 is time.
-#define QSLIM_RECURRENT(Name)                                             \
+#define QSLIM_RECURRENT(Name)                                            \
   void infer_##Name(InferContext& context) { infer_recurrent(context); } \
-  bool splits_##Name(const InferContext&) { return false; }               \
+  bool splits_##Name(const InferContext&) { return false; }              \
   void compile_##Name(Compiler& compiler, const Node& node) { compile_recurrent(compiler, node); }
 
 QSLIM_RECURRENT(GRU)

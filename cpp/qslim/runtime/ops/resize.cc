@@ -106,7 +106,10 @@ void compile_Resize(Compiler& compiler, const Node& node) {
   extents.y_image_stride = static_cast<std::size_t>(r.out[0]) * extents.y_row_stride;
   const ResizeCoordinates coordinates = coordinates_of(node);
   const auto out_h = static_cast<std::size_t>(r.out[0]), out_w = static_cast<std::size_t>(r.out[1]);
-  Step step = compiler.step_for(node, is_nearest ? "resize_nearest" : is_cubic ? "resize_cubic" : "resize_bilinear",
+  Step step = compiler.step_for(node,
+                                is_nearest ? "resize_nearest"
+                                : is_cubic ? "resize_cubic"
+                                           : "resize_bilinear",
                                 to.storage.is_quantized() ? "int8" : "float32");
   step.reads = {from.buffer};
   step.writes = {to.buffer};

@@ -14,8 +14,8 @@ __all__ = ["channels_first"]
 _OPERATORS = {
     "batch_norm", "bicubic_interp", "bilinear_interp", "channel_shuffle", "conv2d", "conv2d_transpose",
     "conv3d", "depthwise_conv2d", "depthwise_conv2d_transpose", "group_norm", "instance_norm",
-    "linear_interp", "nearest_interp", "pad3d", "pixel_shuffle", "pixel_unshuffle", "pool2d", "pool3d", "prelu",
-    "sync_batch_norm", "trilinear_interp",
+    "linear_interp", "nearest_interp", "pad3d", "pixel_shuffle", "pixel_unshuffle", "pool2d", "pool3d",
+    "prelu", "sync_batch_norm", "trilinear_interp",
 }  # fmt: skip
 
 
