@@ -21,6 +21,7 @@ from small_networks import IRS, dygraph, images, save_network, small_network
 from qslim.graph import Graph, evaluate
 from qslim.graph.passes import prepare_for_runtime
 from qslim.importers.paddle import find_model_files, load_program
+from qslim.runtime import Session
 
 
 def _as_onnx(graph: Graph) -> Any:
@@ -187,3 +188,22 @@ def test_layers(name: str, ir: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", _FUNCTIONS)
 def test_functions(name: str, ir: str, tmp_path: Path) -> None:
     _check(_Function(_FUNCTIONS[name]), tmp_path, ir)
+
+
+@pytest.mark.parametrize("ir", IRS)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: paddle.split(x, 4, axis=2)[1] + paddle.split(x, [2, 4, 4, 6], axis=2)[2],
+        lambda x: paddle.split(x, 3, axis=1)[2],
+        lambda x: paddle.unbind(x, axis=1)[1],
+    ],
+    ids=["inner pieces", "an output", "unbound"],
+)
+def test_pieces_that_nobody_reads(function: Callable[[Any], Any], ir: str, tmp_path: Path) -> None:
+    net = _Function(function)
+    program = load_program(find_model_files(save_network(net, str(tmp_path), ir)))
+    x = images(2)
+    (got,) = Session(program.graph).run(None, {"image": x})
+    with dygraph():
+        np.testing.assert_array_equal(got, net(paddle.to_tensor(x)).numpy())

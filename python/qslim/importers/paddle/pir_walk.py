@@ -57,6 +57,7 @@ def walk_program(
     walk = _Walk(known_names, parameter)
     for op in program.global_block().ops:
         walk.visit(op)
+    walk.name_unread_pieces()
     return WalkedProgram(walk.graph, walk.values, walk.names, walk.parameters)
 
 
@@ -220,6 +221,23 @@ class _Walk:
         self.graph.set_outputs(node, outputs)
         for squeeze in squeezes:
             self.graph.add_node(squeeze)
+
+    def name_unread_pieces(self) -> None:
+        """Give every Split an output for each of its sizes: programs take what they read from the list."""
+        for node in self.graph.nodes:
+            if node.op_type != "Split" or node.domain or len(node.inputs) < 2:
+                continue
+            sizes = self.graph.tensors[node.inputs[1]].value
+            is_whole = sizes is not None and len(node.outputs) == len(sizes) and all(node.outputs)
+            if sizes is None or is_whole or not any(node.outputs):
+                continue
+            read = self.graph.tensors[next(filter(None, node.outputs))]
+            outputs = [*node.outputs, *[""] * (len(sizes) - len(node.outputs))]
+            for at, name in enumerate(outputs):
+                if not name:
+                    outputs[at] = self.graph.new_name(f"{node.source_op}.unread")
+                    self.graph.add_tensor(Tensor(outputs[at], read.dtype))
+            self.graph.set_outputs(node, outputs)
 
     def _squeeze(self, outputs: list[str], at: int, axis: int, node: Node) -> Node:
         """Let `node` write output `at` with an axis of one element more, which the new node takes away."""

@@ -138,7 +138,8 @@ class PaddleProgram:
         names = {}
         for name, values in variables.items():
             # An in-place operator's result has the name of what it overwrites; the first value is the tensor.
-            for count, value in enumerate(values):
+            # A list of tensors has the name of its first one.
+            for count, value in enumerate(value for value in values if not value.is_combine()):
                 names[value.id] = name if count == 0 else f"{name}@{count}"
         return program, names
 
