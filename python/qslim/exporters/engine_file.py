@@ -125,12 +125,16 @@ def _has_kernel(node: Node) -> bool:
     return not node.domain and node.op_type in _core.operator_names()
 
 
+# What accuracies begin with: they measure an answer, and are none.
+_MEASURES = ("ArgMax", "TopK")
+
+
 def _last_computed(graph: Graph) -> list[str]:
     """Float tensors that the engine can compute from the inputs and an operator that it lacks reads."""
     computed, last = set(graph.inputs), {}
     for node in graph.nodes:
         operands = [name for name in node.inputs if name and not graph.tensors[name].is_constant]
-        if _has_kernel(node) and computed.issuperset(operands):
+        if _has_kernel(node) and node.op_type not in _MEASURES and computed.issuperset(operands):
             computed.update(filter(None, node.outputs))
         else:
             read = (name for name in operands if name in computed and name not in graph.inputs)

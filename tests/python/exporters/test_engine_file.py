@@ -74,6 +74,16 @@ def test_a_model_that_fetches_its_loss_ends_with_what_the_loss_reads(tmp_path: P
     assert graph.outputs == ["mean"]
 
 
+def test_what_an_accuracy_reads_is_no_output(tmp_path: Path) -> None:
+    graph = _classifier(["mean", "accuracy"])
+    for name, dtype in (("best", "float32"), ("places", "int64"), ("accuracy", "float32")):
+        graph.add_tensor(Tensor(name, dtype, (None, 1)))
+    graph.add_tensor(Tensor("k", "int64", (1,), np.int64([1])))
+    graph.add_node(Node("TopK", ["probabilities", "k"], ["best", "places"], {"axis": -1}))
+    graph.add_node(Node("accuracy", ["best", "places", "label"], ["accuracy"], domain="paddle"))
+    assert write_engine_file(graph, tmp_path / "model.qslim").stand_ins == ["probabilities"]
+
+
 def test_half_a_network_is_no_file(tmp_path: Path) -> None:
     graph = _classifier(["mean"], weight_after_loss=True)
     assert runnable_part(graph) == (None, {"mean": ["paddle.loss"]})

@@ -6,7 +6,6 @@ from __future__ import annotations
 import doctest
 import importlib
 import itertools
-import math
 from typing import Any, Optional
 
 import numpy as np
@@ -263,12 +262,12 @@ def test_convolutions_are_the_loops(kind: str, data: st.DataObject, seed: int) -
             expected = np.clip(expected, low, None if high is None else _F(high))
         np.testing.assert_array_equal(got, expected)
         return
-    steps = acc.astype(_F) * (multiplier / y_params.scale) + offset / y_params.scale
-    q = np.rint(steps) + y_params.zero_point
+    inverse = _F(1) / y_params.scale
+    q = np.rint((acc.astype(_F) * multiplier + offset) * inverse) + y_params.zero_point
     bounds = [y_params.qmin, y_params.qmax]
     for index, bound in enumerate((low, high)):
         if bound is not None:
-            position = math.floor(float(_F(bound) / y_params.scale) + 0.5) + y_params.zero_point
+            position = int(np.rint(_F(bound) * inverse)) + y_params.zero_point
             bounds[index] = min(max(position, y_params.qmin), y_params.qmax)
     np.testing.assert_array_equal(y_params.quantize(got), np.clip(q, *bounds))
 
