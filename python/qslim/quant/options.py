@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments of post-training quantization, checked once, before any work is done."""
+"""The arguments of post-training quantization, checked before any work, and checks that all options share."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Optional, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Optional, TypeVar, get_args
 
 from qslim.functional.statistics import ThresholdAlgo
 
-__all__ = ["ALGORITHMS", "PostTrainingOptions", "choose"]
+__all__ = ["ALGORITHMS", "PostTrainingOptions", "check_int", "choose", "from_mapping"]
+
+_Options = TypeVar("_Options")
 
 ALGORITHMS: tuple[ThresholdAlgo, ...] = get_args(ThresholdAlgo)
 _ROUND_TYPES = ("round", "adaround")
@@ -29,6 +31,28 @@ def choose(argument: str, value: Any, known: Iterable[Any]) -> Any:
     hint = f"; did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(map(repr, options[:12])) + (", ..." if len(options) > 12 else "")
     raise ValueError(f"{argument}: expected one of {listed}, got {value!r}{hint}")
+
+
+def from_mapping(cls: type[_Options], config: Optional[Mapping[str, Any]]) -> _Options:
+    """The dataclass `cls` with the values of `config` (PaddleSlim's dict, or None for the defaults)."""
+    if config is None:
+        return cls()
+    if not isinstance(config, Mapping):
+        raise ValueError(f"config: expected a dict of QAT options or None, got {type(config).__name__}")
+    known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    for key in config:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1, 0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ValueError(f"config: unknown key {key!r}; {hint}")
+    return cls(**config)
+
+
+def check_int(key: str, value: Any, least: int, most: Optional[int] = None) -> None:
+    """Refuse what is no int, or none from `least` to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
+        wanted = f"an int from {least} to {most}" if most else f"an int >= {least}"
+        raise ValueError(f"{key}: expected {wanted}, got {value!r}")
 
 
 @dataclass(frozen=True)

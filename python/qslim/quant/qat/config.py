@@ -7,12 +7,11 @@ comment of their own. A key that nobody knows is an error: PaddleSlim trained on
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Optional
 
-from qslim.quant.options import choose
+from qslim.quant.options import check_int, choose, from_mapping
 
 __all__ = ["QATConfig"]
 
@@ -88,10 +87,10 @@ class QATConfig(Mapping[str, Any]):
         choose("weight_quantize_type", self.weight_quantize_type, _WEIGHT_TYPES)
         choose("activation_quantize_type", self.activation_quantize_type, _ACTIVATION_TYPES)
         for key in ("weight_bits", "activation_bits"):
-            _check_int(key, getattr(self, key), 2, 16)
+            check_int(key, getattr(self, key), 2, 16)
         choose("dtype", self.dtype, ("int8",))
-        _check_int("window_size", self.window_size, 1)
-        _check_int("calibration_batches", self.calibration_batches, 1)
+        check_int("window_size", self.window_size, 1)
+        check_int("calibration_batches", self.calibration_batches, 1)
         if not isinstance(self.moving_rate, float) or not 0 <= self.moving_rate < 1:
             raise ValueError(f"moving_rate: expected a float in [0, 1), got {self.moving_rate!r}")
         for key in ("fuse_conv_bn", "onnx_format"):
@@ -139,20 +138,4 @@ class QATConfig(Mapping[str, Any]):
     @classmethod
     def from_dict(cls, config: Optional[Mapping[str, Any]]) -> QATConfig:
         """The configuration that `config` (PaddleSlim's dict, or None for the defaults) asks for."""
-        if config is None:
-            return cls()
-        if not isinstance(config, Mapping):
-            raise ValueError(f"config: expected a dict of QAT options or None, got {type(config).__name__}")
-        known = [field.name for field in fields(cls)]
-        for key in config:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, 1, 0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                raise ValueError(f"config: unknown key {key!r}; {hint}")
-        return cls(**config)
-
-
-def _check_int(key: str, value: Any, least: int, most: Optional[int] = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
-        wanted = f"an int from {least} to {most}" if most else f"an int >= {least}"
-        raise ValueError(f"{key}: expected {wanted}, got {value!r}")
+        return from_mapping(cls, config)

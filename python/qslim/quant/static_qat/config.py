@@ -6,13 +6,12 @@ Keys and defaults are paddleslim 2.6.0's (quant/quanter.py). A key that nobody k
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from qslim.quant.op_types import all_op_types, pir_names
-from qslim.quant.options import choose
+from qslim.quant.options import check_int, choose, from_mapping
 
 __all__ = ["StaticQATConfig"]
 
@@ -76,8 +75,8 @@ class StaticQATConfig:
         choose("activation_quantize_type", self.activation_quantize_type, _ACTIVATION_TYPES)
         choose("dtype", self.dtype, ("int8",))
         for key in ("weight_bits", "activation_bits"):
-            _check_int(key, getattr(self, key), 2, 16)
-        _check_int("window_size", self.window_size, 1)
+            check_int(key, getattr(self, key), 2, 16)
+        check_int("window_size", self.window_size, 1)
         if not isinstance(self.moving_rate, float) or not 0 <= self.moving_rate < 1:
             raise ValueError(f"moving_rate: expected a float in [0, 1), got {self.moving_rate!r}")
         for key in ("for_tensorrt", "is_full_quantize", "onnx_format", "quant_post_first", "scale_trainable"):
@@ -109,20 +108,4 @@ class StaticQATConfig:
     @classmethod
     def from_dict(cls, config: Optional[Mapping[str, Any]]) -> StaticQATConfig:
         """The configuration that `config` (PaddleSlim's dict, or None for the defaults) asks for."""
-        if config is None:
-            return cls()
-        if not isinstance(config, Mapping):
-            raise ValueError(f"config: expected a dict of options or None, got {type(config).__name__}")
-        known = [field.name for field in fields(cls)]
-        for key in config:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, 1, 0.5)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                raise ValueError(f"config: unknown key {key!r}; {hint}")
-        return cls(**config)
-
-
-def _check_int(key: str, value: Any, least: int, most: Optional[int] = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
-        wanted = f"an int from {least} to {most}" if most else f"an int >= {least}"
-        raise ValueError(f"{key}: expected {wanted}, got {value!r}")
+        return from_mapping(cls, config)
