@@ -20,10 +20,12 @@ __all__ = [
     "pir_names",
 ]
 
-CONVOLUTIONS = frozenset({"conv2d", "depthwise_conv2d", "conv2d_transpose", "depthwise_conv2d_transpose"})
+CONVOLUTIONS = frozenset(
+    {"conv2d", "conv3d", "depthwise_conv2d", "conv2d_transpose", "depthwise_conv2d_transpose"}
+)
 MATRIX_PRODUCTS = frozenset({"matmul", "matmul_with_flatten"})
 
-DEFAULT_OP_TYPES = ("conv2d", "depthwise_conv2d", "conv2d_transpose", "mul", "matmul", "matmul_v2")
+DEFAULT_OP_TYPES = ("conv2d", "depthwise_conv2d", "conv2d_transpose", "conv3d", "mul", "matmul", "matmul_v2")
 
 # Linear is `mul` in Paddle 1, `matmul_v2` in Paddle 2 and `matmul` in PIR: a list that names one means all.
 _MATMUL = ("matmul", "matmul_with_flatten")
@@ -53,7 +55,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "conv2d_transpose": ("conv2d_transpose", "depthwise_conv2d_transpose"),
 }
 _PLAIN = (
-    "conv2d", "depthwise_conv2d", "depthwise_conv2d_transpose", "pool2d", "concat", "softmax", "transpose",
+    "conv2d", "conv3d", "depthwise_conv2d", "depthwise_conv2d_transpose", "pool2d", "concat", "softmax", "transpose",
     "mean", "reshape", "nearest_interp", "trilinear_interp", "bilinear_interp", "slice", "strided_slice",
     "squeeze", "relu", "relu6", "leaky_relu", "prelu", "tanh", "swish", "dropout", "batch_norm", "layer_norm",
     "instance_norm", "group_norm", "sigmoid", "gather", "pad2d", "pad3d", "flatten", "split", "abs", "assign",

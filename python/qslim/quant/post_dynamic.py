@@ -9,7 +9,7 @@ from typing import Optional
 
 from qslim.exporters.engine_file import write_engine_file
 from qslim.exporters.paddle import export_program
-from qslim.importers.paddle import find_model_files, load_program
+from qslim.importers.paddle import find_model_files, fold_weights, load_program
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.op_types import pir_names
@@ -27,7 +27,7 @@ def quant_post_dynamic(
     params_filename: Optional[str] = None,
     save_model_filename: Optional[str] = "model.pdmodel",
     save_params_filename: Optional[str] = "model.pdiparams",
-    quantizable_op_type: Sequence[str] = ("conv2d", "mul"),
+    quantizable_op_type: Sequence[str] = ("conv2d", "conv3d", "mul"),
     weight_bits: int = 8,
     generate_test_model: bool = False,
 ) -> QuantizationReport:
@@ -40,7 +40,7 @@ def quant_post_dynamic(
     save_model_dir : str
         ``save_model_dir/quantized_model`` is written. PaddleSlim's could be run by Paddle Lite only; this one
         runs in Paddle, where a cast and a multiplication restore the weights.
-    quantizable_op_type : list of str, default=["conv2d", "mul"]
+    quantizable_op_type : list of str, default=["conv2d", "conv3d", "mul"]
         "mul" means every matrix product, so that a Linear of any Paddle version is quantized.
     weight_bits : int, 2 to 8, or 16
         8 or fewer are stored as int8; 16 as int16, in a legacy model as integers in float32.
@@ -79,6 +79,7 @@ def quant_post_dynamic(
         raise ValueError(f"weight_bits: expected 2 to 8, or 16, got {weight_bits!r}")
     op_types = pir_names(tuple(quantizable_op_type))
     program = load_program(find_model_files(model_dir, model_filename, params_filename))
+    fold_weights(program)
     selection = select(program.graph, op_types, weights_only=True)
     if not selection.weights:
         raise ValueError(

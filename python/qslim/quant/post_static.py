@@ -15,7 +15,7 @@ from qslim.functional import find_threshold
 from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams
 from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm, non_negative_tensors
-from qslim.importers.paddle import ModelFiles, PaddleProgram, find_model_files, load_program
+from qslim.importers.paddle import ModelFiles, PaddleProgram, find_model_files, fold_weights, load_program
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.adaptive_rounding import input_moments
@@ -176,6 +176,7 @@ def quant_post_static(
         )
         distributed.warn_if_not_initialized(_WHAT)
         program = load_program(find_model_files(model_dir, model_filename, params_filename), _place(executor))
+        fold_weights(program)
         selection = _select(program, options)
         batches = calibration_batches(
             program.feeds,

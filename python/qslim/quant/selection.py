@@ -114,7 +114,7 @@ def _decide(
 def weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
     """The constant weight of `node` and the axis of its output channels."""
     if node.source_op in CONVOLUTIONS:
-        name = _convolution(graph, node).inputs[1]
+        name = _own_source(graph, _convolution(graph, node).inputs[1])
         axis = 1 if node.source_op.endswith("transpose") else 0
         return (name, axis) if graph.tensors[name].is_constant else None
     if node.source_op in MATRIX_PRODUCTS:
@@ -133,9 +133,18 @@ def weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
 
 
 def _convolution(graph: Graph, node: Node) -> Node:
-    """The part of `node` that multiplies: itself, or what stands before the Transpose to channels last."""
-    before = graph.producer(node.inputs[0])
-    return before if node.op_type == "Transpose" and before is not None else node
+    """The part of `node` that multiplies: itself, or what stands before the parts that move its result."""
+    before: Optional[Node] = node
+    while before is not None and before.op_type in ("Reshape", "Transpose"):
+        before = graph.producer(before.inputs[0])
+    return node if before is None else before
+
+
+def _own_source(graph: Graph, name: str) -> str:
+    """The tensor that a part of an operator reshapes to `name`, or `name`."""
+    producer = graph.producer(name)
+    is_part = producer is not None and not producer.source_op and producer.op_type == "Reshape"
+    return producer.inputs[0] if is_part and producer is not None else name
 
 
 def _fused_tensors(graph: Graph, node: Node) -> list[str]:

@@ -226,7 +226,7 @@ def _channel_axes(op: Any) -> Optional[_Axes]:
     name, attributes = op.name().rstrip("_"), op.attrs()
     channel_last = str(attributes.get("data_format", "NCHW")).endswith("C")
     output = len(op.result(0).shape) - 1 if channel_last else 1
-    if name in ("pd_op.conv2d", "pd_op.depthwise_conv2d"):
+    if name in ("pd_op.conv2d", "pd_op.conv3d", "pd_op.depthwise_conv2d"):
         return _Axes(0, output)
     if name == "pd_op.conv2d_transpose" and attributes.get("groups", 1) == 1:
         return _Axes(1, output)

@@ -44,7 +44,7 @@ __all__ = ["has_quantizers", "read_quantizers"]
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}
 _READ = QUANTIZERS | FAKE_QUANTIZERS | WEIGHT_QUANTIZERS
 _READ |= {"dequantize_linear", "moving_average_abs_max_scale"}
-_MOVES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+_MOVES = ("Flatten", "Gather", "Identity", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 # What our legacy exporter calls the tensors in front of an unsigned pair.
 _KEPT, _SHIFTED = ".kept", ".shifted"
 # What our PIR exporter calls integers that are stored in float32.
@@ -115,7 +115,7 @@ class _Reader:
             self._read_multiplication(node)
         elif node.op_type == "Clip" and node.inputs[0] in self._integers:
             self._read_clip(node)
-        elif node.op_type in _MOVES and node.inputs[0] in self._integers:
+        elif node.op_type in _MOVES and node.inputs[0] in self._integers and self._adds_zeros_only(node):
             self._move(node)
 
     def _read_quantizer(self, node: Node) -> None:
@@ -182,6 +182,13 @@ class _Reader:
         self._graph.replace_node(node, [node, moved])
         self._integers[node.outputs[0]] = replace(integers, real=name)
 
+    def _adds_zeros_only(self, node: Node) -> bool:
+        """Whether what `node` adds to the integers it moves, if anything, stands for zero."""
+        if node.op_type != "Pad" or node.attributes.get("mode", "constant") != "constant":
+            return True
+        value = self._graph.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        return value is not None and not value.any()
+
     def _read_dequantize(self, node: Node) -> None:
         integers, graph = self._integers[node.inputs[0]], self._graph
         params = activation_params(graph, node)
@@ -217,26 +224,31 @@ class _Reader:
         graph = self._graph
         x = self._integers.get(node.inputs[0])
         turn = graph.producer(node.inputs[1])
-        is_turned = turn is not None and turn.op_type == "Transpose" and node.op_type == "MatMul"
+        turns = "Transpose" if node.op_type == "MatMul" else "Reshape"
+        is_turned = turn is not None and turn.op_type == turns
         root = _root(graph, turn.inputs[0] if is_turned and turn is not None else node.inputs[1])
         value = graph.constant(root)
         if x is None or x.offset is not None or value is None or not _is_integral(value):
             return
         scaling = self._only_reader(node.outputs[0])
-        while scaling is not None and scaling.op_type == "Reshape" and node.op_type == "MatMul":
-            scaling = self._only_reader(scaling.outputs[0])  # its channels stay the last axis
+        # Behind a MatMul its channels stay the last axis; behind the Conv of a volume all are its own parts.
+        while scaling is not None and (
+            (scaling.op_type == "Reshape" and node.op_type == "MatMul")
+            or (scaling.op_type in ("Reshape", "Transpose") and node.op_type == "Conv" and is_turned)
+        ):
+            scaling = self._only_reader(scaling.outputs[0])
         axis = _CHANNEL_AXIS[node.op_type]
-        if scaling is None or value.ndim != (2 if node.op_type == "MatMul" else 4):
+        if scaling is None or value.ndim != (2 if node.op_type == "MatMul" else 5 if is_turned else 4):
             return
         steps = self._product_steps(scaling, x.params)
-        channel_axis = 1 - axis if is_turned else axis
+        channel_axis = 1 - axis if is_turned and node.op_type == "MatMul" else axis
         params = None if steps is None else _params_of(value, steps, channel_axis)
         if params is None:
             return
         weight = self._weight(root, params)
         if is_turned and turn is not None:
-            name = self._new_tensor(weight + ".transposed", turn.outputs[0])
-            moved = replace(turn, inputs=[weight], outputs=[name])
+            name = self._new_tensor(f"{weight}.{turns.lower()}d", turn.outputs[0])
+            moved = replace(turn, inputs=[weight, *turn.inputs[1:]], outputs=[name])
             graph.replace_node(turn, [turn, moved])
             weight = name
         graph.set_inputs(node, [x.real, weight, *node.inputs[2:]])

@@ -3,6 +3,7 @@
 
 from qslim.importers.paddle.errors import ModelFileError, UnsupportedModelError
 from qslim.importers.paddle.files import ModelFiles, find_model_files
+from qslim.importers.paddle.fold_weights import fold_weights
 from qslim.importers.paddle.layer import import_layer
 from qslim.importers.paddle.model import import_model
 from qslim.importers.paddle.program import PaddleProgram, load_program
@@ -13,6 +14,7 @@ __all__ = [
     "PaddleProgram",
     "UnsupportedModelError",
     "find_model_files",
+    "fold_weights",
     "import_layer",
     "import_model",
     "load_program",

@@ -46,6 +46,7 @@ class PaddleProgram:
     program : paddle.static.Program or paddle.base.libpaddle.pir.Program
     graph : Graph
         What it computes. Passes change it; `program` is rewritten by an exporter only.
+    executor : paddle.static.Executor
     feeds : list of FeedSpec, in the order in which the model was saved
     fetches : list
         Fetch targets as Paddle gave them (Variables or Values).
@@ -62,9 +63,15 @@ class PaddleProgram:
         with framework.static_mode() as scope:
             self.scope = scope
         with self.active():
-            self._executor = framework.executor(place)
-            self.program, self.feed_names, self.fetches = _load(files, self._executor)
+            self.executor = framework.executor(place)
+            self.program, self.feed_names, self.fetches = _load(files, self.executor)
             _check_parameter_file(files, self.program, self.is_legacy)
+        self.read_graph()
+
+    def read_graph(self) -> None:
+        """Make the Graph of what the program computes now."""
+        self._fetch_program = None
+        with self.active():
             pir_program, names = self._as_pir()
             walked = walk_program(pir_program, names, self.parameter)
             self.parameter_names = walked.parameters
@@ -103,7 +110,7 @@ class PaddleProgram:
         """Run one batch and return the tensors `names`, as views of Paddle's memory (do not keep them)."""
         with self.active():
             program, targets = self._fetching(tuple(names))
-            tensors = self._executor.run(program, feed=dict(feed), fetch_list=targets, return_numpy=False)
+            tensors = self.executor.run(program, feed=dict(feed), fetch_list=targets, return_numpy=False)
             return [np.from_dlpack(_Exported(tensor)) for tensor in tensors]
 
     def run_outputs(self, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:

@@ -73,7 +73,7 @@ def _pool3d(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _conv3d(op: SourceOp) -> Optional[ConvertedOp]:
-    x, weight = _known(op.shape(0)), op.constant(1)
+    x, weight = _known(op.shape(0)), op.shape(1)
     y = _known(op.output_shapes[0] if op.output_shapes else None)
     is_explicit = op.attributes.get("padding_algorithm", "EXPLICIT") == "EXPLICIT"
     if (
@@ -81,12 +81,13 @@ def _conv3d(op: SourceOp) -> Optional[ConvertedOp]:
         or x is None
         or y is None
         or weight is None
+        or None in weight
         or not is_explicit
     ):
         return None
     channels, height, width = x[0], x[2], x[3]
     strides, dilations = list(op.attributes["strides"]), list(op.attributes["dilations"])
-    pads, size = _pads(op), weight.shape[2]
+    pads, size = _pads(op), int(weight[2] or 0)
     padded = op.inputs[0]
     if pads[0] or pads[1]:
         bounds = op.new_ints([0, 0, pads[0], 0, 0, 0, 0, pads[1], 0, 0])
@@ -100,14 +101,20 @@ def _conv3d(op: SourceOp) -> Optional[ConvertedOp]:
         [turned, op.new_ints([-1, channels * size, height, width])],
         shape=(None, channels * size, height, width),
     )
-    flat = weight.reshape(weight.shape[0], -1, *weight.shape[3:])
+    flat_shape = [weight[0], -1, *weight[3:]]
+    flat = op.before(
+        "Reshape",
+        [op.inputs[1], op.new_ints(flat_shape)],
+        op.dtype(1),
+        (weight[0], (weight[1] or 0) * size, *weight[3:]),
+    )
     window: dict[str, Any] = {
         "strides": strides[1:],
         "dilations": dilations[1:],
         "pads": [pads[2], pads[4], pads[3], pads[5]],
         "group": int(op.attributes["groups"]),
     }
-    out = op.before("Conv", [image, op.new_constant(flat)], shape=(None, y[0], *y[2:]), **window)
+    out = op.before("Conv", [image, flat], shape=(None, y[0], *y[2:]), **window)
     stacked = op.before(
         "Reshape", [out, op.new_ints([-1, y[1], y[0], *y[2:]])], shape=(None, y[1], y[0], *y[2:])
     )
