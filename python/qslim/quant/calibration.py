@@ -41,12 +41,16 @@ __all__ = ["Calibration", "collect_statistics"]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Statistics by tensor name, and how much data they have seen, on all ranks."""
+    """Statistics by tensor name, and how much data they have seen, on all ranks.
+
+    ``constant_feeds`` are those that held one value only in each of the batches.
+    """
 
     statistics: dict[str, TensorStatistics]
     batches: int
     samples: int
     moments: list[InputMoments]
+    constant_feeds: frozenset[str]
 
 
 def collect_statistics(
@@ -89,6 +93,7 @@ def _collect(
     statistics = {name: TensorStatistics() for name in names}
     context = _core.Context(num_threads=os.cpu_count() or 1)
     count = samples = 0
+    constant = {spec.name for spec in program.feeds}
     for feed in feeds:
         number = distributed.rank() + count * distributed.world_size()
         _observe(runner, feed, statistics, moments, context, number)
@@ -96,7 +101,8 @@ def _collect(
         distributed.report_progress()
         count += 1
         samples += len(feed[program.feeds[0].name])
-    return Calibration(statistics, count, samples, list(moments))
+        constant -= {name for name in constant if (feed[name] != feed[name].flat[0]).any()}
+    return Calibration(statistics, count, samples, list(moments), frozenset(constant))
 
 
 def _merge(parts: Sequence[Calibration]) -> Calibration:
@@ -114,7 +120,8 @@ def _merge(parts: Sequence[Calibration]) -> Calibration:
             for mine, theirs in zip(first.moments, part.moments):
                 mine.merge(theirs)
     batches, samples = (sum(counts) for counts in zip(*((part.batches, part.samples) for part in parts)))
-    return Calibration(first.statistics, batches, samples, first.moments)
+    constant = frozenset.intersection(*(part.constant_feeds for part in parts))
+    return Calibration(first.statistics, batches, samples, first.moments, constant)
 
 
 class _Engine:

@@ -19,7 +19,7 @@ from qslim.importers.paddle import ModelFiles, PaddleProgram, find_model_files, 
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.adaptive_rounding import input_moments
-from qslim.quant.calibration import collect_statistics
+from qslim.quant.calibration import Calibration, collect_statistics
 from qslim.quant.data_source import calibration_batches, expected_batches
 from qslim.quant.op_types import DEFAULT_OP_TYPES, TENSORRT_OP_TYPES, all_op_types, pir_names
 from qslim.quant.options import PostTrainingOptions
@@ -147,7 +147,7 @@ def quant_post_static(
     >>> paddle.jit.save(net, os.path.join(work, "fp32"), input_spec=[image])
     >>> executor = paddle.static.Executor(paddle.CPUPlace())
     >>> report = slim.quant.quant_post_static(
-    ...     executor, work, os.path.join(work, "int8"), data_loader=[np.ones((2, 3, 16, 16), "float32")]
+    ...     executor, work, os.path.join(work, "int8"), data_loader=[np.eye(16, dtype="float32").reshape(1, 1, 16, 16).repeat(3, 1)]
     ... )
     >>> [(activation.name, activation.dtype) for activation in report.activations]
     [('image', 'int8'), ('relu_0', 'uint8')]
@@ -189,6 +189,7 @@ def quant_post_static(
     total = expected_batches(data_loader, batch_nums)
     moments = input_moments(program.graph, selection) if options.round_type == "adaround" else []
     calibration = collect_statistics(program, selection.activations, batches, total, moments)
+    _check_feeds(program, selection, calibration)
     with distributed.together(_WHAT) as exchange:
         folded = fold_batch_norm(program.graph) if options.optimize_model else []
         activations = _quantize_activations(program, selection, calibration.statistics, options)
@@ -212,7 +213,11 @@ def quant_post_static(
         bytes_after=written.size,
         batches=calibration.batches,
         samples=calibration.samples,
-        notes=[*([f"{len(folded)} batch normalizations folded"] if folded else []), *written.notes],
+        notes=[
+            *([f"{len(folded)} batch normalizations folded"] if folded else []),
+            *_constant_tensors(activations),
+            *written.notes,
+        ],
         engine_file=written.engine_file,
     )
     if distributed.rank() == 0:
@@ -292,6 +297,40 @@ def _select(program: PaddleProgram, options: PostTrainingOptions) -> Selection:
             f"quantizable_op_type ({', '.join(_op_types(options))}) and has floating-point inputs"
         )
     return selection
+
+
+def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Calibration) -> None:
+    """Refuse data that says nothing: an image, or all feeds, that hold one value only in every batch."""
+    constant = calibration.constant_feeds
+    telling = [
+        spec.name
+        for spec in program.feeds
+        if spec.name in constant
+        and (
+            len(constant) == len(program.feeds)
+            or spec.name in selection.activations
+            or (spec.dtype.kind == "f" and len(spec.shape) > 2)
+        )
+    ]
+    if telling and calibration.samples > 0:
+        raise ValueError(
+            f"calibration data: feed {telling[0]!r} holds one value only in each of the {calibration.batches} "
+            "batches, which says nothing about the network's activations; give batches of real data, prepared as "
+            "in training"
+        )
+
+
+def _constant_tensors(activations: Sequence[ActivationReport]) -> list[str]:
+    """A note for each tensor that never changed during calibration."""
+    notes = []
+    for activation in activations:
+        statistics = activation.statistics
+        if statistics.min == statistics.max:
+            notes.append(
+                f"tensor {activation.name!r} was {statistics.min:g} everywhere during calibration: its threshold "
+                f"{activation.threshold:g} may clip what other data brings"
+            )
+    return notes
 
 
 def _quantize_activations(
