@@ -55,8 +55,8 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "conv2d_transpose": ("conv2d_transpose", "depthwise_conv2d_transpose"),
 }
 _PLAIN = (
-    "conv2d", "conv3d", "depthwise_conv2d", "depthwise_conv2d_transpose", "pool2d", "concat", "softmax", "transpose",
-    "mean", "reshape", "nearest_interp", "trilinear_interp", "bilinear_interp", "slice", "strided_slice",
+    "conv2d", "conv3d", "depthwise_conv2d", "depthwise_conv2d_transpose", "pool2d", "concat", "softmax",
+    "transpose", "mean", "reshape", "nearest_interp", "trilinear_interp", "bilinear_interp", "slice", "strided_slice",
     "squeeze", "relu", "relu6", "leaky_relu", "prelu", "tanh", "swish", "dropout", "batch_norm", "layer_norm",
     "instance_norm", "group_norm", "sigmoid", "gather", "pad2d", "pad3d", "flatten", "split", "abs", "assign",
     "cast", "clip", "expand", "gelu", "norm", "p_norm", "pow", "stack", "where", "grid_sampler", "tile",

@@ -146,8 +146,9 @@ def quant_post_static(
     >>> image = paddle.static.InputSpec([None, 3, 16, 16], "float32", "image")
     >>> paddle.jit.save(net, os.path.join(work, "fp32"), input_spec=[image])
     >>> executor = paddle.static.Executor(paddle.CPUPlace())
+    >>> batches = [np.random.rand(2, 3, 16, 16).astype("float32")]
     >>> report = slim.quant.quant_post_static(
-    ...     executor, work, os.path.join(work, "int8"), data_loader=[np.eye(16, dtype="float32").reshape(1, 1, 16, 16).repeat(3, 1)]
+    ...     executor, work, os.path.join(work, "int8"), data_loader=batches
     ... )
     >>> [(activation.name, activation.dtype) for activation in report.activations]
     [('image', 'int8'), ('relu_0', 'uint8')]
@@ -314,9 +315,9 @@ def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Cali
     ]
     if telling and calibration.samples > 0:
         raise ValueError(
-            f"calibration data: feed {telling[0]!r} holds one value only in each of the {calibration.batches} "
-            "batches, which says nothing about the network's activations; give batches of real data, prepared as "
-            "in training"
+            f"calibration data: feed {telling[0]!r} holds one value only in each of the "
+            f"{calibration.batches} batches, which says nothing about the network's activations; give batches "
+            "of real data, prepared as in training"
         )
 
 
@@ -327,8 +328,8 @@ def _constant_tensors(activations: Sequence[ActivationReport]) -> list[str]:
         statistics = activation.statistics
         if statistics.min == statistics.max:
             notes.append(
-                f"tensor {activation.name!r} was {statistics.min:g} everywhere during calibration: its threshold "
-                f"{activation.threshold:g} may clip what other data brings"
+                f"tensor {activation.name!r} was {statistics.min:g} everywhere during calibration: its "
+                f"threshold {activation.threshold:g} may clip what other data brings"
             )
     return notes
 

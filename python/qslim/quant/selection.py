@@ -50,8 +50,11 @@ def select(
     skip_patterns : names or shell patterns
         An operator is skipped if one of its inputs, one of its parameters or its path matches.
     weights_only : leave activations alone and demand a constant weight.
-    quantize_outputs : also quantize what the chosen operators write (``is_full_quantize``), but for what a
-        runtime computes in one step with a product: its bias, its normalization and its ReLU.
+    quantize_outputs : also quantize what the chosen operators write (``is_full_quantize``).
+
+    What a runtime computes in one step stays whole: a product with its bias, its normalization, its
+    activation and the addition of a shortcut. Operators with one constant operand quantize nothing on their
+    own.
 
     Raises
     ------
@@ -65,30 +68,32 @@ def select(
     _check_patterns(graph, skip_patterns)
     selection = Selection()
     activations: dict[str, None] = {}
-    fused: set[str] = set()
+    inner = {} if weights_only else _inner_tensors(graph)
     for node in graph.nodes:
         if not node.source_op:
             continue  # a part of the operator that comes after it
         decision = _decide(graph, node, op_types, skip_patterns, weights_only)
-        if decision.is_quantized and not fused.isdisjoint(node.inputs):
-            decision = Decision(node, True, "part of the product before it")
+        read_inside = [inner[name] for name in node.inputs if name in inner]
+        if decision.is_quantized and read_inside:
+            begins = "product" if weight_input(graph, read_inside[0]) is not None else "operator"
+            decision = Decision(node, True, f"part of the {begins} before it")
+        elif decision.is_quantized and _has_constant_operand(graph, node):
+            decision = Decision(node, False, "its other operand is constant: part of the operators around it")
         selection.decisions.append(decision)
         if not decision.is_quantized:
             continue
-        if quantize_outputs:
-            fused.update(_fused_tensors(graph, node))
         weight = weight_input(graph, node)
         if weight is not None:
             name, axis = weight
             # A weight that two operators read with different channel axes gets one scale for all of it.
             selection.weights[name] = axis if selection.weights.get(name, axis) == axis else None
         if not weights_only:
-            names = [name for name in _data_inputs(graph, node) if not graph.tensors[name].is_constant]
+            names = _computed_inputs(graph, node)
             if quantize_outputs:  # but for the model's own: users fetch them in float
                 results = [name for name in node.outputs if name and name not in graph.outputs]
                 names += [name for name in results if _is_float(graph, name)]
             activations.update(dict.fromkeys(names))
-    selection.activations = [name for name in activations if name not in fused]
+    selection.activations = [name for name in activations if name not in inner]
     return selection
 
 
@@ -103,7 +108,7 @@ def _decide(
     weight = weight_input(graph, node)
     if weight is None and (weights_only or node.source_op in CONVOLUTIONS):
         return Decision(node, False, "its weight is computed at run time")
-    data = [name for name in _data_inputs(graph, node) if not graph.tensors[name].is_constant]
+    data = _computed_inputs(graph, node)
     if weight is None and not data:
         return Decision(node, False, "it has no floating-point input")
     if weight is None:
@@ -147,37 +152,62 @@ def _own_source(graph: Graph, name: str) -> str:
     return producer.inputs[0] if is_part and producer is not None else name
 
 
-def _fused_tensors(graph: Graph, node: Node) -> list[str]:
-    """What lies between `node`, a product with a constant weight, and operators that are one step with it."""
-    weight = weight_input(graph, node)
-    if weight is None:
-        return []
-    fused = []
-    name = node.outputs[0]
-    while name not in graph.outputs and len(graph.consumers(name)) == 1:
-        reader = graph.consumers(name)[0]
-        is_clamp = reader.op_type in ("Relu", "Clip") and not reader.domain
-        if not is_clamp and not _is_affine(graph, reader, name):
-            break
-        fused.append(name)
-        name = reader.outputs[0]
-        if is_clamp:
-            break
-    return fused
+# By the PIR name, what computes each element from those at its place; of two operands or one.
+_BINARY = frozenset({"add", "divide", "maximum", "minimum", "multiply", "subtract"})
+_UNARY = frozenset(
+    {
+        "abs", "batch_norm", "celu", "clip", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh",
+        "leaky_relu", "mish", "relu", "relu6", "scale", "sigmoid", "silu", "softplus", "sqrt", "square", "swish", "tanh",
+    }
+)  # fmt: skip
 
 
-def _is_affine(graph: Graph, node: Node, data: str) -> bool:
-    """Whether `node` normalizes `data` by constants or adds one, a bias, to it."""
-    if node.domain or node.inputs.count(data) != 1:
+def _inner_tensors(graph: Graph) -> dict[str, Node]:
+    """Tensors that a runtime never stores, each with the operator that its chain begins with.
+
+    A product, or an operator of single elements, is one step with the operators of single elements behind it:
+    bias, normalization, activation, the addition of a shortcut. A grid between them would round once more and
+    save nothing. Of two computed operands the one that is computed last is the chain's.
+    """
+    inner: dict[str, Node] = {}
+    order = {id(node): index for index, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        if node.source_op not in _UNARY | _BINARY:
+            continue
+        chained = [name for name in _computed_inputs(graph, node) if _ends_a_step(graph, name)]
+        if chained:
+            name = max(chained, key=lambda name: order[id(graph.producer(name))])
+            producer = graph.producer(name)
+            assert producer is not None
+            begin = next((inner[before] for before in producer.inputs if before in inner), producer)
+            inner[name] = begin
+    return inner
+
+
+def _ends_a_step(graph: Graph, name: str) -> bool:
+    """Whether `name` comes out of a product or an operator of single elements, for one reader alone."""
+    producer = graph.producer(name)
+    if producer is None or name in graph.outputs or len(_readers(graph, name)) != 1:
         return False
-    if node.op_type == "BatchNormalization":
-        return node.inputs[0] == data
-    return node.op_type == "Add" and all(
-        graph.tensors[source].is_constant
-        for name in node.inputs
-        if name != data
-        for source in _source_names(graph, name)
-    )
+    is_elementwise = producer.source_op in _UNARY | _BINARY
+    return is_elementwise or (weight_input(graph, producer) is not None and producer.op_type != "Transpose")
+
+
+def _readers(graph: Graph, name: str) -> set[int]:
+    """The operators of the source program that read `name`."""
+    readers = set()
+    for node in graph.consumers(name):
+        readers |= {id(node)} if node.source_op else _readers(graph, node.outputs[0])
+    return readers
+
+
+def _computed_inputs(graph: Graph, node: Node) -> list[str]:
+    return [name for name in _data_inputs(graph, node) if not graph.tensors[name].is_constant]
+
+
+def _has_constant_operand(graph: Graph, node: Node) -> bool:
+    """Whether `node` combines a tensor with a constant, which costs nothing beside its neighbours."""
+    return node.source_op in _BINARY | {"scale"} and len(_computed_inputs(graph, node)) < 2
 
 
 def _data_inputs(graph: Graph, node: Node) -> list[str]:

@@ -161,14 +161,59 @@ def test_full_quantization_leaves_whole_what_is_one_step(model: str, tmp_path: P
     report = _quantize(model, tmp_path, is_full_quantize=True)
     graph = load_qslim(tmp_path / "model.qslim")
     steps = [find_integer_operator(graph, node) for node in graph.nodes if node.op_type == "Conv"]
-    # Convolution, normalization and ReLU; convolution, bias and normalization; convolution and bias.
-    assert [step is not None and step.target is not None for step in steps] == [True] * 3
+    # Convolution, normalization and ReLU write a grid; activations and shortcuts come before the other grids.
+    assert [step is not None and step.target is not None for step in steps] == [True, False, False]
     assert [step is not None and step.clamp is not None for step in steps] == [True, False, False]
     assert {"BatchNormalization", "Mul"}.isdisjoint(node.op_type for node in graph.nodes)
     rows = [(row.op, row.reason) for row in report.operators]
     part, whole = "part of the product before it", "inputs quantized"
     assert rows[:3] == [("conv2d", f"weight and {whole}"), ("batch_norm", part), ("relu", part)]
-    assert ("relu", whole) in rows  # behind the residual addition
+    assert ("hardswish", part) in rows
+    layers = slim.runtime.Session(report.engine_file).profile({"image": BATCHES[0]}, 1)
+    assert [layer.op for layer in layers if layer.op.startswith("Conv")][:3] == [
+        "Conv+Relu", "Conv+HardSwish", "Conv+Add+Relu",
+    ]  # fmt: skip
+
+
+def test_a_shortcut_is_quantized_where_it_comes_from_memory(model: str, tmp_path: Path) -> None:
+    plain = _quantize(model, tmp_path)
+    listed = _quantize(model, tmp_path, quantizable_op_type=["conv2d", "depthwise_conv2d", "elementwise_add"])
+    names = [{a.name for a in report.activations} for report in (plain, listed)]
+    # The shortcut is read by a convolution as well: the addition costs no further rounding.
+    assert names[1] <= names[0]
+    assert any(row.op == "add" and row.dtype == "int8" for row in listed.operators)
+
+
+@pytest.mark.parametrize(
+    "op_types",
+    [["elementwise_add"], ["elementwise_mul"], ["elementwise_add", "elementwise_mul", "hard_swish", "scale"]],
+    ids=str,
+)
+def test_listing_elementwise_operators_puts_nothing_between_a_product_and_its_constants(
+    tmp_path: Path, op_types: list[str]
+) -> None:
+    class Scaled(paddle.nn.Layer):
+        """A block of PP-LCNetV3: a product, a learned scale and offset, an activation, both again."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = paddle.nn.Conv2D(3, 8, 3)
+            self.second = paddle.nn.Conv2D(8, 4, 3)
+            for name in ("scale", "offset", "later_scale", "later_offset"):
+                setattr(self, name, self.create_parameter([1]))
+
+        def forward(self, x: Any) -> Any:
+            x = self.first(x) * self.scale + self.offset
+            x = paddle.nn.functional.hardswish(x) * self.later_scale + self.later_offset
+            return self.second(x)
+
+    paddle.seed(0)
+    model = save_network(Scaled(), str(tmp_path / "float"), "pir")
+    default = _quantize(model, tmp_path / "default")
+    products = ["conv2d", "depthwise_conv2d", "mul"]
+    more = _quantize(model, tmp_path / "more", quantizable_op_type=[*products, *op_types])
+    assert [a.name for a in more.activations] == [a.name for a in default.activations]
+    np.testing.assert_array_equal(_outputs(str(tmp_path / "more")), _outputs(str(tmp_path / "default")))
 
 
 def test_skipped_operators_stay_in_float(model: str, tmp_path: Path) -> None:

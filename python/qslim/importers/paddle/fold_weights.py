@@ -23,7 +23,7 @@ from qslim.importers.paddle.program import PaddleProgram
 
 __all__ = ["fold_weights"]
 
-# Operators that multiply, and the operand that is their weight: its position in PIR, its slot in the legacy IR.
+# Operators that multiply; their weight is operand 1 in PIR, and has its own slot in the legacy IR.
 _PIR_PRODUCTS = frozenset(
     {
         "conv2d", "conv2d_transpose", "conv3d", "depthwise_conv2d", "depthwise_conv2d_transpose", "matmul",
@@ -40,7 +40,9 @@ _LEGACY_PRODUCTS = {
     "matmul_v2": "Y",
     "mul": "Y",
 }
-_PIR_CONSTANTS = frozenset({"pd_op.full", "pd_op.full_int_array", "pd_op.assign_value", "pd_op.assign_value_"})
+_PIR_CONSTANTS = frozenset(
+    {"pd_op.full", "pd_op.full_int_array", "pd_op.assign_value", "pd_op.assign_value_"}
+)
 _LEGACY_CONSTANTS = frozenset({"assign_value", "fill_constant"})
 # What is another value in every run, or happens for its effect, is no constant.
 _IMPURE = frozenset(
@@ -83,7 +85,7 @@ def _fold_pir(source: PaddleProgram) -> list[str]:
         if parameters.get(weight.id) and producer.name() != "builtin.parameter":
             weights[weight.id] = weight
     values = _run_pir(source, list(weights.values()))
-    names = []
+    names: list[str] = []
     for weight, value in zip(weights.values(), values):
         if value.dtype != np.float32:
             continue
@@ -171,16 +173,15 @@ def _remove_unread(block: Any) -> None:
     """Take out what computes something that nothing reads, parameters included."""
     for op in reversed(block.ops):
         has_effect = _plain_name(op) in _IMPURE or op.num_regions() > 0 or op.name().endswith("_")
-        if not has_effect and op.num_results() > 0 and all(op.result(index).use_empty() for index in range(op.num_results())):
+        results = [op.result(index) for index in range(op.num_results())]
+        if not has_effect and results and all(result.use_empty() for result in results):
             block.remove_op(op)
 
 
 def _fold_legacy(source: PaddleProgram) -> list[str]:
     block = source.program.global_block()
     parameters = _legacy_parameters(source, block)
-    computed = {
-        name for op in block.ops for name in _outputs(op) if name in parameters
-    }
+    computed = {name for op in block.ops for name in _outputs(op) if name in parameters}
     weights = []
     for op in block.ops:
         read = op.input(_LEGACY_PRODUCTS[op.type]) if op.type in _LEGACY_PRODUCTS else []
@@ -257,4 +258,3 @@ def _remove_unread_legacy(block: Any, constants: dict[str, frozenset[str]]) -> N
         later = (name for op in block.ops[index + 1 :] for name in _inputs(op))
         if all(name in constants for name in written) and set(written).isdisjoint(later):
             block._remove_op(index)
-

@@ -73,21 +73,14 @@ def _pool3d(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _conv3d(op: SourceOp) -> Optional[ConvertedOp]:
-    x, weight = _known(op.shape(0)), op.shape(1)
+    x, weight = _known(op.shape(0)), [extent or 0 for extent in op.shape(1) or ()]
     y = _known(op.output_shapes[0] if op.output_shapes else None)
     is_explicit = op.attributes.get("padding_algorithm", "EXPLICIT") == "EXPLICIT"
-    if (
-        op.attributes.get("data_format") != "NCDHW"
-        or x is None
-        or y is None
-        or weight is None
-        or None in weight
-        or not is_explicit
-    ):
+    if op.attributes.get("data_format") != "NCDHW" or x is None or y is None or not weight or not is_explicit:
         return None
     channels, height, width = x[0], x[2], x[3]
     strides, dilations = list(op.attributes["strides"]), list(op.attributes["dilations"])
-    pads, size = _pads(op), int(weight[2] or 0)
+    pads, size = _pads(op), weight[2]
     padded = op.inputs[0]
     if pads[0] or pads[1]:
         bounds = op.new_ints([0, 0, pads[0], 0, 0, 0, 0, pads[1], 0, 0])
@@ -106,7 +99,7 @@ def _conv3d(op: SourceOp) -> Optional[ConvertedOp]:
         "Reshape",
         [op.inputs[1], op.new_ints(flat_shape)],
         op.dtype(1),
-        (weight[0], (weight[1] or 0) * size, *weight[3:]),
+        (weight[0], weight[1] * size, *weight[3:]),
     )
     window: dict[str, Any] = {
         "strides": strides[1:],
