@@ -17,6 +17,18 @@ float pow(float a, float b) noexcept { return pow_f32(a, b); }
 
 namespace {
 
+float sin_of_turned(float x, double quarter_turns) noexcept {
+  const bool is_large = std::fabs(x) >= kLargeAngle && !std::isinf(x);
+  return is_large ? sin_of_large_f32(x, quarter_turns) : sin_f32(x, quarter_turns);
+}
+
+}  // namespace
+
+float sin(float x) noexcept { return sin_of_turned(x, 0.0); }
+float cos(float x) noexcept { return sin_of_turned(x, 1.0); }
+
+namespace {
+
 float limit(float x, float lo, float hi) {
   if (std::isnan(x)) return x;
   if (x < lo) x = lo;
@@ -64,6 +76,8 @@ float elementwise(ElementwiseOp op, float a, float b, float p, float q) noexcept
       const float e = exp_f32(a > 20 ? 20.0f : a), t = e * (e + 2);
       return a * (t / (t + 2));
     }
+    case ElementwiseOp::kSin: return reference::sin(a);
+    case ElementwiseOp::kCos: return reference::cos(a);
   }
   return 0;
 }

@@ -18,6 +18,8 @@ float tanh(float x) noexcept;
 float sigmoid(float x) noexcept;
 float erf(float x) noexcept;
 float log1p_01(float z) noexcept;
+float sin(float x) noexcept;
+float cos(float x) noexcept;
 float pow(float a, float b) noexcept;
 
 }  // namespace qslim::reference

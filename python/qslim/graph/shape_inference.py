@@ -252,10 +252,10 @@ _BROADCASTING = (
     "Mul", "Or", "PRelu", "Pow", "Sub", "Where", "Xor",
 )  # fmt: skip
 _SHAPE_KEEPING = (
-    "Abs", "BatchNormalization", "Ceil", "Clip", "CumSum", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu",
-    "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
+    "Abs", "BatchNormalization", "Ceil", "Clip", "Cos", "CumSum", "Dropout", "Elu", "Erf", "Exp", "Floor",
+    "Gelu", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
     "LayerNormalization", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid",
-    "Softmax", "Softplus", "Sqrt", "Tanh",
+    "Sin", "Softmax", "Softplus", "Sqrt", "Tanh",
 )  # fmt: skip
 _FORMULAS: dict[str, _Formula] = {
     **dict.fromkeys(_BROADCASTING, _broadcast),

@@ -56,8 +56,9 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }
 _PLAIN = (
     "conv2d", "conv3d", "depthwise_conv2d", "depthwise_conv2d_transpose", "pool2d", "concat", "softmax",
-    "transpose", "mean", "reshape", "nearest_interp", "trilinear_interp", "bilinear_interp", "slice", "strided_slice",
-    "squeeze", "relu", "relu6", "leaky_relu", "prelu", "tanh", "swish", "dropout", "batch_norm", "layer_norm",
+    "transpose", "mean", "reshape", "nearest_interp", "trilinear_interp", "bilinear_interp", "slice",
+    "strided_slice", "squeeze", "relu", "relu6", "leaky_relu", "prelu", "tanh", "swish", "dropout",
+    "batch_norm", "layer_norm",
     "instance_norm", "group_norm", "sigmoid", "gather", "pad2d", "pad3d", "flatten", "split", "abs", "assign",
     "cast", "clip", "expand", "gelu", "norm", "p_norm", "pow", "stack", "where", "grid_sampler", "tile",
     "square", "softplus", "shuffle_channel", "scale", "add", "subtract", "multiply", "unsqueeze", "hardswish",

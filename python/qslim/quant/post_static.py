@@ -316,8 +316,8 @@ def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Cali
     if telling and calibration.samples > 0:
         raise ValueError(
             f"calibration data: feed {telling[0]!r} holds one value only in each of the "
-            f"{calibration.batches} batches, which says nothing about the network's activations; give batches "
-            "of real data, prepared as in training"
+            f"{calibration.batches} batches, which says nothing about the network's activations; give "
+            "batches of real data, prepared as in training"
         )
 
 

@@ -140,7 +140,7 @@ def weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
 def _convolution(graph: Graph, node: Node) -> Node:
     """The part of `node` that multiplies: itself, or what stands before the parts that move its result."""
     before: Optional[Node] = node
-    while before is not None and before.op_type in ("Reshape", "Transpose"):
+    while before is not None and before.op_type in ("Reshape", "Slice", "Transpose"):
         before = graph.producer(before.inputs[0])
     return node if before is None else before
 
@@ -157,7 +157,8 @@ _BINARY = frozenset({"add", "divide", "maximum", "minimum", "multiply", "subtrac
 _UNARY = frozenset(
     {
         "abs", "batch_norm", "celu", "clip", "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh",
-        "leaky_relu", "mish", "relu", "relu6", "scale", "sigmoid", "silu", "softplus", "sqrt", "square", "swish", "tanh",
+        "leaky_relu", "mish", "relu", "relu6", "scale", "sigmoid", "silu", "softplus", "sqrt", "square",
+        "swish", "tanh",
     }
 )  # fmt: skip
 

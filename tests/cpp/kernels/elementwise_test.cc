@@ -76,6 +76,11 @@ TEST(ElementaryFunctions, ErrorsAreWhatTheHeaderSays) {
   EXPECT_LT(largest_error(-kInfinity, kInfinity, kStep, reference::erf, [](double x) { return std::erf(x); }),
             1.2);
   EXPECT_LT(largest_error(0, 1, kStep, reference::log1p_01, [](double x) { return std::log1p(x); }), 1.3);
+  for (const float range : {10.0f, std::numeric_limits<float>::max()}) {
+    const std::uint32_t step = range == 10.0f ? 1013 : kStep;
+    EXPECT_LT(largest_error(-range, range, step, reference::sin, [](double x) { return std::sin(x); }), 0.51);
+    EXPECT_LT(largest_error(-range, range, step, reference::cos, [](double x) { return std::cos(x); }), 0.51);
+  }
 }
 
 TEST(ElementaryFunctions, Edges) {
@@ -97,6 +102,13 @@ TEST(ElementaryFunctions, Edges) {
   EXPECT_EQ(reference::sigmoid(-kInfinity), 0.0f);
   EXPECT_EQ(reference::sigmoid(kInfinity), 1.0f);
   EXPECT_EQ(reference::sigmoid(0.0f), 0.5f);
+  EXPECT_EQ(reference::cos(0.0f), 1.0f);
+  EXPECT_TRUE(std::signbit(reference::sin(-0.0f)));
+  for (const auto function : {reference::sin, reference::cos}) {
+    EXPECT_TRUE(std::isnan(function(kInfinity)));
+    EXPECT_TRUE(std::isnan(function(-kInfinity)));
+    EXPECT_TRUE(std::isnan(function(kNan)));
+  }
   for (const auto function :
        {reference::exp, reference::log, reference::tanh, reference::sigmoid, reference::erf}) {
     EXPECT_TRUE(std::isnan(function(kNan)));
@@ -136,7 +148,7 @@ ElementwiseExtents flat(std::size_t operands, std::size_t n) {
 }
 
 TEST(Elementwise, EveryOperationEqualsTheReference) {
-  constexpr int kLast = static_cast<int>(Op::kMish);
+  constexpr int kLast = static_cast<int>(Op::kCos);
   for (const Isa isa : available_isas()) {
     Context context(1, isa);
     for (int op = 0; op <= kLast; ++op) {

@@ -326,7 +326,21 @@ TEST(Session, ResizeOfBytes) {
   });
 }
 
-TEST(Session, TransposedConvolution) {
+struct TransposedCase {
+  std::int64_t stride, dilation, pad, extra;
+};
+
+class TransposedConvolution : public ::testing::TestWithParam<TransposedCase> {};
+
+// Strides beyond the kernel and dilations that share a factor with the stride leave outputs without a tap.
+INSTANTIATE_TEST_SUITE_P(Session, TransposedConvolution,
+                         ::testing::Values(TransposedCase{2, 1, 1, 1}, TransposedCase{1, 2, 1, 0},
+                                           TransposedCase{2, 2, 1, 0}, TransposedCase{3, 2, 2, 2},
+                                           TransposedCase{4, 2, 0, 1}, TransposedCase{5, 1, 0, 4},
+                                           TransposedCase{2, 3, 2, 0}, TransposedCase{4, 6, 3, 0}));
+
+TEST_P(TransposedConvolution, EqualsItsDefinition) {
+  const auto [stride, dilation, pad, extra] = GetParam();
   // Small integers, so that every order of addition gives the same float.
   std::vector<float> w;
   for (const std::int8_t value : some_bytes(4 * 3 * 9, 2)) w.push_back(static_cast<float>(value % 8));
@@ -334,12 +348,19 @@ TEST(Session, TransposedConvolution) {
   builder.input("x", Dims{-1, 4, -1, -1}, QParams{1, 0, -128, 127})
       .floats("w", {4, 3, 3, 3}, w)
       .node("ConvTranspose", {"x", "w"}, {"y"},
-            {{"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}, {"output_padding", {1, 1}}})
+            {{"strides", {stride, stride}},
+             {"dilations", {dilation, dilation}},
+             {"pads", {pad, pad, pad, pad}},
+             {"output_padding", {extra, extra}}})
       .output("y");
-  expect_network(builder, kImages, [&](const Array& raw) {
+  expect_network(builder, kImages, [&, stride = stride, dilation = dilation, pad = pad,
+                                    extra = extra](const Array& raw) {
     const Array x = fake_quant(raw, QParams{1, 0, -128, 127});
     const Dims& d = x.dims;
-    Array y{{d[0], 3, 2 * d[2], 2 * d[3]}, {}};
+    const auto out = [&](std::int64_t in) {
+      return (in - 1) * stride + 2 * dilation + 1 - 2 * pad + extra;
+    };
+    Array y{{d[0], 3, out(d[2]), out(d[3])}, {}};
     y.values.assign(count_of(y.dims), 0.0f);
     for (std::int64_t i = 0; i < static_cast<std::int64_t>(x.values.size()); ++i) {
       const std::int64_t iw = i % d[3], ih = i / d[3] % d[2], ic = i / (d[3] * d[2]) % d[1],
@@ -347,7 +368,8 @@ TEST(Session, TransposedConvolution) {
       for (std::int64_t oc = 0; oc < 3; ++oc) {
         for (std::int64_t kh = 0; kh < 3; ++kh) {
           for (std::int64_t kw = 0; kw < 3; ++kw) {
-            const std::int64_t oh = 2 * ih - 1 + kh, ow = 2 * iw - 1 + kw;
+            const std::int64_t oh = stride * ih - pad + kh * dilation;
+            const std::int64_t ow = stride * iw - pad + kw * dilation;
             if (oh < 0 || oh >= y.dims[2] || ow < 0 || ow >= y.dims[3]) continue;
             y.values[static_cast<std::size_t>(((n * 3 + oc) * y.dims[2] + oh) * y.dims[3] + ow)] +=
                 x.values[static_cast<std::size_t>(i)] *

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from paddle import nn
 from paddle.nn import functional as F
+from paddle.vision.ops import DeformConv2D
 from small_networks import dygraph
 
 from qslim.exporters import export_onnx
@@ -56,6 +57,21 @@ class _Recurrent(nn.Layer):
     def forward(self, x: Any) -> Any:
         y, states = self.cells(x)
         return (y, *states) if isinstance(states, (tuple, list)) else (y, states)
+
+
+class _Deformable(nn.Layer):
+    """Deformable convolution of the second kind, or of the first one without masks."""
+
+    def __init__(self, groups: int = 1, stride: int = 1, has_mask: bool = True) -> None:
+        super().__init__()
+        window = {"padding": 1, "stride": stride}
+        self.offsets = nn.Conv2D(4, 18 * groups, 3, **window)
+        self.mask = nn.Conv2D(4, 9 * groups, 3, **window) if has_mask else None
+        self.conv = DeformConv2D(4, 6, 3, **window, deformable_groups=groups, groups=groups)
+
+    def forward(self, x: Any) -> Any:
+        mask = None if self.mask is None else F.sigmoid(self.mask(x))
+        return self.conv(x, self.offsets(x) * 4, mask)
 
 
 class _ClassToken(nn.Layer):
@@ -124,6 +140,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[_Spec]]] = {
     "what is no number": (lambda x: paddle.isnan(x) | paddle.isfinite(x), [(4,)]),
     "logarithms": (lambda x: paddle.log1p(x.abs()) + paddle.log2(x.abs() + 1) - paddle.expm1(x), [(4,)]),
     "from a scalar": (lambda x: (2.0 - x) + 2.0**x, [(4,)]),
+    "sin and cos": (lambda x: paddle.sin(x * 3) + paddle.cos(x), [(4, 5)]),
     "a bound that is computed": (lambda x: paddle.clip(x, max=x.abs().mean()), [(4,)]),
     # along axes
     "norms": (lambda x: paddle.linalg.norm(x, axis=1) + paddle.linalg.norm(x, 3, 1), [(4, 5)]),
@@ -166,6 +183,14 @@ _LAYERS: dict[str, tuple[Callable[[], Any], list[_Spec]]] = {
     "conv of a volume": (lambda: nn.Conv3D(4, 6, 3, 2, 1, groups=2), [(4, 5, 7, 6)]),
     "conv of a volume, dilated": (lambda: nn.Conv3D(2, 3, (2, 3, 1), dilation=(2, 1, 1)), [(2, 5, 7, 6)]),
     "deconvolution, same": (lambda: nn.Conv2DTranspose(3, 6, 3, stride=2, padding="SAME"), [(3, 5, 7)]),
+    "deconvolution, dilated": (
+        lambda: nn.Conv2DTranspose(4, 6, 3, stride=2, dilation=2, groups=2, padding=1),
+        [(4, 5, 7)],
+    ),
+    "deconvolution, stride beyond the kernel": (lambda: nn.Conv2DTranspose(3, 6, 2, stride=3), [(3, 5, 7)]),
+    "deformable convolution": (_Deformable, [(4, 7, 9)]),
+    "deformable convolution, groups": (lambda: _Deformable(2, 2), [(4, 7, 9)]),
+    "deformable convolution, no mask": (lambda: _Deformable(has_mask=False), [(4, 7, 9)]),
     "batch norm, channels last": (lambda: nn.BatchNorm1D(7, data_format="NLC"), [(5, 7)]),
     "batch norm, plain": (lambda: nn.BatchNorm2D(3, weight_attr=False, bias_attr=False), [_IMAGE]),
     "instance norm": (lambda: nn.InstanceNorm2D(3), [_IMAGE]),

@@ -43,6 +43,8 @@ enum class ElementwiseOp : std::uint8_t {
   kGeluTanh,  // the tanh form
   kSoftplus,
   kMish,
+  kSin,
+  kCos,
 };
 
 }  // namespace qslim

@@ -3,8 +3,12 @@
 // Conv and ConvTranspose.
 //
 // A transposed convolution of stride s is s_h * s_w ordinary ones, one for each residue of the output
-// position modulo the stride: position oh takes the taps kh = (oh + pad) mod s, + s, + 2s, ... from the input
-// rows ih = (oh + pad - kh) / s. Each writes every s-th pixel of every s-th row.
+// position modulo the stride: position oh takes the taps kh with (oh + pad - kh * d) mod s = 0, d the dilation,
+// from the input rows ih = (oh + pad - kh * d) / s. With g = gcd(s, d) these are every (s / g)-th tap, d / g
+// rows apart. Each convolution writes every s-th pixel of every s-th row. Where no tap reaches, one tap that
+// sees nothing but padding leaves the bias.
+#include <numeric>
+
 #include "qslim/runtime/ops/linear.h"
 #include "qslim/runtime/ops/registry.h"
 #include "qslim/runtime/ops/window.h"
@@ -49,20 +53,32 @@ ConvExtents extents_of(const Dims& x, const Window& w, std::size_t channels_out)
 
 // Which taps and which outputs of a transposed convolution belong to one residue along one axis.
 struct Phase {
-  std::int64_t first_tap, taps;     // kh = first_tap + stride * j, j < taps
-  std::int64_t first_out, outputs;  // oh = first_out + stride * o, o < outputs
-  std::int64_t pad;                 // of the ordinary convolution
+  std::int64_t first_tap, tap_step, taps;  // kh = first_tap + tap_step * j, j < taps
+  std::int64_t first_out, outputs;         // oh = first_out + stride * o, o < outputs
+  std::int64_t dilation, pad;              // of the ordinary convolution
 };
 
-Phase phase_of(std::int64_t residue, std::int64_t stride, std::int64_t kernel, std::int64_t pad,
-               std::int64_t out) {
+Phase phase_of(std::int64_t residue, const Window& window, std::size_t axis) {
+  const std::int64_t stride = window.stride[axis], dilation = window.dilation[axis];
+  const std::int64_t kernel = window.kernel[axis], pad = window.pad_begin[axis], out = window.out[axis];
+  const std::int64_t common = std::gcd(stride, dilation);
   Phase p;
-  p.first_tap = residue;
-  p.taps = residue < kernel ? (kernel - residue + stride - 1) / stride : 0;
   p.first_out = ((residue - pad) % stride + stride) % stride;
   p.outputs = p.first_out < out ? (out - p.first_out + stride - 1) / stride : 0;
-  // Output o reads input rows q + o - (taps - 1) + t, q = (first_out + pad - residue) / stride.
-  p.pad = p.taps - 1 - (p.first_out + pad - residue) / stride;
+  p.tap_step = stride / common;
+  p.dilation = dilation / common;
+  p.first_tap = 0;
+  while (p.first_tap < p.tap_step && p.first_tap * dilation % stride != residue) ++p.first_tap;
+  const bool reaches = p.first_tap < std::min(p.tap_step, kernel);
+  if (!reaches) {
+    p.first_tap = 0;
+    p.taps = 1;
+    p.pad = p.outputs;
+    return p;
+  }
+  p.taps = (kernel - p.first_tap + p.tap_step - 1) / p.tap_step;
+  // Output o reads input rows q + o - (taps - 1 - t) * dilation, q = (first_out + pad - first_tap * d) / s.
+  p.pad = (p.taps - 1) * p.dilation - (p.first_out + pad - p.first_tap * dilation) / stride;
   return p;
 }
 
@@ -117,18 +133,13 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
   check_constant_weight(compiler, node);
   const Dims &x = compiler.dims(node.inputs[0]), &w = compiler.dims(node.inputs[1]);
   const Window window = transposed_window_of(node, x, w[2], w[3]);
-  QSLIM_REQUIRE(window.dilation[0] == 1 && window.dilation[1] == 1, "ConvTranspose '", node.label,
-                "': dilations other than 1 are not supported");
-  QSLIM_REQUIRE(window.stride[0] <= w[2] && window.stride[1] <= w[3], "ConvTranspose '", node.label,
-                "': a stride larger than the kernel is not supported");
   const std::int64_t groups = Attributes(node).integer("group", 1);
   const std::int64_t oc_group = w[1], ic_group = w[0] / groups, oc = oc_group * groups;
   const ConvExtents whole = extents_of(x, window, as_size(oc));
   std::vector<LinearPart> parts;
   for (std::int64_t rh = 0; rh < window.stride[0]; ++rh) {
     for (std::int64_t rw = 0; rw < window.stride[1]; ++rw) {
-      const Phase ph = phase_of(rh, window.stride[0], w[2], window.pad_begin[0], window.out[0]);
-      const Phase pw = phase_of(rw, window.stride[1], w[3], window.pad_begin[1], window.out[1]);
+      const Phase ph = phase_of(rh, window, 0), pw = phase_of(rw, window, 1);
       if (ph.outputs == 0 || pw.outputs == 0) continue;
       LinearPart part;
       part.key = std::to_string(node.outputs[0]) + " " + std::to_string(rh) + " " + std::to_string(rw);
@@ -137,6 +148,8 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
       part.geometry.groups = as_size(groups);
       part.geometry.kernel_h = as_size(ph.taps);
       part.geometry.kernel_w = as_size(pw.taps);
+      part.geometry.dilation_h = as_size(ph.dilation);
+      part.geometry.dilation_w = as_size(pw.dilation);
       part.extents = whole;
       part.extents.out_h = as_size(ph.outputs);
       part.extents.out_w = as_size(pw.outputs);
@@ -152,8 +165,8 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
         for (std::int64_t i = 0; i < ic_group; ++i) {
           for (std::int64_t th = 0; th < ph.taps; ++th) {
             for (std::int64_t tw = 0; tw < pw.taps; ++tw) {
-              const std::int64_t kh = ph.first_tap + window.stride[0] * (ph.taps - 1 - th);
-              const std::int64_t kw = pw.first_tap + window.stride[1] * (pw.taps - 1 - tw);
+              const std::int64_t kh = ph.first_tap + ph.tap_step * (ph.taps - 1 - th);
+              const std::int64_t kw = pw.first_tap + pw.tap_step * (pw.taps - 1 - tw);
               const std::int64_t in = o / oc_group * ic_group + i;
               part.weights.order.push_back(as_size(((in * oc_group + o % oc_group) * w[2] + kh) * w[3] + kw));
             }

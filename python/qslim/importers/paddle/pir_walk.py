@@ -178,6 +178,8 @@ class _Walk:
                 self._lists[value.id] = converted.list_results
             else:
                 self._vectors[value.id] = (node, converted.squeezed_axis)
+        if not outputs and converted.list_results is not None:
+            return  # the operators before it make the whole list
         if not vectors and not preceding:
             folded = _fold_constant(self.graph, node)
             if folded is not None:

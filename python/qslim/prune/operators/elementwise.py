@@ -21,9 +21,9 @@ def _meets_whole(node: Node) -> str:
 
 
 _UNARY = (
-    "Abs", "Cast", "Ceil", "Clip", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
+    "Abs", "Cast", "Ceil", "Clip", "Cos", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
     "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round", "Sigmoid",
-    "Softplus", "Sqrt", "Tanh",
+    "Sin", "Softplus", "Sqrt", "Tanh",
 )  # fmt: skip
 _BINARY = (
     "Add", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "PRelu", "Pow", "Sub", "Where",

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from qslim.importers.paddle.operators.activations import ACTIVATIONS
 from qslim.importers.paddle.operators.arithmetic import ARITHMETIC
+from qslim.importers.paddle.operators.assignment import ASSIGNMENT
+from qslim.importers.paddle.operators.deformable import DEFORMABLE
 from qslim.importers.paddle.operators.layouts import channels_first
 from qslim.importers.paddle.operators.logic import LOGIC
 from qslim.importers.paddle.operators.products import PRODUCTS
@@ -26,6 +28,8 @@ __all__ = ["ConvertedOp", "SourceOp", "convert"]
 _CONVERTERS: dict[str, Converter] = {
     **ACTIVATIONS,
     **ARITHMETIC,
+    **ASSIGNMENT,
+    **DEFORMABLE,
     **LOGIC,
     **PRODUCTS,
     **RECURRENT,

@@ -16,14 +16,23 @@ from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, S
 
 __all__ = ["SHAPES"]
 
+# ONNX's numbers of the types that a Cast makes here.
+_CODES = {"bool": 9, "float32": 1, "int32": 6, "int64": 7}
+
 
 def _arange(op: SourceOp) -> Optional[ConvertedOp]:
     values = [op.constant(index) for index in range(3)]
     dtype = dtype_name(op.attributes["dtype"])
-    if any(value is None for value in values) or dtype not in ("float32", "int32", "int64"):
+    if dtype not in _CODES:
         return None
-    names = [op.new_constant(np.asarray(v.reshape(()), dtype)) for v in values if v is not None]
-    return ConvertedOp("Range", names)
+    if all(value is not None for value in values):
+        names = [op.new_constant(np.asarray(v.reshape(()), dtype)) for v in values if v is not None]
+        return ConvertedOp("Range", names)
+    bounds = [op.scalar(index) for index in range(3)]
+    if None in bounds:
+        return None
+    counted = op.before("Range", [bound for bound in bounds if bound], "int64", (None,))
+    return ConvertedOp("Cast", [counted], {"to": _CODES[dtype]})
 
 
 def _channel_shuffle(op: SourceOp) -> Optional[ConvertedOp]:
@@ -84,6 +93,26 @@ def _full_like(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("Expand", [op.new_constant(np.asarray(value.reshape(()), dtype)), shape])
 
 
+def _meshgrid(op: SourceOp) -> Optional[ConvertedOp]:
+    """Each vector along its own axis, repeated along those of the others."""
+    count = len(op.inputs)
+    if any(op.rank(index) not in (0, 1) for index in range(count)):
+        return None
+    extents = [
+        op.extent(0, index) if op.rank(index) else op.new_constant(np.asarray(1, np.int64))
+        for index in range(count)
+    ]
+    axes = op.new_ints([0])
+    vectors = [op.before("Unsqueeze", [extent, axes], "int64", (1,)) for extent in extents]
+    shape = op.before("Concat", vectors, "int64", (count,), axis=0)
+    grids = []
+    for index, name in enumerate(op.inputs):
+        along = [-1 if axis == index else 1 for axis in range(count)]
+        line = op.before("Reshape", [name, op.new_ints(along)], op.dtype(index), (None,) * count)
+        grids.append(op.before("Expand", [line, shape], op.dtype(index), (None,) * count))
+    return ConvertedOp("Identity", [shape], list_results=grids)
+
+
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
@@ -132,9 +161,18 @@ def _numel(op: SourceOp) -> Optional[ConvertedOp]:
 def _eye(op: SourceOp) -> Optional[ConvertedOp]:
     rows, columns, dtype = op.known_ints(0), op.known_ints(1), dtype_name(op.attributes["dtype"])
     if rows is None or columns is None:
-        return None
+        return _open_eye(op, dtype)
     width = columns[0] if columns[0] > 0 else rows[0]
     return ConvertedOp("Identity", [op.new_constant(np.eye(rows[0], width, dtype=dtype))])
+
+
+def _open_eye(op: SourceOp, dtype: str) -> Optional[ConvertedOp]:
+    height, known = op.scalar(0), op.known_ints(1)
+    width = height if known is not None and known[0] < 0 else op.scalar(1)
+    if height is None or width is None or dtype not in _CODES:
+        return None
+    lines = [op.unsqueezed(op.places(extent), axis) for extent, axis in ((height, 1), (width, 0))]
+    return ConvertedOp("Cast", [op.before("Equal", lines, "bool", (None, None))], {"to": _CODES[dtype]})
 
 
 def _linspace(op: SourceOp) -> Optional[ConvertedOp]:
@@ -161,10 +199,19 @@ def _pad3d(op: SourceOp) -> Optional[ConvertedOp]:
     """left, right, top, bottom, front, back of [N, C, D, H, W]."""
     pads = op.known_ints(1)
     mode = _PAD_MODES.get(op.attributes["mode"])
-    if pads is None or mode is None or op.attributes.get("data_format", "NCDHW") != "NCDHW":
+    if mode is None or op.attributes.get("data_format", "NCDHW") != "NCDHW":
         return None
-    left, right, top, bottom, front, back = pads
-    names = [op.inputs[0], op.new_ints([0, 0, front, top, left, 0, 0, back, bottom, right])]
+    if pads is not None:
+        left, right, top, bottom, front, back = pads
+        onnx_pads = op.new_ints([0, 0, front, top, left, 0, 0, back, bottom, right])
+    else:
+        computed = op.int_vector(1)
+        if computed is None:
+            return None
+        with_zero = op.before("Concat", [op.new_ints([0]), computed], "int64", (7,), axis=0)
+        order = op.new_ints([0, 0, 5, 3, 1, 0, 0, 6, 4, 2])
+        onnx_pads = op.before("Gather", [with_zero, order], "int64", (10,), axis=0)
+    names = [op.inputs[0], onnx_pads]
     if mode == "constant":
         names.append(op.new_constant(np.asarray(op.attributes["pad_value"], op.dtype(0))))
     return ConvertedOp("Pad", names, {"mode": mode})
@@ -239,6 +286,10 @@ def _stack(op: SourceOp) -> Optional[ConvertedOp]:
 
 def _tile(op: SourceOp) -> Optional[ConvertedOp]:
     repeats, rank = op.known_ints(1), op.rank(0)
+    if repeats is None and rank is not None:
+        computed = op.int_vector(1)
+        is_whole = computed is not None and op.graph.tensors[computed].shape == (rank,)
+        return ConvertedOp("Tile", [op.inputs[0], computed]) if is_whole and computed else None
     if repeats is None or rank is None:
         return None
     name = op.inputs[0]
@@ -271,6 +322,7 @@ SHAPES: dict[str, Converter] = {
     "full_like": _full_like,
     "full_with_tensor": _full_with_tensor,
     "linspace": _linspace,
+    "meshgrid": _meshgrid,
     "numel": _numel,
     "pad": _pad,
     "pad3d": _pad3d,

@@ -126,6 +126,65 @@ class SourceOp:
             return vectors[0]
         return self.before("Concat", vectors, "int64", (len(vectors),), axis=0)
 
+    def extent(self, axis: int, index: int = 0) -> str:
+        """A scalar of int64: how far operand `index` reaches along `axis`, known or not."""
+        shape = self.shape(index)
+        extent = None if shape is None else shape[axis]
+        if extent is not None:
+            return self.new_constant(np.asarray(extent, np.int64))
+        whole = self.before("Shape", [self.inputs[index]], "int64", (self.rank(index),))
+        at = axis if axis >= 0 or shape is None else axis + len(shape)
+        return self.before(
+            "Gather", [whole, self.new_constant(np.asarray(at, np.int64))], "int64", (), axis=0
+        )
+
+    def scalar(self, index: int) -> Optional[str]:
+        """Operand `index`, which describes extents, as a scalar of int64; None if it may be a fraction."""
+        value = self.constant(index)
+        if value is not None:
+            number = float(value.reshape(()))
+            return self.new_constant(np.asarray(int(number), np.int64)) if number.is_integer() else None
+        name = self.inputs[index]
+        producer = self.graph.producer(name)
+        if producer is not None and producer.op_type == "Cast" and self.dtype(index).startswith("float"):
+            name = producer.inputs[0]  # an extent that was made a float on the way
+        tensor = self.graph.tensors[name]
+        if tensor.dtype not in ("int32", "int64"):
+            return None
+        if tensor.dtype == "int32":
+            name = self.before("Cast", [name], "int64", tensor.shape, to=7)
+        if tensor.shape != ():
+            name = self.before("Reshape", [name, self.new_constant(np.zeros(0, np.int64))], "int64", ())
+        return name
+
+    def places(self, extent: str) -> str:
+        """0, 1, ... below the scalar `extent`, as int64."""
+        zero, one = (self.new_constant(np.asarray(number, np.int64)) for number in (0, 1))
+        return self.before("Range", [zero, extent, one], "int64", (None,))
+
+    def integers(self, op_type: str, a: str, b: Union[str, int], shape: _Shape = ()) -> str:
+        """`op_type` of two tensors of int64, or of one and a number."""
+        other = b if isinstance(b, str) else self.new_constant(np.asarray(b, np.int64))
+        return self.before(op_type, [a, other], "int64", shape)
+
+    def vector(self, extents: Sequence[Union[int, str]]) -> str:
+        """A vector of int64 of numbers and scalars."""
+        known = [extent if isinstance(extent, int) else self.graph.constant(extent) for extent in extents]
+        if all(extent is not None for extent in known):
+            return self.new_ints([int(extent) for extent in known if extent is not None])
+        axes = self.new_ints([0])
+        parts = [
+            self.new_ints([extent])
+            if isinstance(extent, int)
+            else self.before("Unsqueeze", [extent, axes], "int64", (1,))
+            for extent in extents
+        ]
+        return self.before("Concat", parts, "int64", (len(parts),), axis=0)
+
+    def unsqueezed(self, name: str, axis: int) -> str:
+        """A vector of int64 as a row (axis 0) or a column (axis 1)."""
+        return self.before("Unsqueeze", [name, self.new_ints([axis])], "int64", (None, None))
+
     def known_ints(self, index: int) -> Optional[list[int]]:
         """Operand `index` as integers if it is constant."""
         operand = self.operands[index] if index < len(self.operands) else ""

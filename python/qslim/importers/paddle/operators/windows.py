@@ -55,17 +55,26 @@ def _conv_transpose(op: SourceOp) -> Optional[ConvertedOp]:
         window["pads"] = [pads[0][0], pads[1][0], pads[0][1], pads[1][1]]
     window["group"] = int(op.attributes["groups"])
     output_padding = list(op.attributes.get("output_padding") or [])
-    output_size = op.known_ints(2) if len(op.operands) > 2 and op.operands[2] else []
-    if output_size is None:
-        return None
-    if output_size:
-        found = _output_padding(op, window, output_size)
-        if found is None:
-            return None
+    has_size = len(op.operands) > 2 and bool(op.operands[2]) and op.known_ints(2) != []
+    output_size = op.known_ints(2) if has_size else []
+    found = _output_padding(op, window, output_size) if output_size else []
+    if has_size and not found:
+        return _cropped_transpose(op, window)
+    if found:
         output_padding = found
     if output_padding:
         window["output_padding"] = output_padding
     return ConvertedOp("ConvTranspose", op.inputs[:2], window)
+
+
+def _cropped_transpose(op: SourceOp, window: dict[str, Any]) -> Optional[ConvertedOp]:
+    """A transposed convolution as large as its strides allow, cut to a size that is known in a run only."""
+    size = op.int_vector(2)
+    if size is None:
+        return None
+    window["output_padding"] = [stride - 1 for stride in window["strides"]]
+    whole = op.before("ConvTranspose", op.inputs[:2], op.dtype(0), (None,) * 4, **window)
+    return ConvertedOp("Slice", [whole, op.new_ints([0, 0]), size, op.new_ints([2, 3])])
 
 
 def _same_pads(image: Any, weight: Any, strides: list[int], axis: int) -> Optional[tuple[int, int]]:
@@ -126,8 +135,10 @@ def _adaptive(op: SourceOp, output: list[int], is_max: bool) -> Optional[Convert
             "GlobalMaxPool" if is_max else "GlobalAveragePool", op.inputs[:1], keeps_first_output=True
         )
     shape = op.shape(0)
-    if shape is None or shape[2] is None or shape[3] is None:
+    if shape is None:
         return None
+    if shape[2] is None or shape[3] is None:
+        return _open_maximum(op, output) if is_max else _open_mean(op, output)
     image = [shape[2], shape[3]]
     output = [extent if size <= 0 else size for extent, size in zip(image, output)]
     if any(extent % size for extent, size in zip(image, output)):
@@ -176,6 +187,76 @@ def _uneven_maximum(op: SourceOp, image: list[int], output: list[int]) -> Conver
         name = op.before("Gather", [name, op.new_ints(indices)], op.dtype(0), (None,) * 4, axis=2 + axis)
     window: dict[str, Any] = {"strides": kernel, "pads": [0, 0, 0, 0], "kernel_shape": kernel, "ceil_mode": 0}
     return ConvertedOp("MaxPool", [name], window, keeps_first_output=True)
+
+
+def _open_windows(op: SourceOp, axis: int, size: int) -> tuple[str, str, str]:
+    """First element and end of each of `size` windows over an extent that is open, and that extent."""
+    extent = op.extent(axis)
+    first = op.integers("Div", op.integers("Mul", op.new_ints(range(size)), extent, (size,)), size, (size,))
+    ends = op.integers("Mul", op.new_ints(range(1, size + 1)), extent, (size,))
+    end = op.integers("Div", op.integers("Add", ends, size - 1, (size,)), size, (size,))
+    return first, end, extent
+
+
+def _open_mean(op: SourceOp, output: list[int]) -> ConvertedOp:
+    """``_uneven_mean`` with matrices that are made for the extents of a run."""
+    name = op.inputs[0]
+    products = []
+    for axis, size in ((3, output[1]), (2, output[0])):
+        if size <= 0:
+            continue
+        first, end, extent = _open_windows(op, axis, size)
+        places = op.unsqueezed(op.places(extent), 0)
+        column_first, column_end = op.unsqueezed(first, 1), op.unsqueezed(end, 1)
+        inside = op.before(
+            "And",
+            [
+                op.before("GreaterOrEqual", [places, column_first], "bool", (size, None)),
+                op.before("Less", [places, column_end], "bool", (size, None)),
+            ],
+            "bool",
+            (size, None),
+        )
+        counts = op.before(
+            "Cast", [op.integers("Sub", column_end, column_first, (size, 1))], "float32", (size, 1), to=1
+        )
+        shares = op.before(
+            "Div",
+            [op.before("Cast", [inside], "float32", (size, None), to=1), counts],
+            "float32",
+            (size, None),
+        )
+        if axis == 3:
+            shares = op.before("Transpose", [shares], "float32", (None, size), perm=[1, 0])
+        products.append((axis, shares))
+    if not products:
+        return ConvertedOp("Identity", [name], keeps_first_output=True)
+    for axis, shares in products[:-1]:
+        name = op.before("MatMul", [name, shares] if axis == 3 else [shares, name], op.dtype(0), (None,) * 4)
+    axis, shares = products[-1]
+    return ConvertedOp("MatMul", [name, shares] if axis == 3 else [shares, name], keeps_first_output=True)
+
+
+def _open_maximum(op: SourceOp, output: list[int]) -> ConvertedOp:
+    """The elements of each window, the last one repeated, as an axis of their own; then its largest."""
+    name = op.inputs[0]
+    axes = [axis for axis, size in ((2, output[0]), (3, output[1])) if size > 0]
+    if not axes:
+        return ConvertedOp("Identity", [name], keeps_first_output=True)
+    for axis in axes:
+        size = output[axis - 2]
+        first, end, extent = _open_windows(op, axis, size)
+        longest = op.integers("Add", op.integers("Div", extent, size), 2)
+        steps = op.unsqueezed(op.places(longest), 0)
+        beyond = op.integers("Add", op.unsqueezed(first, 1), steps, (size, None))
+        last = op.integers("Sub", op.unsqueezed(end, 1), 1, (size, 1))
+        indices = op.integers("Min", beyond, last, (size, None))
+        windows = op.before("Gather", [name, indices], op.dtype(0), (None,) * 5, axis=axis)
+        reduced = [windows, op.new_ints([axis + 1])]
+        if axis == axes[-1]:
+            break
+        name = op.before("ReduceMax", reduced, op.dtype(0), (None,) * 4, keepdims=0)
+    return ConvertedOp("ReduceMax", reduced, {"keepdims": 0}, keeps_first_output=True)
 
 
 def _max_pool_with_index(op: SourceOp) -> Optional[ConvertedOp]:
