@@ -5,13 +5,14 @@ from qslim.importers.paddle.errors import ModelFileError, UnsupportedModelError
 from qslim.importers.paddle.files import ModelFiles, find_model_files
 from qslim.importers.paddle.layer import import_layer
 from qslim.importers.paddle.model import import_model
-from qslim.importers.paddle.program import PaddleProgram, load_program
+from qslim.importers.paddle.program import PaddleProgram, check_model_files, load_program
 
 __all__ = [
     "ModelFileError",
     "ModelFiles",
     "PaddleProgram",
     "UnsupportedModelError",
+    "check_model_files",
     "find_model_files",
     "import_layer",
     "import_model",
