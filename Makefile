@@ -15,7 +15,7 @@ wheel = $$(ls build/wheel/qslim-*.whl)
 package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find cpp python -type f -not -path '*/__pycache__/*' -not -path 'cpp/bench/*' 2>/dev/null)
 
-.PHONY: help demo test test-cpp test-cpp-avx512 test-python lint bench bench-models bench-qat asan tsan fuzz clean
+.PHONY: help demo test test-cpp test-cpp-avx512 test-python lint bench bench-models bench-qat asan tsan fuzz crash clean
 .DELETE_ON_ERROR:
 # Keep the stamps that only pattern rules name; make would remove them as intermediate.
 .SECONDARY:
@@ -33,6 +33,7 @@ help:
 	@echo "            a step of quantization-aware training beside the float step and PaddleSlim's"
 	@echo "make asan   C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make tsan   thread pool and sessions under ThreadSanitizer"
+	@echo "make crash  kill writers of models at random moments for CRASH_SECONDS (120)"
 	@echo "make fuzz   libFuzzer on model files for FUZZ_SECONDS (600); needs Clang"
 	@echo "make clean  remove build/, $(VENV)*/ and notebooks/output/"
 
@@ -148,6 +149,11 @@ fuzz: $(VENV)/.stamp-cpp
 	build/cpp-fuzz/tests/cpp/fuzz/model_fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=25 -rss_limit_mb=2048 \
 	  -max_len=16384 -print_final_stats=1 -artifact_prefix=build/fuzz/ \
 	  build/fuzz/corpus build/fuzz/seeds tests/cpp/fuzz/corpus
+
+CRASH_SECONDS ?= 120
+
+crash: $(VENV)/.stamp-test
+	$(bin)/python tests/crash.py $(CRASH_SECONDS)
 
 bench: $(VENV)/.stamp-cpp $(VENV)/.stamp-test build/.stamp-benchmark
 	$(cmake) -B build/cpp-bench -DQSLIM_BUILD_BENCH=ON

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
@@ -86,10 +87,13 @@ def runnable_part(graph: Graph) -> tuple[Optional[Graph], dict[str, list[str]]]:
     return part, dropped
 
 
-def write_engine_file(graph: Graph, path: Union[str, os.PathLike[str]]) -> EngineFile:
+def write_engine_file(
+    graph: Graph, path: Union[str, os.PathLike[str]], beside: Sequence[str] = ()
+) -> EngineFile:
     """Write `graph` for the engine and open the file once to see that it runs.
 
-    A Graph that the engine cannot run is no error: the result says why there is no file.
+    A Graph that the engine cannot run is no error: the result says why there is no file. The file remembers
+    those `beside` it, as ``save_qslim`` says.
     """
     part, dropped = runnable_part(graph)
     if part is None:
@@ -98,7 +102,7 @@ def write_engine_file(graph: Graph, path: Union[str, os.PathLike[str]]) -> Engin
             dropped_outputs=dropped, problem=f"the engine has no kernel for {', '.join(missing)}"
         )
     name = os.fspath(path)
-    save_qslim(part, name)
+    save_qslim(part, name, beside)
     try:
         _core.Session(name, 1, None)
     except ValueError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Union
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qslim._core import __version__
 from qslim.exporters.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
-from qslim.importers.qslim_file import DTYPES, FORMAT_VERSION
+from qslim.importers.qslim_file import DTYPES, FORMAT_VERSION, file_digests
 
 __all__ = ["dumps_qslim", "save_qslim"]
 
@@ -27,7 +27,7 @@ __all__ = ["dumps_qslim", "save_qslim"]
 _ALIGNMENT = 64
 
 
-def save_qslim(graph: Graph, path: Union[str, os.PathLike[str]]) -> None:
+def save_qslim(graph: Graph, path: Union[str, os.PathLike[str]], beside: Sequence[str] = ()) -> None:
     """Write `graph` to `path`, whole or not at all.
 
     Parameters
@@ -37,6 +37,9 @@ def save_qslim(graph: Graph, path: Union[str, os.PathLike[str]]) -> None:
         that no node reads or writes are left out.
     path : str or path
         By custom it ends in ".qslim". Missing directories are created.
+    beside : sequence of str
+        Paths of the Paddle model of the same network. Where a Paddle model lies beside the file,
+        ``Session(directory)`` runs it only if these are its files, byte for byte.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def save_qslim(graph: Graph, path: Union[str, os.PathLike[str]]) -> None:
            [ 0.25,  0.01]], dtype=float32)
     """
     # Everything that can be wrong with the graph is found before a file is made.
-    header, entries = _plan(graph)
+    header, entries = _plan(graph, beside)
     with staged_file(path) as temporary, open(temporary, "wb") as file:
         file.write(header)
         for data in _raw(entries):
@@ -77,7 +80,7 @@ def _raw(entries: list[tuple[str, NDArray[Any]]]) -> Iterator[bytes]:
         yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _plan(graph: Graph) -> tuple[bytes, list[tuple[str, NDArray[Any]]]]:
+def _plan(graph: Graph, beside: Sequence[str] = ()) -> tuple[bytes, list[tuple[str, NDArray[Any]]]]:
     """The length, the header and its padding; and the entries in the order of the data."""
     entries: dict[str, NDArray[Any]] = {}
     tensors = [graph.tensors[name] for name in _used_names(graph)]
@@ -108,6 +111,8 @@ def _plan(graph: Graph) -> tuple[bytes, list[tuple[str, NDArray[Any]]]]:
     header: dict[str, Any] = {
         "__metadata__": {"format": "qslim", "graph": json.dumps(description, allow_nan=False)}
     }
+    if beside:
+        header["__metadata__"]["beside"] = json.dumps(file_digests(beside))
     position = 0
     for name, array in ordered:
         header[name] = {

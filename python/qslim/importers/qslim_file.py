@@ -12,9 +12,11 @@ Source: the safetensors format, https://github.com/huggingface/safetensors.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 from qslim._core import FormatError
 from qslim.graph import Graph, Node, QuantParams, Tensor
 
-__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "load_qslim"]
+__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "file_digests", "load_qslim"]
 
 FORMAT_VERSION = 1
 
@@ -76,13 +78,59 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
         raise FormatError(f"{os.fspath(source)!r}: {error}") from None
 
 
+def file_digests(paths: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of each file, by its name without directories."""
+    digests = {}
+    for path in paths:
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        digests[os.path.basename(path)] = digest.hexdigest()
+    return digests
+
+
+def check_beside(path: str) -> None:
+    """See that the files beside the .qslim file at `path` are those that it was written with.
+
+    Raises
+    ------
+    ValueError : they are not, or it does not say.
+    """
+    remedy = (
+        "quantize the network again, remove the file that is out of date, or name the file that you mean "
+        f"(Session({path!r}))"
+    )
+    with open(path, "rb") as file:
+        start = file.read(8)
+        size = min(int.from_bytes(start, "little"), _MAX_HEADER_BYTES)
+        metadata = _metadata(_read_header(start + file.read(size))[0])
+    if "beside" not in metadata:
+        raise ValueError(
+            f"{path!r} does not say that it belongs to the Paddle model beside it, which may be another "
+            f"network: {remedy}"
+        )
+    for name, digest in _parse_json(metadata["beside"], 'the files "beside"').items():
+        other = os.path.join(os.path.dirname(path), name)
+        _require(
+            os.path.basename(name) == name, f"{path!r}: expected a name without directories, got {name!r}"
+        )
+        if not os.path.isfile(other):
+            raise ValueError(f"{path!r} belongs to {name!r}, which is not beside it: {remedy}")
+        if file_digests([other]) != {name: digest}:
+            raise ValueError(f"{path!r} belongs to another {name!r} than the one beside it: {remedy}")
+
+
+def _metadata(header: dict[str, Any]) -> dict[str, Any]:
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or metadata.get("format") != "qslim":
+        raise FormatError('this is no qslim model: "__metadata__" with "format": "qslim" is missing')
+    return metadata
+
+
 def _load(data: bytes) -> Graph:
     header, start = _read_header(data)
-    metadata = header.pop("__metadata__", None)
-    _require(
-        isinstance(metadata, dict) and metadata.get("format") == "qslim",
-        'this is no qslim model: "__metadata__" with "format": "qslim" is missing',
-    )
+    metadata = _metadata(header)
     entries = _read_entries(header, memoryview(data)[start:])
     description = _parse_json(metadata.get("graph"), 'the graph in "__metadata__"')
     return _GraphReader(description, entries).read()

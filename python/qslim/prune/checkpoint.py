@@ -19,6 +19,7 @@ import numpy as np
 
 from qslim.exporters.staging import staged_file
 from qslim.importers.paddle import framework
+from qslim.importers.pickled import load_pickled
 from qslim.logger import logger
 from qslim.prune.attention import HEAD_ATTRIBUTES
 from qslim.prune.model_edit import array_of, derived_attributes, dygraph, set_array, set_attributes
@@ -71,7 +72,9 @@ def save(model: Any, path: Union[str, os.PathLike[str]]) -> None:
 
 
 @dygraph()
-def load(path_or_state: Union[str, os.PathLike[str], Mapping[str, Any]], model: Any) -> Any:
+def load(
+    path_or_state: Union[str, os.PathLike[str], Mapping[str, Any]], model: Any, *, allow_pickle: bool = False
+) -> Any:
     """Cut `model` to the shapes of a checkpoint and load its values.
 
     Parameters
@@ -80,6 +83,9 @@ def load(path_or_state: Union[str, os.PathLike[str], Mapping[str, Any]], model: 
         A file of ``save``, or what ``paddle.load`` makes of it.
     model : paddle.nn.Layer
         The architecture as its class builds it. It is changed in place, parameters keep their objects.
+    allow_pickle : bool, default=False
+        Read the file with ``paddle.load``, which runs whatever code the file names. Without it only arrays,
+        numbers, strings and containers are read, which is all that ``save`` writes.
 
     Returns
     -------
@@ -94,7 +100,7 @@ def load(path_or_state: Union[str, os.PathLike[str], Mapping[str, Any]], model: 
     if not isinstance(model, paddle.nn.Layer):
         raise ValueError(f"prune.load: model: expected a paddle.nn.Layer, got {type(model).__name__}")
     source = "the checkpoint" if isinstance(path_or_state, Mapping) else repr(os.fspath(path_or_state))
-    content = path_or_state if isinstance(path_or_state, Mapping) else _read(path_or_state)
+    content = path_or_state if isinstance(path_or_state, Mapping) else _read(path_or_state, allow_pickle)
     state, attributes = _checked(content, source)
     tensors = model.state_dict()
     _check_fits(state, tensors, source)
@@ -118,12 +124,12 @@ def _attributes(model: Any) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def _read(path: Union[str, os.PathLike[str]]) -> Any:
+def _read(path: Union[str, os.PathLike[str]], allow_pickle: bool) -> Any:
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise ValueError(f"prune.load: {path!r} does not exist or is no file")
     try:
-        return framework.paddle_module().load(path, return_numpy=True)
+        return framework.paddle_module().load(path, return_numpy=True) if allow_pickle else load_pickled(path)
     except Exception as error:  # unpickling damaged bytes raises almost anything
         raise ValueError(
             f"prune.load: {path!r} is damaged or no checkpoint of qslim.prune.save: {error}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Optional, Union
 
 from qslim.exporters.staging import staged_file
+from qslim.importers.pickled import load_pickled
 
 __all__ = [
     "Sensitivities",
@@ -32,15 +33,8 @@ class _Status:
     """What PaddleSlim's pruners pickle; only its attributes are looked at."""
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads numbers, strings and containers; a file cannot make it call anything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name == "Status" and module.startswith(("paddleslim.", "qslim.")):
-            return _Status
-        if module.split(".")[0] == "numpy" and name in ("scalar", "dtype"):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it holds a {module}.{name}")
+def _status(module: str, name: str) -> Any:
+    return _Status if name == "Status" and module.startswith(("paddleslim.", "qslim.")) else None
 
 
 def load_sensitivities(sensitivities_file: Optional[str]) -> Sensitivities:
@@ -57,8 +51,7 @@ def load_sensitivities(sensitivities_file: Optional[str]) -> Sensitivities:
     if not sensitivities_file or not os.path.exists(sensitivities_file):
         return {}
     try:
-        with open(sensitivities_file, "rb") as file:
-            loaded = _Unpickler(file, encoding="latin1").load()
+        loaded = load_pickled(sensitivities_file, _status)
         loaded = getattr(loaded, "sensitivies", loaded)
         return {
             str(name): {float(ratio): float(loss) for ratio, loss in losses.items()}

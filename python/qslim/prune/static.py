@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import zipfile
 from collections.abc import Sequence
 from typing import Any, Callable, Optional, Union
 
@@ -31,6 +33,7 @@ _CRITERIA: dict[str, SaliencyCriterion] = {
     "geometry_median": "fpgm",
     "fpgm": "fpgm",
 }
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _SELECTORS = ("default_idx_selector", "optimal_threshold")
 _LITERAL = "an operator of the program has its extents as numbers"
 
@@ -267,6 +270,7 @@ def load_model(exe: Any, graph: Any, dirname: str) -> Any:
         if not os.path.isfile(path):
             raise ValueError(f"load_model: {dirname!r} holds no model of save_model: {path!r} does not exist")
     try:
+        _check_archive(paths["parameters.npz"])
         with np.load(paths["parameters.npz"], allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         with open(paths["__groups__"], encoding="utf-8") as file:
@@ -282,6 +286,22 @@ def load_model(exe: Any, graph: Any, dirname: str) -> Any:
     for name, value in arrays.items():
         _set(scope, name, value, None)
     return network.program
+
+
+def _check_archive(path: str) -> None:
+    """Refuse members that would take more memory than their bytes in the file, before they are read."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        for member in members:
+            if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+                raise ValueError(f"{member.filename!r} is compressed, and save_model compresses nothing")
+        if sum(member.file_size for member in members) > os.path.getsize(path):
+            raise ValueError("its members are longer than the file")
+        for member in members:
+            with archive.open(member) as file:
+                shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+                if file.tell() + math.prod(shape) * dtype.itemsize != member.file_size:
+                    raise ValueError(f"{member.filename!r} has shape {shape}, but {member.file_size} bytes")
 
 
 def _checked(network: StaticProgram, params: Sequence[str], ratios: Sequence[float]) -> dict[str, float]:

@@ -7,8 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Optional
 
-from qslim.exporters.engine_file import write_engine_file
-from qslim.exporters.paddle import export_program
+from qslim.exporters.paddle import export_program, export_with_engine_file
 from qslim.importers.paddle import find_model_files, fold_weights, load_program
 from qslim.logger import logger
 from qslim.quant import distributed
@@ -89,13 +88,13 @@ def quant_post_dynamic(
     weights = quantize_weights(program.graph, selection.weights, weight_bits)
     params = None if save_params_filename == "model.pdiparams" else save_params_filename
     with distributed.kept_by_rank_0(save_model_dir) as directory:
-        files = export_program(
+        files, engine = export_with_engine_file(
             program,
             os.path.join(directory, "quantized_model"),
+            program.graph,
             model_filename=save_model_filename,
             params_filename=params,
         )
-        engine = write_engine_file(program.graph, os.path.splitext(files.program)[0] + ".qslim")
         size = files.bytes
         if generate_test_model:
             for weight in weights:

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Callable, Optional
 
-from qslim.exporters.engine_file import write_engine_file
-from qslim.exporters.paddle import export_program
+from qslim.exporters.paddle import export_with_engine_file
 from qslim.functional import find_threshold
 from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams
@@ -258,15 +256,15 @@ def _write(
     options: PostTrainingOptions,
     folded: Sequence[FoldedBatchNorm],
 ) -> _Written:
-    files = export_program(
+    files, engine = export_with_engine_file(
         program,
         directory,
+        program.graph,
         model_filename=model_filename,
         params_filename=None if params_filename == "model.pdiparams" else params_filename,
         weight_storage="int8" if options.onnx_format else "float32",
         folded=folded,
     )
-    engine = write_engine_file(program.graph, os.path.splitext(files.program)[0] + ".qslim")
     return _Written(files.program, files.params, files.bytes, engine.path, list(engine.notes))
 
 

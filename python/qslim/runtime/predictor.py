@@ -15,6 +15,7 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qslim.importers.qslim_file import check_beside
 from qslim.runtime.session import Session
 
 __all__ = ["Config", "Predictor", "create_predictor"]
@@ -47,6 +48,8 @@ class Config:
         path = os.fspath(model)
         stem, ending = os.path.splitext(path)
         is_written = ending in (".pdmodel", ".json") and os.path.exists(stem + ".qslim")
+        if is_written and os.path.exists(path):
+            check_beside(stem + ".qslim")
         self._model = stem + ".qslim" if is_written else path
 
     set_prog_file = set_model

@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qslim import _core
-from qslim.exporters.qslim_file import dumps_qslim
 from qslim.graph import Graph
-from qslim.graph.passes import prepare_for_runtime
+from qslim.runtime.model_source import model_source
 from qslim.runtime.profile import Layer, Profile
 
 __all__ = ["Session", "TensorSpec"]
 
-_PADDLE_ENDINGS = (".json", ".pdmodel")
 _Feeds = Mapping[str, ArrayLike]
 
 
@@ -40,7 +38,7 @@ class Session:
     model : str, path or Graph
         A ``.qslim`` file, a directory that holds one, or a Graph; also a Paddle model, float or quantized (a
         ``.json`` or ``.pdmodel`` file, or a directory with one and no ``.qslim`` file), which needs Paddle
-        to be read.
+        to be read. Beside a Paddle model, a directory's ``.qslim`` file must be the one written with it.
     num_threads : int, optional
         Threads of a run, the caller's included. Default: the environment's ``QSLIM_NUM_THREADS``, else the
         number of CPUs that this process may use.
@@ -50,7 +48,8 @@ class Session:
     Raises
     ------
     qslim.FormatError : the file is not a whole model file.
-    ValueError : the file cannot be opened; an operator has no kernel; an unknown `isa`.
+    ValueError : the file cannot be opened, or belongs to another Paddle model than the one beside it; an
+        operator has no kernel; an unknown `isa`.
 
     Notes
     -----
@@ -78,7 +77,7 @@ class Session:
         isa: Optional[str] = None,
     ) -> None:
         threads = _default_threads() if num_threads is None else num_threads
-        self._core = _core.Session(_source(model), threads, isa)
+        self._core = _core.Session(model_source(model), threads, isa)
         self._inputs = [TensorSpec(*spec) for spec in self._core.inputs]
         self._outputs = [TensorSpec(*spec) for spec in self._core.outputs]
 
@@ -187,40 +186,3 @@ def _default_threads() -> int:
             raise ValueError(f"QSLIM_NUM_THREADS must be a number of at least 1, got {text!r}")
         return int(text)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _source(model: Union[str, os.PathLike[str], Graph]) -> Union[str, bytes]:
-    """The path or the bytes of the model file."""
-    if isinstance(model, Graph):
-        return dumps_qslim(prepare_for_runtime(model))
-    graph = _paddle_model(os.fspath(model))
-    return _model_file(model) if graph is None else dumps_qslim(prepare_for_runtime(graph))
-
-
-def _paddle_model(path: str) -> Optional[Graph]:
-    """The Graph of the Paddle model at `path`, None if there is a .qslim file or no model of Paddle's."""
-    directory, name = (path, None) if os.path.isdir(path) else os.path.split(path)
-    if name is None:
-        files = os.listdir(path)
-        if any(file.endswith(".qslim") for file in files):
-            return None
-        if not any(file.endswith(_PADDLE_ENDINGS) or file == "__model__" for file in files):
-            return None
-    elif not name.endswith(_PADDLE_ENDINGS):
-        return None
-    from qslim.importers.paddle import import_model
-
-    return import_model(directory or ".", name)
-
-
-def _model_file(path: Union[str, os.PathLike[str]]) -> str:
-    name = os.fspath(path)
-    if not os.path.isdir(name):
-        return name
-    files = sorted(file for file in os.listdir(name) if file.endswith(".qslim"))
-    if len(files) != 1:
-        raise ValueError(
-            f"Session: expected one .qslim file in directory {name!r}, found {files or 'none'}; "
-            "quant_post_static and save_quantized_model write one beside the Paddle model"
-        )
-    return os.path.join(name, files[0])

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from qslim.exporters.engine_file import EngineFile, write_engine_file
 from qslim.exporters.paddle.legacy import write_legacy
 from qslim.exporters.paddle.pir import write_pir
 from qslim.exporters.paddle.plan import RewritePlan, WeightStorage, plan_rewrite
-from qslim.exporters.staging import staged_directory
+from qslim.exporters.staging import WriteError, staged_directory
+from qslim.graph import Graph
 from qslim.graph.passes import FoldedBatchNorm
-from qslim.importers.paddle import ModelFiles, PaddleProgram
+from qslim.importers.paddle import (
+    ModelFileError,
+    ModelFiles,
+    PaddleProgram,
+    check_model_files,
+    find_model_files,
+)
 
-__all__ = ["RewritePlan", "WeightStorage", "export_program", "plan_rewrite"]
+__all__ = ["RewritePlan", "WeightStorage", "export_program", "export_with_engine_file", "plan_rewrite"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,20 @@ class _Names:
 
     program: str
     params: str
+
+    @property
+    def stem(self) -> str:
+        return os.path.splitext(self.program)[0]
+
+    @property
+    def engine(self) -> str:
+        return self.stem + ".qslim"
+
+    @property
+    def set(self) -> list[str]:
+        """What belongs to the model of this name, in either IR: none of it may be left of an older one."""
+        endings = (".json", ".pdmodel", ".pdiparams", ".pdiparams.info", ".qslim")
+        return [*dict.fromkeys([self.params, *(self.stem + ending for ending in endings)])]
 
 
 def export_program(
@@ -39,6 +61,9 @@ def export_program(
     folded: Sequence[FoldedBatchNorm] = (),
 ) -> ModelFiles:
     """Write `program` with the quantization of ``program.graph`` to `directory`, whole or not at all.
+
+    What was written is loaded once before it replaces anything: Paddle's writers do not notice a full disk.
+    An engine's file of the same name, which would be another network's now, is removed.
 
     Parameters
     ----------
@@ -60,26 +85,62 @@ def export_program(
     Returns
     -------
     ModelFiles of what was written.
+
+    Raises
+    ------
+    WriteError (a ValueError and an OSError) : the directory cannot be written to, or the disk is full.
     """
     names = _file_names(program.is_legacy, model_filename, params_filename)
     plan = plan_rewrite(program, weight_storage, folded)
+    with staged_directory(directory, names.set) as staging:
+        return _write(program, plan, names, staging, directory).in_directory(directory)
+
+
+def export_with_engine_file(
+    program: PaddleProgram,
+    directory: str,
+    engine_graph: Graph,
+    *,
+    model_filename: str | None = "model.pdmodel",
+    params_filename: str | None = None,
+    weight_storage: WeightStorage = "int8",
+    folded: Sequence[FoldedBatchNorm] = (),
+) -> tuple[ModelFiles, EngineFile]:
+    """As ``export_program``, with the engine's file of `engine_graph` beside it, all of them or none.
+
+    The engine's file says which files it was written with (``docs/engine.md``), so that it is not taken for
+    another network's.
+    """
+    names = _file_names(program.is_legacy, model_filename, params_filename)
+    plan = plan_rewrite(program, weight_storage, folded)
+    with staged_directory(directory, names.set) as staging:
+        files = _write(program, plan, names, staging, directory)
+        engine = write_engine_file(engine_graph, os.path.join(staging, names.engine), files.paths)
+    if engine.path is not None:
+        engine = replace(engine, path=os.path.join(directory, names.engine))
+    return files.in_directory(directory), engine
+
+
+def _write(
+    program: PaddleProgram, plan: RewritePlan, names: _Names, staging: str, directory: str
+) -> ModelFiles:
+    """Write program and parameters to `staging` and see that they can be loaded."""
     write = write_legacy if program.is_legacy else write_pir
-    stem = os.path.splitext(names.program)[0]
-    with staged_directory(directory) as staging:
-        with program.active():
-            write(program, plan, os.path.join(staging, stem))
-        written_params = os.path.join(staging, stem + ".pdiparams")
-        has_params = os.path.exists(written_params)  # Paddle writes no file for a network without any
-        if has_params and names.params != stem + ".pdiparams":
-            os.replace(written_params, os.path.join(staging, names.params))
-    # A program of the other IR under the same name would now stand beside parameters that are not its own.
-    stale = os.path.join(directory, stem + (".json" if program.is_legacy else ".pdmodel"))
-    if os.path.isfile(stale):
-        os.remove(stale)
-    params = os.path.join(directory, names.params)
-    if not has_params and os.path.isfile(params):
-        os.remove(params)
-    return ModelFiles(os.path.join(directory, names.program), params if has_params else None)
+    with program.active():
+        write(program, plan, os.path.join(staging, names.stem))
+    written_params = os.path.join(staging, names.stem + ".pdiparams")
+    has_params = os.path.exists(written_params)  # Paddle writes no file for a network without any
+    if has_params and names.params != names.stem + ".pdiparams":
+        os.replace(written_params, os.path.join(staging, names.params))
+    try:
+        files = find_model_files(staging, names.program, names.params if has_params else None)
+        check_model_files(files)
+    except ModelFileError as error:
+        raise WriteError(
+            f"{os.path.join(directory, names.program)!r} and its parameters cannot be written whole (is the "
+            f"disk full?): {str(error).replace(staging, directory)}"
+        ) from error
+    return files
 
 
 def _file_names(is_legacy: bool, model_filename: str | None, params_filename: str | None) -> _Names:

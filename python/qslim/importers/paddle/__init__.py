@@ -6,13 +6,14 @@ from qslim.importers.paddle.files import ModelFiles, find_model_files
 from qslim.importers.paddle.fold_weights import fold_weights
 from qslim.importers.paddle.layer import import_layer
 from qslim.importers.paddle.model import import_model
-from qslim.importers.paddle.program import PaddleProgram, load_program
+from qslim.importers.paddle.program import PaddleProgram, check_model_files, load_program
 
 __all__ = [
     "ModelFileError",
     "ModelFiles",
     "PaddleProgram",
     "UnsupportedModelError",
+    "check_model_files",
     "find_model_files",
     "fold_weights",
     "import_layer",

@@ -46,6 +46,10 @@ class ModelFiles:
             return os.path.getsize(self.program)
         return sum(entry.stat().st_size for entry in os.scandir(directory) if entry.is_file())
 
+    @property
+    def paths(self) -> list[str]:
+        return [self.program] if self.params is None else [self.program, self.params]
+
     def in_directory(self, directory: str) -> ModelFiles:
         """The same names in `directory`."""
         program = os.path.join(directory, os.path.basename(self.program))

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Sequence
 from typing import Any, Optional
 
 from qslim.importers.paddle import framework
+from qslim.importers.paddle.errors import ModelFileError
 from qslim.importers.paddle.files import find_model_files
 from qslim.importers.paddle.program import PaddleProgram, load_program
 
@@ -62,12 +64,20 @@ def import_layer(
             layer.eval()
             with framework.quiet(), _ir(legacy):
                 paddle.jit.save(layer, os.path.join(directory, "layer"), input_spec=list(input_spec))
+        except OSError as error:
+            raise OSError(error.errno, f"{_TEMPORARY}: {error.strerror or error}", directory) from error
         finally:
             if not was_dygraph:
                 paddle.enable_static()
             for sub, training in was_training.items():
                 sub.training = training
-        return load_program(find_model_files(directory))
+        try:
+            return load_program(find_model_files(directory))
+        except ModelFileError as error:  # Paddle's writers do not notice a full disk
+            raise OSError(errno.ENOSPC, f"{_TEMPORARY} whole: {error}", directory) from error
+
+
+_TEMPORARY = "cannot write the traced network to the temporary directory"
 
 
 def _ir(legacy: Optional[bool]) -> contextlib.AbstractContextManager[None]:

@@ -25,7 +25,7 @@ from qslim.importers.paddle.files import ModelFiles
 from qslim.importers.paddle.params_file import read_records
 from qslim.importers.paddle.pir_walk import is_persistable, walk_program
 
-__all__ = ["FeedSpec", "PaddleProgram", "load_program"]
+__all__ = ["FeedSpec", "PaddleProgram", "check_model_files", "load_program"]
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,19 @@ def load_program(files: ModelFiles, place: Any = None) -> PaddleProgram:
     UnsupportedModelError : the network holds control flow.
     """
     return PaddleProgram(files, place)
+
+
+def check_model_files(files: ModelFiles) -> None:
+    """Load the model in `files` once to see that they are whole and belong together.
+
+    Raises
+    ------
+    ModelFileError : they do not.
+    """
+    ir = framework.pir_ir if files.is_pir else framework.legacy_ir
+    with framework.static_mode(), ir(), framework.quiet():
+        program, _, _ = _load(files, framework.executor())
+        _check_parameter_file(files, program, not files.is_pir)
 
 
 class _Exported:

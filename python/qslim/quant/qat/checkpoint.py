@@ -23,6 +23,7 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 import paddle
 
+from qslim.importers.pickled import load_pickled
 from qslim.logger import logger
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.tensors import array_of
@@ -44,7 +45,9 @@ _SHOWN = 3
 _State = dict[str, Any]
 
 
-def load_checkpoint(model: Any, checkpoint: Union[str, os.PathLike[str], Mapping[str, Any]]) -> list[str]:
+def load_checkpoint(
+    model: Any, checkpoint: Union[str, os.PathLike[str], Mapping[str, Any]], *, allow_pickle: bool = False
+) -> list[str]:
     """Load a checkpoint of the very network that `model` is, or nothing.
 
     Parameters
@@ -54,6 +57,9 @@ def load_checkpoint(model: Any, checkpoint: Union[str, os.PathLike[str], Mapping
     checkpoint : path or dict of name to Tensor or ndarray
         What ``paddle.save(net.state_dict(), path)`` wrote (".pdparams" may be left out), or such a dict: of
         the float network, of the quantized one under this or another configuration, or of PaddleSlim's.
+    allow_pickle : bool, default=False
+        Read the file with ``paddle.load``, which runs whatever code the file names. Without it only arrays,
+        numbers, strings and containers are read.
 
     Returns
     -------
@@ -77,7 +83,7 @@ def load_checkpoint(model: Any, checkpoint: Union[str, os.PathLike[str], Mapping
     network = model._layers if isinstance(model, paddle.DataParallel) else model
     if not isinstance(network, paddle.nn.Layer):
         raise ValueError(f"load_checkpoint: expected a paddle.nn.Layer, got {type(model).__name__}")
-    source, given = _read(checkpoint)
+    source, given = _read(checkpoint, allow_pickle)
     own = network.state_dict()
     given = _renamed(given, own)
     _check_network(source, given, own)
@@ -115,7 +121,7 @@ def load_checkpoint(model: Any, checkpoint: Union[str, os.PathLike[str], Mapping
 # ---- reading ------------------------------------------------------------------------------------------
 
 
-def _read(checkpoint: Any) -> tuple[str, _State]:
+def _read(checkpoint: Any, allow_pickle: bool) -> tuple[str, _State]:
     """What to call the checkpoint in messages, and its tensors."""
     source = "the checkpoint"
     if isinstance(checkpoint, (str, os.PathLike)):
@@ -125,7 +131,7 @@ def _read(checkpoint: Any) -> tuple[str, _State]:
             raise ValueError(f"load_checkpoint: there is no file {path!r} or {path + '.pdparams'!r}")
         source = repr(found[0])
         try:
-            checkpoint = paddle.load(found[0])
+            checkpoint = paddle.load(found[0]) if allow_pickle else load_pickled(found[0])
         except Exception as error:  # whatever unpickling raises
             raise ValueError(f"load_checkpoint: {source} is no file of paddle.save: {error}") from error
     if not isinstance(checkpoint, Mapping):

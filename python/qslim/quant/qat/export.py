@@ -19,8 +19,7 @@ import numpy as np
 import paddle
 from numpy.typing import NDArray
 
-from qslim.exporters.engine_file import write_engine_file
-from qslim.exporters.paddle import WeightStorage, export_program
+from qslim.exporters.paddle import WeightStorage, export_with_engine_file
 from qslim.graph import Graph
 from qslim.graph.passes import fold_batch_norm
 from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
@@ -52,10 +51,9 @@ def save_quantized(
     graph = program.graph.copy()
     merge_quantizers(graph)
     with distributed.kept_by_rank_0(directory) as own:
-        files = export_program(
-            program, own, model_filename=stem, weight_storage=weight_storage, folded=folded
+        files, engine = export_with_engine_file(
+            program, own, graph, model_filename=stem, weight_storage=weight_storage, folded=folded
         )
-        engine = write_engine_file(graph, os.path.join(own, stem + ".qslim"))
         size = files.bytes
     notes = [layer.note for layer in layers if layer.note]
     if folded:

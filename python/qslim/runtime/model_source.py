@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which file a Session means, and its bytes if it has to be made first."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional, Union
+
+from qslim.exporters.qslim_file import dumps_qslim
+from qslim.graph import Graph
+from qslim.graph.passes import prepare_for_runtime
+from qslim.importers.qslim_file import check_beside
+
+__all__ = ["model_source"]
+
+_PADDLE_ENDINGS = (".json", ".pdmodel")
+
+
+def model_source(model: Union[str, os.PathLike[str], Graph]) -> Union[str, bytes]:
+    """The path of a .qslim file, or the bytes of one.
+
+    Raises
+    ------
+    ValueError : a directory holds no model or several, or a .qslim file of another network than its Paddle
+        model is.
+    """
+    if isinstance(model, Graph):
+        return dumps_qslim(prepare_for_runtime(model))
+    path = os.fspath(model)
+    if os.path.isdir(path):
+        found = _file_in(path)
+        if found is not None:
+            return found
+        directory, name = path, None
+    elif path.endswith(_PADDLE_ENDINGS):
+        directory, name = os.path.split(path)
+    else:
+        return path
+    from qslim.importers.paddle import import_model
+
+    return dumps_qslim(prepare_for_runtime(import_model(directory or ".", name)))
+
+
+def _file_in(directory: str) -> Optional[str]:
+    """The .qslim file of `directory`; None where there is a Paddle model only."""
+    names = sorted(name for name in os.listdir(directory) if os.path.isfile(os.path.join(directory, name)))
+    files = [name for name in names if name.endswith(".qslim")]
+    programs = [name for name in names if name == "__model__" or _is_program(os.path.join(directory, name))]
+    if not files and programs:
+        return None
+    if len(files) != 1:
+        raise ValueError(
+            f"Session: expected one .qslim file in directory {directory!r}, found {files or 'none'}; "
+            "quant_post_static and save_quantized_model write one beside the Paddle model"
+        )
+    path = os.path.join(directory, files[0])
+    if len({os.path.splitext(name)[0] for name in programs}) > 1:
+        raise ValueError(
+            f"Session: directory {directory!r} holds several models ({', '.join(programs)}) and one .qslim "
+            f"file; name the file that you mean: Session({path!r})"
+        )
+    if programs:
+        check_beside(path)
+    return path
+
+
+def _is_program(path: str) -> bool:
+    """Whether `path` is a Paddle program; other JSON files may lie beside one."""
+    if not path.endswith(_PADDLE_ENDINGS):
+        return False
+    if path.endswith(".pdmodel"):
+        return True
+    with open(path, "rb") as file:
+        return b'"pir"' in file.read(256)
