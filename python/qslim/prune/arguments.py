@@ -8,8 +8,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["check_align", "check_apply", "check_axis", "check_names", "check_pruned_flops", "check_ratio"]
+__all__ = [
+    "check_align",
+    "check_apply",
+    "check_axis",
+    "check_names",
+    "check_pruned_flops",
+    "check_ratio",
+    "check_scores",
+]
 
 
 def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -28,8 +37,10 @@ def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
 
 
 def check_ratio(ratio: Any, what: str) -> float:
-    """`ratio` as a float in [0, 1)."""
+    """`ratio` as a float in [0, 1); a string is no ratio."""
     try:
+        if isinstance(ratio, (str, bytes, bool)):
+            raise TypeError
         value = float(ratio)
     except (TypeError, ValueError):
         raise ValueError(f"{what}: expected a ratio in [0, 1), got {ratio!r}") from None
@@ -37,6 +48,15 @@ def check_ratio(ratio: Any, what: str) -> float:
         hint = "; it would leave the layer empty" if value >= 1 else ""
         raise ValueError(f"{what}: expected a ratio in [0, 1), got {ratio!r}{hint}")
     return value
+
+
+def check_scores(scores: Any, name: str) -> NDArray[Any]:
+    """`scores` of the channels of parameter `name`, none of them NaN; inf keeps a channel, -inf cuts it."""
+    array = np.asarray(scores)
+    if array.dtype.kind not in "fiub" or np.isnan(array).any():
+        found = "NaN" if array.dtype.kind == "f" else f"dtype {array.dtype}"
+        raise ValueError(f"scores of {name!r}: expected a number for each channel, got {found}")
+    return array
 
 
 def check_axis(axis: Union[int, Sequence[int]], shapes: dict[str, Sequence[int]]) -> int:

@@ -55,6 +55,10 @@ class Channels:
         Factors that a normalization averages over: there a cut network differs from a masked one.
     wide : list of labels
         Factors over several axes, from splitting an axis.
+    windows : list of labels
+        Factors along the extents of kernels.
+    columns : list of (tensor name, labels)
+        Weights of products and of embeddings, and what runs over their output channels.
     costs : list of Cost
     """
 
@@ -66,9 +70,12 @@ class Channels:
         self.literal: list[Labels] = []
         self.inexact: list[Labels] = []
         self.wide: list[Labels] = []
+        self.windows: list[Labels] = []
+        self.columns: list[tuple[str, Labels]] = []
         self.costs: list[Cost] = []
         self.parameters: dict[str, dict[int, Labels]] = {}
         self._factors: dict[str, Factors] = {}
+        self._views: dict[str, str] = {}
         self._shapes = infer_shapes(graph)
         self._multiply_adds = _costs(graph, self._shapes)
         for name in parameters:
@@ -80,6 +87,29 @@ class Channels:
         if name not in self._shapes:
             raise ValueError(f"the shape of {name!r} is not known")
         return self._shapes[name]
+
+    def unread(self) -> list[str]:
+        """Parameters that no operator reads: the importer made something else of them, or nobody does."""
+        read = {self._views.get(name, name) for node in self.graph.nodes for name in node.inputs}
+        return [name for name in self.parameters if name not in read]
+
+    def sources(self) -> dict[str, set[str]]:
+        """The parameters behind every tensor that is computed from constants alone."""
+        found: dict[str, set[str]] = {}
+        for name, tensor in self.graph.tensors.items():
+            if tensor.value is not None:
+                owner = self._views.get(name, name)
+                found[name] = {owner} if owner in self.parameters else set()
+        for node in self.graph.nodes:
+            names = [name for name in node.inputs if name]
+            if all(name in found for name in names):
+                behind = {source for name in names for source in found[name]}
+                found.update((name, behind) for name in node.outputs if name)
+        return found
+
+    def add_columns(self, name: str, axis: int) -> None:
+        """Note that the output channels of a weight run along `axis`."""
+        self.columns += [(name, factor) for factor in self.factors(name) if factor.shape[axis] > 1]
 
     def factors(self, name: str) -> Factors:
         return self._factors.get(name, [])
@@ -187,6 +217,7 @@ class Channels:
                 continue
             whole = (np.broadcast_to(factor, self.shape(owner)) for factor in self.factors(owner))
             self.set_factors(name, [thin(labels.reshape(tensor.value.shape)) for labels in whole])
+            self._views[name] = owner
 
     def _address(self, name: str) -> Optional[int]:
         value = self.graph.tensors[name].value

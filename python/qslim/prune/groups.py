@@ -11,9 +11,9 @@ projections of query, key, value and output. A group is named by the parameter a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,9 @@ class Groups:
         Parts of the channels that operators take by their numbers (``prune/trial.py`` tries them).
     literal : set of atoms of which operators have the extents as numbers
     splits : list of atoms along the axes that reshapes made of one (heads)
+    windows : set of (parameter, axis) that are extents of kernels
+    columns : list of (parameter, axis)
+        The output channels of every weight of a product or an embedding, in the order of the network.
     """
 
     def __init__(self, members: dict[tuple[str, int], Member], count: int) -> None:
@@ -93,12 +96,25 @@ class Groups:
         self.selected: list[set[int]] = []
         self.literal: set[int] = set()
         self.splits: list[Labels] = []
+        self.windows: set[tuple[str, int]] = set()
+        self.columns: list[tuple[str, int]] = []
         self._costs: list[tuple[int, list[Labels]]] = []
 
     def current(self, parameter: str, axis: int) -> Optional[Labels]:
         """Atoms of `parameter` along `axis` as it is now; None if no group has it."""
         member = self.members.get((parameter, axis))
         return None if member is None else member.atoms[self.alive[member.atoms]]
+
+    def reason(self, parameter: str, axis: int) -> str:
+        """Why nothing of a parameter axis can be cut; empty if something can."""
+        if (parameter, axis) not in self.members:
+            return "it has one channel, or the traced network does not compute with it"
+        return self.group(parameter, axis).reason
+
+    def couple(self, parameter: str, like: tuple[str, int]) -> None:
+        """Let axis 0 of `parameter`, which is not in the graph, be cut as another parameter's axis is."""
+        if like in self.members:
+            self.members[parameter, 0] = Member(parameter, 0, self.members[like].atoms)
 
     def freeze(self, atoms: Iterable[int], reason: str) -> None:
         for atom in atoms:
@@ -183,6 +199,8 @@ def find_groups(graph: Graph, parameters: Iterable[str], skip_leaves: bool = Tru
     channels = Channels(graph, parameters)
     for node in graph.nodes:
         follow(channels, node)
+    for name in channels.unread():
+        channels.freeze(channels.factors(name), "no operator that the pruner follows reads it")
     if skip_leaves:
         for name in graph.outputs:
             channels.freeze(channels.factors(name), f"{name!r} is an output of the network")
@@ -233,6 +251,9 @@ def _collect(channels: Channels) -> Groups:
         found = _along(numbered(factor))
         if found is not None and (found[1] >= 0).all():
             groups.splits.append(found[1])
+    windows = {atom for factor in channels.windows for atom in present(factor)}
+    groups.windows = {key for key, member in members.items() if windows.issuperset(member.atoms.tolist())}
+    groups.columns = list(_columns(channels, members, numbered))
     groups.literal = {atom for factor in channels.literal for atom in present(factor)}
     groups._costs = [
         (
@@ -242,6 +263,22 @@ def _collect(channels: Channels) -> Groups:
         for cost in channels.costs
     ]
     return groups
+
+
+def _columns(
+    channels: Channels, members: dict[tuple[str, int], Member], numbered: Callable[[Labels], Labels]
+) -> Iterator[tuple[str, int]]:
+    """The parameter axis behind the output channels of each weight, where it is one."""
+    sources = channels.sources()
+    for name, labels in channels.columns:
+        atoms = set(np.unique(numbered(labels)).tolist())
+        behind = [
+            key
+            for key, member in members.items()
+            if key[0] in sources.get(name, ()) and set(member.atoms.tolist()) == atoms
+        ]
+        if behind:  # of several (the scale of a computed weight) the one of the highest rank
+            yield max(behind, key=lambda key: len(channels.shape(key[0])))
 
 
 def _along(atoms: Labels) -> Optional[tuple[int, Labels]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.importers.paddle import framework
+from qslim.prune.normed_weights import weight_tensor
 
 __all__ = [
     "array_of",
@@ -72,7 +73,7 @@ def set_array(tensor: Any, value: NDArray[Any]) -> None:
     target = paddle.CUDAPlace(place.gpu_device_id()) if place.is_gpu_place() else paddle.CPUPlace()
     if tuple(tensor.shape) != value.shape:
         tensor.grad = None  # the next one would be added to it
-    tensor.get_tensor().set(np.ascontiguousarray(value), target)
+    tensor.get_tensor().set(np.require(value, requirements="C"), target)  # which keeps a scalar one
 
 
 def optimizer_tensors(optimizer: Any, name: str) -> list[Any]:
@@ -107,11 +108,12 @@ def derived_attributes(layer: Any, old_shapes: dict[str, tuple[int, ...]]) -> di
         Shapes before the cut, by parameter name: groups shrink in proportion, for they are cut whole.
     """
     nn = framework.paddle_module().nn
-    own = [*layer.parameters(include_sublayers=False), *layer.buffers(include_sublayers=False)]
-    if not own:
+    weight = weight_tensor(layer)
+    matrices = (nn.Embedding, nn.Linear, nn.layer.conv._ConvNd)
+    if weight is None or len(weight.shape) < (2 if isinstance(layer, matrices) else 1):
         return {}
-    shape = tuple(own[0].shape)  # of the weight or scale, which is created first
-    old = old_shapes.get(own[0].name, shape)
+    shape = tuple(weight.shape)
+    old = old_shapes.get(weight.name, shape)
     values: dict[str, Any]
     if isinstance(layer, (nn.Conv1D, nn.Conv2D, nn.Conv3D)):
         groups = _scaled(layer._groups, old[0], shape[0])

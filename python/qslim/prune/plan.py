@@ -10,22 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qslim.importers.paddle import framework
 from qslim.prune.groups import Groups
 from qslim.prune.model_edit import (
     array_of,
     derived_attributes,
     dygraph,
+    floats_of,
     named_tensors,
     optimizer_tensors,
     owners,
     set_array,
     set_attributes,
 )
+from qslim.prune.normed_weights import NormedWeight, normed_weights
 
 __all__ = ["PruningMask", "PruningPlan"]
 
@@ -226,12 +229,38 @@ class PruningPlan:
 
     def _mask(self, model: Any, tensors: dict[str, Any], backup: _Backup) -> None:
         statistics = _running_statistics(model)
+        gains = self._gains(model)
         for name in [name for name in self._masks if name not in statistics]:
             backup.arrays.append((tensors[name], array_of(tensors[name])))
             set_array(tensors[name], _masked(backup.arrays[-1][1], self._masks[name]))
+        self._keep_gains(gains, _masked, backup)
+
+    def _gains(self, model: Any) -> list[tuple[NormedWeight, NDArray[Any]]]:
+        """What ``weight_norm`` multiplies the elements of v by, for each v that is to change."""
+        return [
+            (normed, floats_of(normed.g).reshape(-1) / normed.norms(floats_of(normed.v)))
+            for normed in normed_weights(model)
+            if normed.v.name in self._masks
+        ]
+
+    def _keep_gains(
+        self,
+        gains: list[tuple[NormedWeight, NDArray[Any]]],
+        changed: Callable[[NDArray[Any], list[PruningMask]], NDArray[Any]],
+        backup: _Backup,
+    ) -> None:
+        """Let g follow the new norm of v, so that the weights that stay keep their values."""
+        for normed, gain in gains:
+            gain = changed(gain, self._masks.get(normed.g.name, []))
+            g = gain * normed.norms(floats_of(normed.v))
+            if normed.g.name not in self._masks:
+                backup.arrays.append((normed.g, array_of(normed.g)))
+            new = framework.paddle_module().to_tensor(g.reshape(normed.g.shape).astype(np.float32))
+            normed.g.set_value(new.astype(normed.g.dtype))
 
     def _cut(self, model: Any, tensors: dict[str, Any], opt: Any, backup: _Backup) -> None:
         old_shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        gains = self._gains(model)
         for name, masks in self._masks.items():
             shape = old_shapes[name]
             state = [other for other in optimizer_tensors(opt, name) if tuple(other.shape) == shape]
@@ -239,6 +268,7 @@ class PruningPlan:
                 backup.arrays.append((tensor, array_of(tensor)))
                 set_array(tensor, _shrunk(backup.arrays[-1][1], masks))
                 backup.shapes.append((tensor, tuple(tensor.shape)))
+        self._keep_gains(gains, _shrunk, backup)
         for path, layer, own in owners(model):
             attributes = {}
             if any(tensor.name in self._masks for tensor in own):

@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph import Graph
+from qslim.logger import logger
+from qslim.prune.arguments import check_scores
 from qslim.prune.attention import head_attributes
 from qslim.prune.groups import Group, find_groups
-from qslim.prune.model_edit import named_tensors
+from qslim.prune.model_edit import floats_of, named_tensors
+from qslim.prune.normed_weights import normed_weights
 from qslim.prune.plan import PruningMask, PruningPlan
 from qslim.prune.selection import masked_atoms, pruned_count, select_atoms
-from qslim.prune.trial import settle_doubts
+from qslim.prune.trial import flat_outputs, settle_doubts
 
 __all__ = ["Masks", "Planner", "Saliency", "Scores"]
 
@@ -23,8 +27,10 @@ Scores = dict[str, NDArray[Any]]
 Saliency = Callable[[str, int], NDArray[Any]]
 Masks = Callable[[str, int, float], Any]
 
-# The axis of a weight's outputs, by the operator that reads it.
-_OUTPUT_AXES = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "conv2d": 0, "conv3d": 0, "depthwise_conv2d": 0}
+_COMPUTED = (
+    "a hook computes it in every forward pass (as paddle.nn.utils.spectral_norm does), from what "
+    "the pruner does not follow"
+)
 
 
 class Planner:
@@ -41,17 +47,36 @@ class Planner:
         self, model: Any, graph: Graph, parameters: set[str], examples: Sequence[Any], skip_leaves: bool
     ) -> None:
         self._model = model
-        names = [name for name in named_tensors(model) if name in parameters]
+        names = {self.weight_name(name): name for name in named_tensors(model) if name in parameters}
+        for name, traced in names.items():
+            if name != traced:
+                graph.add_tensor(replace(graph.tensors[traced], name=name))
+                graph.replace_uses(traced, name)
         self.groups = find_groups(graph, names, skip_leaves)
+        for normed in normed_weights(model):
+            if normed.dim is not None:
+                self.groups.couple(normed.g.name, like=(normed.v.name, normed.dim))
+        flat_outputs(model, examples)
+        computed = set(names) - set(named_tensors(model))
+        for member in self.groups.members.values():
+            if member.parameter in computed:
+                self.groups.freeze(member.atoms.tolist(), _COMPUTED)
         settle_doubts(
             model,
             self.groups,
-            self._masters(graph),
+            self._masters(),
             examples,
             lambda atoms: self.plan_of(atoms, {}),
             keeps_outputs=skip_leaves,
         )
-        self.masters = self._masters(graph)
+        self.masters = self._masters()
+
+    def weight_name(self, name: str) -> str:
+        """`name`, or that of ``weight_v`` for a weight which ``weight_norm`` computes from it."""
+        computed: dict[str, str] = {
+            getattr(normed.layer, normed.name).name: normed.v.name for normed in normed_weights(self._model)
+        }
+        return computed.get(name, name)
 
     def plan_for(
         self,
@@ -81,17 +106,21 @@ class Planner:
         removed: list[int] = []
         ratio_of: dict[str, float] = {}
         done: set[str] = set()
-        for name, ratio in ratios.items():
-            if name in done or not len(self.groups.prunable_atoms(name, axis)):
+        for given, ratio in ratios.items():
+            name = self.weight_name(given)
+            if name in done:
+                continue
+            if not len(self.groups.prunable_atoms(name, axis)):
+                logger.debug("%s is not pruned: %s", given, self.groups.reason(name, axis))
                 continue
             if masks is not None:
-                self._check_shape(name, axis)
+                self._check_weight(name, axis)
                 of_ratio = masks(name, axis, self.aligned({name: ratio}, axis, align)[name])
                 chosen = masked_atoms(self.groups, name, axis, of_ratio, removed)
             else:
                 if name not in scores:
-                    self._check_shape(name, axis)
-                    scores[name] = saliency(name, axis)
+                    self._check_weight(name, axis)
+                    scores[name] = check_scores(saliency(name, axis), name)
                 chosen = select_atoms(self.groups, name, axis, scores[name], ratio, align, removed)
             removed += chosen
             for member, at in self.groups.masks(chosen):
@@ -123,23 +152,29 @@ class Planner:
                 result[name] = pruned_count(units, len(atoms), ratio, align) / units
         return result
 
-    def _masters(self, graph: Graph) -> list[Group]:
-        axes = {
-            node.inputs[1]: _OUTPUT_AXES[node.op_type] for node in graph.nodes if node.op_type in _OUTPUT_AXES
-        }
+    def _masters(self) -> list[Group]:
+        columns: dict[str, list[int]] = {}
+        for name, axis in self.groups.columns:
+            columns.setdefault(name, []).append(axis)
         masters, covered = [], np.zeros(self.groups.alive.size, bool)
         for parameter in self._model.parameters():
-            member = self.groups.members.get((parameter.name, axes.get(parameter.name, -1)))
-            if member is not None and not covered[member.atoms].all():
-                covered[member.atoms] = True
-                masters.append(self.groups.group(member.parameter, member.axis))
+            for axis in dict.fromkeys(columns.get(parameter.name, ())):
+                atoms = self.groups.members[parameter.name, axis].atoms
+                if not covered[atoms].all():
+                    covered[atoms] = True
+                    masters.append(self.groups.group(parameter.name, axis))
         return masters
 
-    def _check_shape(self, name: str, axis: int) -> None:
-        atoms = self.groups.current(name, axis)
-        shape = list(named_tensors(self._model)[name].shape)
+    def _check_weight(self, name: str, axis: int) -> None:
+        atoms, tensor = self.groups.current(name, axis), named_tensors(self._model)[name]
+        shape = list(tensor.shape)
         if atoms is None or len(atoms) != shape[axis]:
             raise ValueError(
                 f"{name!r} has shape {shape}, which this pruner did not make: the network was changed since; "
                 "make a new pruner for it"
+            )
+        if not np.isfinite(floats_of(tensor)).all():
+            raise ValueError(
+                f"{name!r} holds NaN or infinite values, so no filter of it is better than another: the "
+                "training has diverged; prune weights of before"
             )

@@ -18,8 +18,9 @@ from qslim.functional import filter_saliency
 from qslim.functional.saliency import SaliencyCriterion
 from qslim.importers.paddle import framework
 from qslim.logger import logger
-from qslim.prune.arguments import check_names, check_ratio
+from qslim.prune.arguments import check_names, check_ratio, check_scores
 from qslim.prune.groups import Groups, find_groups
+from qslim.prune.operators import VOLUMES
 from qslim.prune.pruners.batch_norm import following_scale
 from qslim.prune.selection import select_atoms
 from qslim.prune.sensitivity import Sensitivities, load_sensitivities, save_sensitivities
@@ -36,6 +37,7 @@ _CRITERIA: dict[str, SaliencyCriterion] = {
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _SELECTORS = ("default_idx_selector", "optimal_threshold")
 _LITERAL = "an operator of the program has its extents as numbers"
+_VOLUME = "shapes of three axes are not followed in a program; prune the Layer with a FilterPruner"
 
 Criterion = Union[str, Callable[[NDArray[Any], int], NDArray[Any]]]
 _Backup = dict[str, NDArray[Any]]
@@ -131,10 +133,9 @@ class Pruner:
         for name, ratio in wanted.items():
             if name in done:
                 continue
-            group = groups.group(name, 0) if (name, 0) in groups.members else None
-            if group is None or not group.is_prunable:
-                why = group.reason if group is not None else "it has one channel"
-                logger.info("%s is not pruned: %s", name, why)
+            why = groups.reason(name, 0)
+            if why:
+                logger.warning("%s is not pruned: %s", name, why)
                 continue
             scores = self._scores(network, scope, name, only_graph)
             if self.idx_selector == "optimal_threshold":
@@ -155,14 +156,18 @@ class Pruner:
                 f"{list(network.parameters[name])} in the program: it was pruned with another program; "
                 "prune this one with only_graph=True"
             )
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(
+                f"Pruner.prune: {name!r} holds NaN or infinite values: the training has diverged"
+            )
         if callable(self.criterion):
-            return np.asarray(self.criterion(value, 0), np.float64)
+            return check_scores(np.asarray(self.criterion(value, 0), np.float64), name)
         if self.criterion != "bn_scale":
             return filter_saliency(value, _CRITERIA[self.criterion])
         scale = following_scale(network.graph, name)
         if scale is None:
             raise ValueError(f"Pruner.prune: bn_scale: no batch normalization follows {name!r}")
-        return np.asarray(np.abs(_array(scope, scale)))
+        return check_scores(np.abs(_array(scope, scale)), name)
 
 
 def sensitivity(
@@ -319,6 +324,11 @@ def _groups_of(network: StaticProgram) -> Groups:
     groups.freeze(groups.literal, _LITERAL)
     for part in groups.selected:
         groups.freeze(part, _LITERAL)
+    for node in network.graph.nodes:
+        if node.domain == "paddle" and node.op_type in VOLUMES:
+            for key, member in groups.members.items():
+                if key[0] in node.inputs:
+                    groups.freeze(member.atoms.tolist(), f"{node.label}: {_VOLUME}")
     return groups
 
 

@@ -18,6 +18,7 @@ from qslim.graph import Graph, Node
 from qslim.graph.shape_inference import infer_shapes
 from qslim.importers.paddle import framework
 from qslim.importers.paddle.pir_walk import WalkedProgram, walk_program
+from qslim.prune.operators import KEPT_OPERATORS
 
 __all__ = ["StaticProgram", "open_program"]
 
@@ -155,7 +156,7 @@ class _PirProgram(StaticProgram):
                 self.parameters[op.attrs()["parameter_name"]] = tuple(op.result(0).shape)
             elif op.name() in ("pd_op.data", "pd_op.feed") and not op.result(0).persistable:
                 feeds.append(op.attrs()["name"])
-        walked = walk_program(self.program, {}, lambda name: _zeros(self.parameters[name]))
+        walked = walk_program(self.program, {}, lambda name: _zeros(self.parameters[name]), KEPT_OPERATORS)
         self._values = walked.values
         self._set_graph(walked, feeds)
 
@@ -212,7 +213,7 @@ class _LegacyProgram(StaticProgram):
             for op in translated.global_block().ops
             if op.name() == "builtin.parameter"
         }
-        walked = walk_program(translated, names, lambda name: _zeros(self.parameters[name]))
+        walked = walk_program(translated, names, lambda name: _zeros(self.parameters[name]), KEPT_OPERATORS)
         feeds = [name for name in walked.values if block.has_var(name) and block.var(name).is_data]
         self._set_graph(walked, feeds)
         for op in block.ops:

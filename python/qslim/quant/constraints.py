@@ -11,6 +11,7 @@ import paddle
 
 from qslim.logger import logger
 from qslim.quant.qat.batch_norm import fold_behind_convolutions, set_batch_norm_frozen
+from qslim.quant.qat.recompute import is_recomputed
 from qslim.quant.qat.tensors import array_of
 
 __all__ = ["Constraint", "FreezedConvBNConstraint"]
@@ -52,15 +53,15 @@ class FreezedConvBNConstraint(Constraint):
     def apply(self, model: Any) -> None:
         pairs = fold_behind_convolutions(model)
         logger.info("%d convolutions are quantized with the normalization behind them", pairs)
-        model.register_buffer("_batches_until_frozen", paddle.to_tensor([self.freeze_bn_delay], "int64"))
+        model.register_buffer("_batches_until_frozen", paddle.to_tensor([self.freeze_bn_delay], "float32"))
         model.register_forward_pre_hook(_freeze_when_due)
 
 
 def _freeze_when_due(model: Any, inputs: Any) -> None:
-    if not model.training or not paddle.in_dynamic_mode():
+    if not model.training or not paddle.in_dynamic_mode() or is_recomputed():
         return
     left = array_of(model._batches_until_frozen)
-    if left[0] == 0:
+    if left[0] <= 0:
         set_batch_norm_frozen(model, True)
     else:
-        model._batches_until_frozen.set_value(np.asarray(left - 1))
+        model._batches_until_frozen.set_value(np.maximum(left - 1, np.float32(0)))

@@ -453,3 +453,35 @@ def test_static_mode_and_networks_that_draw_numbers() -> None:
     assert pruner.plan is not None
     assert pruner.plan.contains(net.second.weight.name, [1])
     assert net(images(size=8)).shape == [2, 4, 4, 4]
+
+
+@pytest.mark.parametrize("ratio", ["0.5", True, None, float("nan")])
+def test_ratios_are_numbers(ratio: Any) -> None:
+    net = _pair()
+    with pytest.raises(ValueError, match=r"expected a ratio in \[0, 1\), got"):
+        L1NormFilterPruner(net, [1, 3, 8, 8]).prune_vars({net[0].weight.name: ratio}, axis=0)
+    L1NormFilterPruner(net, [1, 3, 8, 8]).prune_vars({net[0].weight.name: np.float32(0.5)}, axis=0)
+    assert net[0].weight.shape[0] == 4
+
+
+def test_an_axis_of_the_kernel_is_an_error() -> None:
+    net = _pair()
+    for axis in (2, 3):
+        with pytest.raises(ValueError, match=rf"axis {axis} of .* is an extent of its kernel"):
+            L1NormFilterPruner(net, [1, 3, 8, 8]).prune_vars({net[0].weight.name: 0.5}, axis=axis)
+
+
+def test_nan_weights_and_scores_are_errors() -> None:
+    class Unsure(L1NormFilterPruner):
+        def saliency(self, var_name: str, axis: int) -> Any:
+            return np.array([1, 2, np.nan, 4, 5, 6, 7, np.inf])
+
+    net = _pair()
+    with pytest.raises(ValueError, match="expected a number for each channel, got NaN"):
+        Unsure(net, [1, 3, 8, 8]).prune_vars({net[0].weight.name: 0.5}, axis=0)
+    weight = net[0].weight.numpy()
+    weight[3] = np.nan
+    net[0].weight.set_value(weight)
+    with pytest.raises(ValueError, match="holds NaN or infinite values"):
+        L1NormFilterPruner(net, [1, 3, 8, 8]).prune_vars({net[0].weight.name: 0.5}, axis=0)
+    assert list(net[0].weight.shape) == [8, 3, 3, 3]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qslim.graph import Graph, Node, Tensor
 from qslim.importers.paddle.errors import UnsupportedModelError
-from qslim.importers.paddle.operators import SourceOp, convert
+from qslim.importers.paddle.operators import ConvertedOp, SourceOp, convert
 from qslim.importers.paddle.operators.source_op import dtype_name
 
 __all__ = ["WalkedProgram", "is_persistable", "walk_program"]
@@ -42,7 +42,10 @@ class WalkedProgram:
 
 
 def walk_program(
-    program: Any, known_names: dict[str, str], parameter: Callable[[str], NDArray[Any]]
+    program: Any,
+    known_names: dict[str, str],
+    parameter: Callable[[str], NDArray[Any]],
+    kept: frozenset[str] = frozenset(),
 ) -> WalkedProgram:
     """Make the Graph of `program`.
 
@@ -53,8 +56,10 @@ def walk_program(
         Names to use where the program has none of its own (a translated legacy program's variables).
     parameter : callable
         The value of a parameter by name.
+    kept : names of operators
+        Those that stay Paddle's own, with their parameters as operands, where they would be taken apart.
     """
-    walk = _Walk(known_names, parameter)
+    walk = _Walk(known_names, parameter, kept)
     for op in program.global_block().ops:
         walk.visit(op)
     walk.name_unread_pieces()
@@ -67,13 +72,16 @@ def is_persistable(op: Any) -> bool:
 
 
 class _Walk:
-    def __init__(self, known_names: dict[str, str], parameter: Callable[[str], NDArray[Any]]) -> None:
+    def __init__(
+        self, known_names: dict[str, str], parameter: Callable[[str], NDArray[Any]], kept: frozenset[str]
+    ) -> None:
         self.graph = Graph()
         self.values: dict[str, Any] = {}
         self.parameters: set[str] = set()
         self.names: dict[int, _Names] = {}
         self._known_names = known_names
         self._parameter = parameter
+        self._kept = kept
         self._counts: Counter[str] = Counter()
         self._vectors: dict[int, tuple[Node, Optional[int]]] = {}  # and the axis that its outputs lose
 
@@ -152,9 +160,11 @@ class _Walk:
         has_one_result = all(
             value.use_empty() or value.is_combine() for value in results[1:] if value.initialized()
         )
-        *preceding, converted = convert(
-            SourceOp(stem, inputs, attributes, self.graph, operands, shapes, has_one_result)
-        )
+        source = SourceOp(stem, inputs, attributes, self.graph, operands, shapes, has_one_result)
+        if stem in self._kept:
+            preceding, converted = [], ConvertedOp(stem, inputs, attributes, "paddle")
+        else:
+            *preceding, converted = convert(source)
         for inner in preceding:
             self.graph.add_node(
                 Node(inner.op_type, inner.inputs, inner.outputs, inner.attributes, inner.domain, path=path)

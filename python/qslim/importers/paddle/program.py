@@ -23,7 +23,7 @@ from qslim.importers.paddle import framework
 from qslim.importers.paddle.errors import ModelFileError
 from qslim.importers.paddle.files import ModelFiles
 from qslim.importers.paddle.params_file import read_records
-from qslim.importers.paddle.pir_walk import is_persistable, walk_program
+from qslim.importers.paddle.pir_walk import WalkedProgram, is_persistable, walk_program
 
 __all__ = ["FeedSpec", "PaddleProgram", "check_model_files", "load_program"]
 
@@ -75,14 +75,28 @@ class PaddleProgram:
             pir_program, names = self._as_pir()
             walked = walk_program(pir_program, names, self.parameter)
             self.parameter_names = walked.parameters
-            self.graph: Graph = walked.graph
+            self.graph: Graph = self._with_ends(walked)
             self.values: dict[str, Any] = {} if self.is_legacy else walked.values
-            if self.is_legacy:
-                self.graph.outputs = [variable.name for variable in self.fetches]
-            else:
-                self.graph.outputs = [walked.name_of(value) for value in self.fetches]
-            self.graph.inputs = list(self.feed_names)
             self.feeds = [_feed_spec(self.graph, name) for name in self.feed_names]
+
+    def graph_keeping(self, operators: frozenset[str]) -> Graph:
+        """A Graph in which `operators` stay Paddle's own ("paddle.rnn"), with their parameters as operands.
+
+        Where the importer takes an operator apart, its parameters become other constants.
+        """
+        with self.active():
+            pir_program, names = self._as_pir()
+            return self._with_ends(walk_program(pir_program, names, self.parameter, operators))
+
+    def _with_ends(self, walked: WalkedProgram) -> Graph:
+        """The walked Graph, with its inputs and outputs set."""
+        graph = walked.graph
+        if self.is_legacy:
+            graph.outputs = [variable.name for variable in self.fetches]
+        else:
+            graph.outputs = [walked.name_of(value) for value in self.fetches]
+        graph.inputs = list(self.feed_names)
+        return graph
 
     def parameter(self, name: str) -> NDArray[Any]:
         """A copy of the parameter `name`."""
@@ -96,7 +110,7 @@ class PaddleProgram:
         paddle = framework.paddle_module()
         tensor = self.scope.var(name).get_tensor()
         tensor._clear()
-        tensor.set(np.ascontiguousarray(value), paddle.CPUPlace())
+        tensor.set(np.require(value, requirements="C"), paddle.CPUPlace())  # which keeps a scalar one
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:

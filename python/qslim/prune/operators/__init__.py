@@ -17,7 +17,11 @@ from qslim.prune.operators.products import PRODUCTS
 from qslim.prune.operators.reductions import REDUCTIONS
 from qslim.prune.operators.rule import CannotFollow, Rule
 
-__all__ = ["follow"]
+__all__ = ["KEPT_OPERATORS", "VOLUMES", "follow"]
+
+# Operators over one or three axes, which the importer takes apart: the rules follow them as they are.
+VOLUMES = frozenset(("conv3d", "linear_interp", "max_pool3d_with_index", "pool3d", "trilinear_interp"))
+KEPT_OPERATORS = VOLUMES | {"rnn"}
 
 _RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVEMENT, **NORMALIZATION, **PRODUCTS, **REDUCTIONS}
 

@@ -88,6 +88,8 @@ def _gather(channels: Channels, node: Node) -> list[Factors]:
     if channels.graph.constant(indices) is not None:
         return _select(channels, node)
     axis = int(node.attributes.get("axis", 0)) % len(channels.shape(data))
+    if axis == 0 and len(channels.shape(data)) == 2:  # an embedding
+        channels.add_columns(data, 1)
     looked_up = [factor for factor in channels.factors(data) if factor.shape[axis] > 1]
     channels.freeze(looked_up, f"{node.label} looks its elements up by their number")
     rank = len(channels.shape(indices))

@@ -18,6 +18,8 @@ __all__ = ["PRODUCTS"]
 
 def _mat_mul(channels: Channels, node: Node) -> list[Factors]:
     shapes = [channels.shape(name) for name in node.inputs[:2]]
+    if len(shapes[1]) > 1:
+        channels.add_columns(node.inputs[1], len(shapes[1]) - 1)
     rank = max(2, *(len(shape) for shape in shapes))
     left = _laid_out(channels, node.inputs[0], rank, is_left=True)
     right = _laid_out(channels, node.inputs[1], rank, is_left=False)
@@ -46,6 +48,7 @@ def _laid_out(channels: Channels, name: str, rank: int, is_left: bool) -> tuple[
 def _conv(channels: Channels, node: Node) -> list[Factors]:
     data, weight = node.inputs[:2]
     shape, filters = channels.shape(data), channels.shape(weight)
+    channels.add_columns(weight, 0)
     x, w = _operands(channels, node)
     groups = int(node.attributes.get("group", node.attributes.get("groups", 1)))
     if groups > 1:
@@ -63,6 +66,7 @@ def _conv_transpose(channels: Channels, node: Node) -> list[Factors]:
     """The weight is [IC, OC / groups, ...]."""
     data, weight = node.inputs[:2]
     shape, filters = channels.shape(data), channels.shape(weight)
+    channels.add_columns(weight, 1)
     x, w = _operands(channels, node)
     groups = int(node.attributes.get("group", node.attributes.get("groups", 1)))
     if groups > 1:
@@ -85,6 +89,7 @@ def _operands(channels: Channels, node: Node) -> tuple[Factors, Factors]:
         raise CannotFollow("channels come last")
     reason = f"{node.label} sums over a window of it"
     data, weight = node.inputs[:2]
+    channels.windows += [factor for factor in channels.factors(weight) if max(factor.shape[:2]) == 1]
     return (
         channels.confine(channels.factors(data), (0, 1), reason),
         channels.confine(channels.factors(weight), (0, 1), reason),
@@ -119,6 +124,10 @@ def _spread(factors: Factors, rank: int) -> Factors:
     return [factor.reshape(*factor.shape, *(1,) * (rank - 2)) for factor in factors]
 
 
+def _recurrent(channels: Channels, node: Node) -> list[Factors]:
+    raise CannotFollow("recurrent layers are left whole, for a hidden unit lives in every gate and in time")
+
+
 PRODUCTS: dict[str, Rule] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
@@ -129,4 +138,5 @@ PRODUCTS: dict[str, Rule] = {
     "paddle.conv3d_transpose": _conv_transpose,
     "paddle.depthwise_conv2d": _conv,
     "paddle.depthwise_conv2d_transpose": _conv_transpose,
+    "paddle.rnn": _recurrent,
 }

@@ -64,8 +64,8 @@ def _without(channels: Channels, node: Node, axes: set[int], keeps: bool) -> Fac
 
 # Paddle's own, in NCHW like all that the importer does not turn; another data format is frozen.
 _PADDLE_WINDOWS = (
-    "bicubic_interp", "bilinear_interp", "max_pool2d_with_index", "max_pool3d_with_index", "nearest_interp",
-    "pool2d", "pool3d", "trilinear_interp",
+    "bicubic_interp", "bilinear_interp", "linear_interp", "max_pool2d_with_index", "max_pool3d_with_index",
+    "nearest_interp", "pool2d", "pool3d", "trilinear_interp",
 )  # fmt: skip
 
 REDUCTIONS: dict[str, Rule] = {

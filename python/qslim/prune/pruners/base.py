@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Optional, Union
 
@@ -26,6 +27,7 @@ from qslim.prune.collection import PruningCollection
 from qslim.prune.groups import Group
 from qslim.prune.inputs import example_inputs, input_specs
 from qslim.prune.model_edit import dygraph, floats_of, named_tensors
+from qslim.prune.operators import KEPT_OPERATORS
 from qslim.prune.plan import PruningPlan
 from qslim.prune.planner import Planner, Scores
 from qslim.prune.report import PruningReport, Snapshot, time_together
@@ -111,7 +113,7 @@ class FilterPruner:
         self._plans: list[PruningPlan] = []
         self._examples = example_inputs(inputs, input_dtype)
         program = import_layer(model, input_specs(self._examples))
-        self.graph: Graph = program.graph
+        self.graph: Graph = program.graph_keeping(KEPT_OPERATORS)
         self._before = Snapshot.of_program(program, self._examples)
         self._planner = Planner(model, self.graph, program.parameter_names, self._examples, skip_leaves)
         self.groups: list[Group] = self._planner.masters
@@ -199,11 +201,12 @@ class FilterPruner:
         PruningPlan, empty if the group is frozen (``groups`` says why); None for one of ``skip_vars``.
         """
         axis, how = self._check_axis(pruned_axis, [var_name]), check_apply(apply)
-        check_ratio(pruned_ratio, f"ratio of {var_name!r}")
+        ratio = check_ratio(pruned_ratio, f"ratio of {var_name!r}")
         if var_name in self.skip_vars:
             logger.warning("%s is skipped: it is in skip_vars", var_name)
             return None
-        plan = self._plan({var_name: pruned_ratio}, axis, check_align(align))
+        plan = self._plan({var_name: ratio}, axis, check_align(align))
+        self._warn_of_uncut([var_name], axis)
         self._apply(plan, how)
         return plan
 
@@ -233,18 +236,19 @@ class FilterPruner:
         Raises
         ------
         ValueError : an unknown parameter (the nearest is named), a ratio outside [0, 1), an axis that a
-            parameter does not have. The network is untouched.
+            parameter does not have or that is an extent of a kernel, NaN among weights or scores. The network
+            is untouched.
         """
         if not isinstance(ratios, Mapping):
             raise ValueError(f"ratios: expected a dict of parameter name to ratio, got {ratios!r}")
         number, how = self._check_axis(axis, list(ratios)), check_apply(apply)
-        for name, ratio in ratios.items():
-            check_ratio(ratio, f"ratio of {name!r}")
+        ratios = {name: check_ratio(ratio, f"ratio of {name!r}") for name, ratio in ratios.items()}
         skipped = [name for name in ratios if name in self.skip_vars]
         for name in skipped:
             logger.warning("%s is skipped: it is in skip_vars", name)
         kept = {name: ratio for name, ratio in ratios.items() if name not in skipped}
         plan = self._plan(kept, number, check_align(align))
+        self._warn_of_uncut(list(kept), number)
         self._apply(plan, how)
         self.plan = plan
         return plan
@@ -428,14 +432,27 @@ class FilterPruner:
         self._plans.append(plan)
 
     def _masters_of_type(self) -> list[Group]:
-        """The prunable groups that `prune_type` means."""
-        shapes = {parameter.name: parameter.shape for parameter in self.model.parameters()}
-        rank, axis = (4, 0) if self.prune_type == "conv" else (2, 1)
-        return [
+        """The prunable groups that `prune_type` means.
+
+        Raises
+        ------
+        ValueError : there is none.
+        """
+        ranks = {parameter.name: len(parameter.shape) for parameter in self.model.parameters()}
+        axis = 0 if self.prune_type == "conv" else 1
+        of_type = [
             group
             for group in self.groups
-            if group.is_prunable and group.axis == axis and len(shapes[group.parameter]) == rank
+            if group.axis == axis and (ranks[group.parameter] > 2) == (self.prune_type == "conv")
         ]
+        prunable = [group for group in of_type if group.is_prunable]
+        if not prunable:
+            listed = "; ".join(f"{group.parameter}: {group.reason}" for group in of_type[:3])
+            raise ValueError(
+                f"{type(self).__name__}: no group of prune_type {self.prune_type!r} can be pruned"
+                + (f" ({listed})" if listed else "; the network has none")
+            )
+        return prunable
 
     def _log_groups(self) -> None:
         prunable = [group for group in self.groups if group.is_prunable]
@@ -444,9 +461,7 @@ class FilterPruner:
         for group in self.groups:
             if not group.is_prunable and "is an output of the network" not in group.reason:
                 frozen.setdefault(group.reason, []).append(group.parameter)
-        for reason, names in frozen.items():
-            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            logger.info("%s%s not pruned: %s", names[0], f"{others} are" if others else " is", reason)
+        _log_uncut(logging.INFO, frozen)
 
     def _check_names(self, names: Sequence[str]) -> None:
         check_names(names, named_tensors(self.model), f"{type(self).__name__}: the model")
@@ -455,7 +470,23 @@ class FilterPruner:
         """Check names and axis together."""
         self._check_names(names)
         tensors = named_tensors(self.model)
-        return check_axis(axis, {name: tensors[name].shape for name in names})
+        number = check_axis(axis, {name: tensors[name].shape for name in names})
+        for name in names:
+            if (self._planner.weight_name(name), number) in self._planner.groups.windows:
+                raise ValueError(
+                    f"axis: axis {number} of {name!r}, of shape {list(tensors[name].shape)}, is an extent of "
+                    "its kernel, not of channels"
+                )
+        return number
+
+    def _warn_of_uncut(self, names: Sequence[str], axis: int) -> None:
+        """Say of those of `names` that stay whole why they do."""
+        uncut: dict[str, list[str]] = {}
+        for name in names:
+            reason = self._planner.groups.reason(self._planner.weight_name(name), axis)
+            if reason:
+                uncut.setdefault(reason, []).append(name)
+        _log_uncut(logging.WARNING, uncut)
 
     def _checked(self, sensitivities: Sensitivities, path: str) -> Sensitivities:
         known = named_tensors(self.model)
@@ -466,3 +497,9 @@ class FilterPruner:
                 "the file belongs to another network"
             )
         return sensitivities
+
+
+def _log_uncut(level: int, by_reason: Mapping[str, list[str]]) -> None:
+    for reason, names in by_reason.items():
+        others = f" and {len(names) - 1} more are" if len(names) > 1 else " is"
+        logger.log(level, "%s%s not pruned: %s", names[0], others, reason)

@@ -15,6 +15,11 @@ from qslim.prune.pruners.base import FilterPruner
 __all__ = ["BNScaleFilterPruner", "following_scale"]
 
 
+_PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "conv3d", "conv3d_transpose")
+# Paddle computes convolutions over one axis as images of one row.
+_VIEWS = ("Identity", "Squeeze", "Unsqueeze")
+
+
 class BNScaleFilterPruner(FilterPruner):
     """Prune the filters whose batch normalization scales them least, abs(gamma).
 
@@ -38,18 +43,31 @@ class BNScaleFilterPruner(FilterPruner):
 
 def following_scale(graph: Graph, parameter: str) -> Optional[str]:
     """The scale of the batch normalization behind the product with `parameter`, past a bias."""
-    products = [
-        node for node in graph.consumers(parameter) if node.op_type in ("Conv", "ConvTranspose", "MatMul")
-    ]
-    node: Optional[Node] = products[0] if products else None
+    node = _product(graph, parameter)
     while node is not None:
         following = graph.consumers(node.outputs[0])
         norm = next((other for other in following if other.op_type == "BatchNormalization"), None)
         if norm is not None:
             return norm.inputs[1]
         node = next(
-            (other for other in following if other.op_type == "Add" and _adds_bias(graph, other)), None
+            (
+                other
+                for other in following
+                if other.op_type in _VIEWS or (other.op_type == "Add" and _adds_bias(graph, other))
+            ),
+            None,
         )
+    return None
+
+
+def _product(graph: Graph, name: str) -> Optional[Node]:
+    """The product that reads `name`, itself or through views of it."""
+    for node in graph.consumers(name):
+        if node.op_type in _PRODUCTS:
+            return node
+        product = _product(graph, node.outputs[0]) if node.op_type in _VIEWS else None
+        if product is not None:
+            return product
     return None
 
 

@@ -20,6 +20,7 @@ from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.quantizer import THRESHOLD_FLOOR, Quantizer
+from qslim.quant.qat.recompute import once_a_batch
 from qslim.quant.qat.tensors import array_of, context, round_to_grid, straight_through
 from qslim.quant.qat.weights import WeightQuantizer, least_error_threshold
 
@@ -79,7 +80,7 @@ class ObservedActivation(ActivationQuantizer):
                     "normalization and dropout do not do what they do in deployment; call model.eval() before"
                 )
             try:
-                self.statistics.update(array_of(x), context())
+                once_a_batch(self, lambda: self.statistics.update(array_of(x), context()))
             except ValueError as error:
                 raise ValueError(f"the {self.role} of layer {self.layer_name!r}: {error}") from error
         return x
@@ -121,7 +122,7 @@ class FixedActivation(ActivationQuantizer):
         bounds = [params.qmin - params.zero_point, params.qmax - params.zero_point]
         self._state_buffer("_step", params.scale.reshape(1))
         self._state_buffer("_bounds", bounds)
-        self._state_buffer("_zero_point", [params.zero_point], "int64")
+        self._state_buffer("_zero_point", [params.zero_point])
         self._write("_scale", params.threshold.reshape(1))
         self._count_batch()
 
@@ -134,8 +135,8 @@ class FixedActivation(ActivationQuantizer):
         return straight_through(x, self.quant_params())
 
     def quant_params(self) -> QuantParams:
-        zero_point = int(self._read("_zero_point")[0])
-        qmin, qmax = (int(bound) + zero_point for bound in self._read("_bounds"))
+        zero_point = round(float(self._read("_zero_point")[0]))
+        qmin, qmax = (round(float(bound)) + zero_point for bound in self._read("_bounds"))
         return QuantParams(np.asarray(self._read("_step")[0]), zero_point, qmin, qmax)
 
 

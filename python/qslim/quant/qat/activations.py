@@ -24,6 +24,7 @@ import paddle
 from qslim.graph import QuantParams
 from qslim.quant import distributed
 from qslim.quant.qat.quantizer import THRESHOLD_FLOOR, Quantizer
+from qslim.quant.qat.recompute import once_a_batch
 from qslim.quant.qat.tensors import min_and_max, straight_through
 
 __all__ = ["AbsMax", "ActivationQuantizer", "MovingAverageAbsMax", "RangeAbsMax"]
@@ -46,11 +47,15 @@ class ActivationQuantizer(Quantizer):
         if self._marker is not None:
             return paddle.static.Print(x, message=self._marker)
         if self.training and paddle.in_dynamic_mode():
-            abs_max, _ = self._observe(x)
-            self._update(abs_max)
-            self._count_batch()
-            return straight_through(x, self._params_of_batch())
+            return straight_through(x, once_a_batch(self, lambda: self._take_in(x)))
         return straight_through(x, self.quant_params())
+
+    def _take_in(self, x: Any) -> Optional[QuantParams]:
+        """Learn from a training batch; the grid that it is quantized on."""
+        abs_max, _ = self._observe(x)
+        self._update(abs_max)
+        self._count_batch()
+        return self._params_of_batch()
 
     def _observe(self, x: Any) -> tuple[np.float32, np.float32]:
         """Largest magnitude and least element of the batch, over all ranks."""

@@ -265,7 +265,15 @@ def quiet_set_state_dict(model: Any) -> None:
         setattr(model, name, method)
 
 
+def _as_float(key: Any, value: Any) -> Any:
+    """A quantizer's counter as a float, which older checkpoints hold as int64 and Paddle would refuse."""
+    is_counter = str(key).endswith(("._batches", "._calibrated", "._zero_point"))
+    return value.astype("float32") if is_counter and "int" in str(getattr(value, "dtype", "")) else value
+
+
 def _set_state_dict(self: Any, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(state_dict, Mapping):
+        state_dict = {key: _as_float(key, value) for key, value in state_dict.items()}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = type(self).set_state_dict(self, state_dict, *args, **kwargs)

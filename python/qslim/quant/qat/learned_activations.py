@@ -21,6 +21,7 @@ from qslim.quant import distributed
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.learned import LearnedGrid, learned_fake_quant
 from qslim.quant.qat.quantizer import THRESHOLD_FLOOR
+from qslim.quant.qat.recompute import once_a_batch
 from qslim.quant.qat.tensors import array_of, context, fake_quant
 
 __all__ = ["FACTOR_RANGE", "LearnedActivation", "learned_parameter"]
@@ -65,7 +66,7 @@ class LearnedActivation(ActivationQuantizer):
         self.alpha = learned_parameter(self, [1], 1.0, learning_rate, weight_decay)
         self._state_buffer("_initial", [0.001])
         # Apart from _batches: in a checkpoint of plain training nothing was calibrated.
-        self._state_buffer("_calibrated", [0], "int64")
+        self._state_buffer("_calibrated", [0])
         self.register_state_dict_hook(self._keep_scale)
         self.beta = None
         if rule == "lsqplus":
@@ -76,20 +77,26 @@ class LearnedActivation(ActivationQuantizer):
         if self._marker is not None or not paddle.in_dynamic_mode():
             # Not super(): traced by Paddle, that would be this class again in a class derived from it.
             return ActivationQuantizer.forward(self, x)
-        is_learning = self.calibrated >= self._calibration_batches
         if self.training:
-            self._observe(x)
-            if is_learning:
-                self._keep_in_range()
-            else:
-                self._calibrate(x)
-            self._count_batch()
-        params = self.quant_params()
-        if params is None:
+            params, is_learning = once_a_batch(self, lambda: self._learn_from(x))
+            return self._learn(x, params, is_learning)
+        kept = self.quant_params()
+        if kept is None:
             return x
-        if not self.training:
-            return fake_quant(x, params) if not paddle.is_grad_enabled() else self._learn(x, params, True)
-        return self._learn(x, params, is_learning)
+        return fake_quant(x, kept) if not paddle.is_grad_enabled() else self._learn(x, kept, True)
+
+    def _learn_from(self, x: Any) -> tuple[QuantParams, bool]:
+        """Take a training batch in; the grid that it is quantized on, and whether its parameters learn."""
+        is_learning = self.calibrated >= self._calibration_batches
+        self._observe(x)
+        if is_learning:
+            self._keep_in_range()
+        else:
+            self._calibrate(x)
+        self._count_batch()
+        params = self.quant_params()
+        assert params is not None  # one batch gives it a starting value
+        return params, is_learning
 
     def _learn(self, x: Any, params: QuantParams, is_learning: bool) -> Any:
         initial = np.asarray(params.scale / self._factor(), np.float32)
@@ -156,7 +163,7 @@ class LearnedActivation(ActivationQuantizer):
     @property
     def calibrated(self) -> int:
         """Batches that the starting value comes from."""
-        return int(self._read("_calibrated")[0])
+        return self._counted("_calibrated")
 
     @property
     def threshold(self) -> float:

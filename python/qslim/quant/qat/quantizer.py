@@ -2,11 +2,14 @@
 """What the quantizers of training share: state that is saved with the model, and words that name the layer.
 
 State lives in persistable buffers and parameters only, so that ``state_dict`` holds all of it and a run that
-was stopped goes on with the same bits. Arithmetic on it is float32 NumPy on the host, the same on any device.
+was stopped goes on with the same bits. All of it is float32, counters too: scripts that average checkpoints
+(exponential moving averages, federated training) treat every entry alike. Arithmetic on it is float32 NumPy
+on the host, the same on any device.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Optional
 
 import numpy as np
@@ -38,12 +41,12 @@ class Quantizer(nn.Layer):  # type: ignore[misc]
         super().__init__()
         self.quant_bits = quant_bits
         self.layer_name = ""
-        self._state_buffer("_batches", [0], "int64")
+        self._state_buffer("_batches", [0])
 
     # ---- state -------------------------------------------------------------------------------------------
 
-    def _state_buffer(self, name: str, value: ArrayLike, dtype: str = "float32") -> None:
-        tensor = paddle.to_tensor(np.asarray(value), dtype=dtype)
+    def _state_buffer(self, name: str, value: ArrayLike) -> None:
+        tensor = paddle.to_tensor(np.asarray(value), dtype="float32")
         tensor.stop_gradient = True
         self.register_buffer(name, tensor, persistable=True)
 
@@ -61,7 +64,16 @@ class Quantizer(nn.Layer):  # type: ignore[misc]
     @property
     def batches(self) -> int:
         """Training batches seen."""
-        return int(self._read("_batches")[0])
+        return self._counted("_batches")
+
+    def _counted(self, name: str) -> int:
+        """What a counter holds; one that was averaged over checkpoints is no whole number any more."""
+        return math.ceil(float(self._read(name)[0]))
+
+    def _apply(self, func: Any, device: Any, dtype: Any, *args: Any, **kwargs: Any) -> None:
+        """What ``to`` and ``astype`` call: state stays float32, whatever the weights become."""
+        super()._apply(func, device, None, *args, **kwargs)
+        self._dtype = "float32"
 
     def _count_batch(self) -> None:
         self._write("_batches", self._read("_batches") + 1)

@@ -27,6 +27,7 @@ from qslim.graph import QuantParams
 from qslim.quant.qat.learned import LearnedGrid, learned_fake_quant
 from qslim.quant.qat.learned_activations import FACTOR_RANGE, learned_parameter
 from qslim.quant.qat.quantizer import THRESHOLD_FLOOR, Quantizer
+from qslim.quant.qat.recompute import once_a_batch
 from qslim.quant.qat.tensors import array_of, context, straight_through
 
 __all__ = [
@@ -69,10 +70,17 @@ class WeightQuantizer(Quantizer):
 
     def forward(self, weight: Any) -> Any:
         values = array_of(weight)
-        params = self._params_for_training(values) if self.training else self.weight_params(values)
         if self.training:
-            self._count_batch()
+            params = once_a_batch(self, lambda: self._take_in(values))
+        else:
+            params = self.weight_params(values)
         return self._quantize(weight, params)
+
+    def _take_in(self, values: NDArray[np.float32]) -> QuantParams:
+        """Learn from the weight of a training step; the grid that it is quantized on."""
+        params = self._params_for_training(values)
+        self._count_batch()
+        return params
 
     def _params_for_training(self, values: NDArray[np.float32]) -> QuantParams:
         factor = self._fold_factor()

@@ -185,3 +185,54 @@ def test_a_copy_loads_into_itself() -> None:
     before = bits(net)
     other.set_state_dict(quantized(seed=7).state_dict())
     assert bits(net) == before != bits(other)
+
+
+CONFIGS: dict[str, Any] = {
+    "plain": {},
+    "range": {"activation_quantize_type": "range_abs_max", "weight_quantize_type": "range_abs_max"},
+    "pact": {**PACT, "weight_preprocess_type": "PACT"},
+    "lsqplus": {"activation_quantize_type": "lsqplus_act", "weight_quantize_type": "lsq_weight"},
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_averaged_weights_of_an_ema_load(config: Any) -> None:
+    net = quantized(config)
+    optimizer = paddle.optimizer.Momentum(0.01, parameters=net.parameters())
+    assert {str(value.dtype) for value in net.state_dict().values()} == {"paddle.float32"}
+    average = {key: paddle.zeros_like(value) for key, value in net.state_dict().items()}
+    for batch in range(8):
+        net(paddle.to_tensor(images(2, batch))).square().mean().backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        average = {key: 0.9 * average[key] + 0.1 * value for key, value in net.state_dict().items()}
+    trained = output(net)
+    net.set_state_dict({key: value / (1 - 0.9**8) for key, value in average.items()})
+    averaged = output(net)
+    assert all(layer.batches > 1 for _, layer in net.named_sublayers() if hasattr(layer, "batches"))
+    assert np.abs(averaged - trained).max() < 0.5 * np.abs(trained).max()
+    assert np.abs(averaged).max() > 0
+
+
+def test_older_checkpoints_count_in_integers() -> None:
+    state = quantized(batches=3).state_dict()
+    older = {
+        key: value.astype("int64") if key.endswith("_batches") else value for key, value in state.items()
+    }
+    net = quantized(seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.set_state_dict(older)
+    assert {key: value.numpy().tobytes() for key, value in state.items()} == bits(net)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_quantizers_state_stays_float32_when_the_network_changes_its_dtype(dtype: str) -> None:
+    net = quantized(PACT, batches=4)
+    before = {key: value.numpy() for key, value in net.state_dict().items() if "_fake_quant" in key}
+    net.to(dtype=dtype)
+    assert str(net.head.weight.dtype) == f"paddle.{dtype}"
+    after = {key: value.numpy() for key, value in net.state_dict().items() if "_fake_quant" in key}
+    assert {key: value.tobytes() for key, value in before.items()} == {
+        key: value.tobytes() for key, value in after.items()
+    }

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers with ``paddle.nn.utils.weight_norm``: their weight is computed, weight = g * v / norm(v).
+
+``weight_v`` has the weight's shape, ``weight_g`` one number for each index along `dim` (or one for all). Both
+are cut together. A cut along another axis makes norm(v) smaller; g is changed with it, so that the weights
+that stay keep their values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NormedWeight", "normed_weights", "weight_tensor"]
+
+
+@dataclass(frozen=True)
+class NormedWeight:
+    """One weight that ``weight_norm`` computes; ``dim`` is None if there is one norm for all of it."""
+
+    layer: Any
+    name: str
+    dim: Optional[int]
+
+    @property
+    def v(self) -> Any:
+        return getattr(self.layer, f"{self.name}_v")
+
+    @property
+    def g(self) -> Any:
+        return getattr(self.layer, f"{self.name}_g")
+
+    def norms(self, v: NDArray[Any]) -> NDArray[np.float64]:
+        """norm(v), of the shape of g; 1 in place of 0."""
+        axes = tuple(axis for axis in range(v.ndim) if axis != self.dim)
+        squares = np.square(v.astype(np.float64)).sum(axis=axes if self.dim is not None else None)
+        return np.asarray(np.sqrt(np.where(squares > 0, squares, 1.0)).reshape(-1))
+
+
+def normed_weights(model: Any) -> list[NormedWeight]:
+    """The weights in `model` that ``weight_norm`` computes."""
+    found = []
+    for layer in model.sublayers(include_self=True):
+        for hook in layer._forward_pre_hooks.values():
+            name, dim = getattr(hook, "name", None), getattr(hook, "dim", None)
+            if type(hook).__name__ == "WeightNorm" and f"{name}_v" in layer._parameters:
+                found.append(NormedWeight(layer, str(name), None if dim == -1 else dim))
+    return found
+
+
+def weight_tensor(layer: Any) -> Optional[Any]:
+    """The parameter of the shape of the weight of `layer`; its first one if it has no weight."""
+    for name in ("weight", "weight_v", "weight_orig"):
+        if layer._parameters.get(name) is not None:
+            return layer._parameters[name]
+    own = [*layer.parameters(include_sublayers=False), *layer.buffers(include_sublayers=False)]
+    return own[0] if own else None
