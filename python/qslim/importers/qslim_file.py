@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim._core import FormatError
+from qslim.errors import MissingFileError
 from qslim.graph import Graph, Node, QuantParams, Tensor
 
 __all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "file_digests", "load_qslim"]
@@ -56,6 +57,7 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
     ------
     FormatError (a ValueError)
         The bytes are no whole and sound model file; says what was expected where, and what is there.
+    MissingFileError : a ValueError and a FileNotFoundError.
     OSError : the file cannot be read.
 
     Examples
@@ -70,8 +72,11 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _load(bytes(source))
-    with open(source, "rb") as file:
-        data = file.read()
+    try:
+        with open(source, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        raise MissingFileError(f"load_qslim: there is no file {os.fspath(source)!r}") from None
     try:
         return _load(data)
     except FormatError as error:

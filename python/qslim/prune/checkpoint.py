@@ -17,6 +17,7 @@ from typing import Any, Union
 
 import numpy as np
 
+from qslim.errors import MissingFileError
 from qslim.exporters.staging import staged_file
 from qslim.importers.paddle import framework
 from qslim.importers.pickled import load_pickled
@@ -127,7 +128,7 @@ def _attributes(model: Any) -> list[tuple[str, dict[str, Any]]]:
 def _read(path: Union[str, os.PathLike[str]], allow_pickle: bool) -> Any:
     path = os.fspath(path)
     if not os.path.isfile(path):
-        raise ValueError(f"prune.load: {path!r} does not exist or is no file")
+        raise MissingFileError(f"prune.load: {path!r} does not exist or is no file")
     try:
         return framework.paddle_module().load(path, return_numpy=True) if allow_pickle else load_pickled(path)
     except Exception as error:  # unpickling damaged bytes raises almost anything

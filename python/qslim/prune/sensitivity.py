@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, Optional, Union
 
+from qslim.errors import MissingFileError
 from qslim.exporters.staging import staged_file
 from qslim.importers.pickled import load_pickled
 
@@ -107,7 +108,7 @@ class Status:
     def load(self, src: str) -> None:
         """Read `src`, in place of what there is."""
         if not os.path.exists(src):
-            raise ValueError(f"Status.load: {src!r} does not exist")
+            raise MissingFileError(f"Status.load: {src!r} does not exist")
         self.sensitivies = load_sensitivities(src)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from qslim.errors import MissingFileError
 from qslim.exporters.staging import staged_directory
 from qslim.functional import filter_saliency
 from qslim.functional.saliency import SaliencyCriterion
@@ -273,7 +274,9 @@ def load_model(exe: Any, graph: Any, dirname: str) -> Any:
     paths = {name: os.path.join(dirname, name) for name in ("parameters.npz", "__shapes__", "__groups__")}
     for path in paths.values():
         if not os.path.isfile(path):
-            raise ValueError(f"load_model: {dirname!r} holds no model of save_model: {path!r} does not exist")
+            raise MissingFileError(
+                f"load_model: {dirname!r} holds no model of save_model: {path!r} does not exist"
+            )
     try:
         _check_archive(paths["parameters.npz"])
         with np.load(paths["parameters.npz"], allow_pickle=False) as file:

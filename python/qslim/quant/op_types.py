@@ -65,6 +65,9 @@ _PLAIN = (
     "hardsigmoid", "sum", "max", "silu",
 )  # fmt: skip
 
+# In PaddleSlim's lists for embeddings.
+_EMBEDDINGS = ("embedding", "lookup_table", "lookup_table_v2")
+
 # Operators whose inputs TensorRT wants quantized too.
 TENSORRT_OP_TYPES = (
     "pool2d", "elementwise_add", "elementwise_sub", "elementwise_mul", "elementwise_pow", "concat", "softmax",
@@ -83,6 +86,11 @@ def pir_names(op_types: Sequence[str]) -> set[str]:
     """The PIR operators that `op_types` mean; an unknown name is an error that names the nearest."""
     names: set[str] = set()
     for op_type in op_types:
+        if op_type in _EMBEDDINGS:
+            raise ValueError(
+                f"quantizable_op_type: {op_type!r} is an embedding, which these functions do not quantize; "
+                "its table stays in float32. Take it off the list"
+            )
         choose("quantizable_op_type", op_type, all_op_types())
         names.update(_ALIASES.get(op_type, (op_type,)))
     return names

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from qslim.exporters.paddle import export_program, export_with_engine_file
-from qslim.importers.paddle import find_model_files, fold_weights, load_program
+from qslim.importers.paddle import find_model_files, fold_weights, load_float_program
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.op_types import pir_names
@@ -77,7 +77,7 @@ def quant_post_dynamic(
     if isinstance(weight_bits, bool) or weight_bits not in (*range(2, 9), 16):
         raise ValueError(f"weight_bits: expected 2 to 8, or 16, got {weight_bits!r}")
     op_types = pir_names(tuple(quantizable_op_type))
-    program = load_program(find_model_files(model_dir, model_filename, params_filename))
+    program = load_float_program(find_model_files(model_dir, model_filename, params_filename))
     fold_weights(program)
     selection = select(program.graph, op_types, weights_only=True)
     if not selection.weights:

@@ -13,7 +13,14 @@ from qslim.functional import find_threshold
 from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams
 from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm, non_negative_tensors
-from qslim.importers.paddle import ModelFiles, PaddleProgram, find_model_files, fold_weights, load_program
+from qslim.importers.paddle import (
+    ModelFiles,
+    PaddleProgram,
+    attribute_paths,
+    find_model_files,
+    fold_weights,
+    load_float_program,
+)
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.adaptive_rounding import input_moments
@@ -56,7 +63,7 @@ def quant_post_static(
     weight_quantize_type: str = "channel_wise_abs_max",
     optimize_model: bool = False,
     onnx_format: bool = True,
-    skip_tensor_list: Optional[Sequence[str]] = None,
+    skip_tensor_list: Optional[Sequence[Any]] = None,
     deploy_backend: Optional[str] = None,
 ) -> QuantizationReport:
     """Quantize a saved inference model with the statistics of a few batches; nothing is trained.
@@ -112,9 +119,10 @@ def quant_post_static(
         Fold batch normalization into the convolution before it first.
     onnx_format : bool
         True stores weights as int8; False as float32 that holds integers, as older tutorials describe.
-    skip_tensor_list : list of str, optional
-        Inputs, parameters or paths (shell patterns) of operators that stay in fp32. One that matches
-        nothing is an error.
+    skip_tensor_list : list of str, Layer or parameter, optional
+        Operators that stay in fp32: by their inputs, parameters or paths (shell patterns), or by the Layers
+        of the network that was saved (``[net.head]``). A legacy model's files also tell the names of its
+        attributes ("backbone.conv1"). One that matches nothing is an error.
     deploy_backend : {None, "tensorrt", "arm", "onednn"}
         None lets tensors that cannot be negative use uint8; the others keep to symmetric int8. "tensorrt"
         also quantizes the inputs of the operators that TensorRT runs in int8.
@@ -168,13 +176,14 @@ def quant_post_static(
             weight_quantize_type=weight_quantize_type,
             optimize_model=optimize_model,
             onnx_format=onnx_format,
-            skip_tensor_list=skip_tensor_list or (),
+            skip_tensor_list=_names_of(skip_tensor_list or ()),
             deploy_backend=deploy_backend,
             batch_size=batch_size,
             batch_nums=batch_nums,
         )
         distributed.warn_if_not_initialized(_WHAT)
-        program = load_program(find_model_files(model_dir, model_filename, params_filename), _place(executor))
+        files = find_model_files(model_dir, model_filename, params_filename)
+        program = load_float_program(files, _place(executor))
         fold_weights(program)
         selection = _select(program, options)
         batches = calibration_batches(
@@ -274,6 +283,25 @@ def _place(executor: Any) -> Any:
     return executor.place
 
 
+def _names_of(skipped: Any) -> Any:
+    """`skipped` with the names of their weights in place of Layers and parameters."""
+    if isinstance(skipped, str) or not isinstance(skipped, Sequence):
+        return skipped  # the options say what is wrong with it
+    names: list[Any] = []
+    for item in skipped:
+        if hasattr(item, "parameters") and hasattr(item, "forward"):
+            # Layer.parameters() does not work in static mode.
+            layers = item.sublayers(include_self=True)
+            parameters = [each for layer in layers for each in layer._parameters.values() if each is not None]
+            weights = [each for each in parameters if len(each.shape) > 1] or parameters
+            if not weights:
+                raise ValueError(f"skip_tensor_list: the Layer {type(item).__name__} has no parameters")
+            names += [each.name for each in weights]
+        else:
+            names.append(item if isinstance(item, str) else getattr(item, "name", item))
+    return names
+
+
 def _op_types(options: PostTrainingOptions) -> Sequence[str]:
     if options.is_full_quantize:
         return all_op_types()
@@ -288,8 +316,15 @@ def _select(program: PaddleProgram, options: PostTrainingOptions) -> Selection:
         program.graph,
         pir_names(_op_types(options)),
         options.skip_tensor_list,
+        attribute_paths=attribute_paths(program.files),
         quantize_outputs=options.is_full_quantize,
     )
+    skipped = [d for d in selection.decisions if d.reason.startswith("skip_tensor_list")]
+    if not selection.activations and skipped:
+        raise ValueError(
+            f"skip_tensor_list leaves no operator of {program.files.program!r} to quantize: it names all "
+            f"{len(skipped)} that quantizable_op_type would quantize"
+        )
     if not selection.activations:
         raise ValueError(
             f"{program.files.program!r} holds no operator to quantize: none of its operators is among "

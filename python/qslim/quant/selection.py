@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Optional
 
 from qslim.graph import Graph, Node
@@ -39,6 +40,7 @@ def select(
     op_types: set[str],
     skip_patterns: Sequence[str] = (),
     *,
+    attribute_paths: Mapping[str, str] = MappingProxyType({}),
     weights_only: bool = False,
     quantize_outputs: bool = False,
 ) -> Selection:
@@ -49,6 +51,8 @@ def select(
     op_types : set of PIR operator names
     skip_patterns : names or shell patterns
         An operator is skipped if one of its inputs, one of its parameters or its path matches.
+    attribute_paths : the path of each parameter's Layer in the network. A pattern that is such a path, or the
+        beginning of one, matches too.
     weights_only : leave activations alone and demand a constant weight.
     quantize_outputs : also quantize what the chosen operators write (``is_full_quantize``).
 
@@ -65,14 +69,15 @@ def select(
             "the model is quantized already: it holds quantize and dequantize operators. Quantize the float "
             "model that it was made of; qslim.runtime.Session runs it as it is"
         )
-    _check_patterns(graph, skip_patterns)
+    matcher = _Matcher(graph, attribute_paths)
+    matcher.check(skip_patterns)
     selection = Selection()
     activations: dict[str, None] = {}
     inner = {} if weights_only else _inner_tensors(graph)
     for node in graph.nodes:
         if not node.source_op:
             continue  # a part of the operator that comes after it
-        decision = _decide(graph, node, op_types, skip_patterns, weights_only)
+        decision = _decide(graph, node, op_types, skip_patterns, weights_only, matcher)
         read_inside = [inner[name] for name in node.inputs if name in inner]
         if decision.is_quantized and read_inside:
             begins = "product" if weight_input(graph, read_inside[0]) is not None else "operator"
@@ -98,12 +103,17 @@ def select(
 
 
 def _decide(
-    graph: Graph, node: Node, op_types: set[str], skip_patterns: Sequence[str], weights_only: bool
+    graph: Graph,
+    node: Node,
+    op_types: set[str],
+    skip_patterns: Sequence[str],
+    weights_only: bool,
+    matcher: _Matcher,
 ) -> Decision:
     if node.source_op not in op_types:
         return Decision(node, False, "operator type is not among quantizable_op_type")
     for pattern in skip_patterns:
-        if _matches(graph, node, pattern):
+        if matcher.matches(node, pattern):
             return Decision(node, False, f"skip_tensor_list names it ({pattern!r})")
     weight = weight_input(graph, node)
     if weight is None and (weights_only or node.source_op in CONVOLUTIONS):
@@ -237,24 +247,41 @@ def _is_float(graph: Graph, name: str) -> bool:
     return graph.tensors[name].dtype == "float32"
 
 
-def _names_to_skip_by(graph: Graph, node: Node) -> list[str]:
-    """Names of the operator's inputs, and its path."""
-    inputs = [source for name in filter(None, node.inputs) for source in _source_names(graph, name)]
-    return [*inputs, *filter(None, (node.path,))]
+class _Matcher:
+    """Which operators a pattern of skip_tensor_list means."""
 
+    def __init__(self, graph: Graph, attribute_paths: Mapping[str, str]) -> None:
+        self._graph = graph
+        self._attribute_paths = attribute_paths
 
-def _matches(graph: Graph, node: Node, pattern: str) -> bool:
-    names = [*_names_to_skip_by(graph, node), node.path.strip("/")]
-    return any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in names if name)
-
-
-def _check_patterns(graph: Graph, patterns: Sequence[str]) -> None:
-    for pattern in patterns:
-        if any(_matches(graph, node, pattern) for node in graph.nodes):
-            continue
-        known = [name for node in graph.nodes for name in _names_to_skip_by(graph, node)]
-        near = difflib.get_close_matches(pattern, list(dict.fromkeys(known)), 3)
-        hint = f"; the nearest names are {', '.join(map(repr, near))}" if near else ""
-        raise ValueError(
-            f"skip_tensor_list: {pattern!r} matches no input, parameter or path of any operator{hint}"
+    def matches(self, node: Node, pattern: str) -> bool:
+        names = [*self._names(node), node.path.strip("/")]
+        if any(name == pattern or fnmatch.fnmatchcase(name, pattern) for name in names if name):
+            return True
+        return any(
+            fnmatch.fnmatchcase(path, pattern) or path.startswith(pattern + ".") for path in self._paths(node)
         )
+
+    def check(self, patterns: Sequence[str]) -> None:
+        """Refuse a pattern that matches no operator."""
+        nodes = self._graph.nodes
+        for pattern in patterns:
+            if any(self.matches(node, pattern) for node in nodes):
+                continue
+            known = [name for node in nodes for name in (*self._names(node), *self._paths(node))]
+            unique = list(dict.fromkeys(known))
+            near = difflib.get_close_matches(pattern, unique, 3, 0.4) or unique[:3]
+            hint = f"; the nearest names are {', '.join(map(repr, near))}" if near else ""
+            if near and not self._attribute_paths:
+                hint += ". The files hold no names of attributes; for net.conv1 give that Layer itself"
+            raise ValueError(
+                f"skip_tensor_list: {pattern!r} matches no input, parameter or path of any operator{hint}"
+            )
+
+    def _names(self, node: Node) -> list[str]:
+        """Names of the operator's inputs, and its path."""
+        inputs = [source for name in filter(None, node.inputs) for source in _source_names(self._graph, name)]
+        return [*inputs, *filter(None, (node.path,))]
+
+    def _paths(self, node: Node) -> list[str]:
+        return [self._attribute_paths[name] for name in node.inputs if name in self._attribute_paths]

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import os
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
+from qslim.errors import MissingFileError
 from qslim.exporters.qslim_file import dumps_qslim
 from qslim.graph import Graph
 from qslim.graph.passes import prepare_for_runtime
@@ -26,7 +27,11 @@ def model_source(model: Union[str, os.PathLike[str], Graph]) -> Union[str, bytes
     """
     if isinstance(model, Graph):
         return dumps_qslim(prepare_for_runtime(model))
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(_not_a_model(model))
     path = os.fspath(model)
+    if not os.path.exists(path) and not path.endswith(_PADDLE_ENDINGS):
+        raise MissingFileError(f"Session: cannot open model file {path!r}: there is no such file or directory")
     if os.path.isdir(path):
         found = _file_in(path)
         if found is not None:
@@ -34,11 +39,28 @@ def model_source(model: Union[str, os.PathLike[str], Graph]) -> Union[str, bytes
         directory, name = path, None
     elif path.endswith(_PADDLE_ENDINGS):
         directory, name = os.path.split(path)
+    elif path.endswith(".onnx"):
+        raise ValueError(
+            f"Session: {path!r} is an ONNX file, which this engine does not read: export the network from "
+            "Paddle (paddle.jit.save), or run the file with ONNX Runtime"
+        )
     else:
         return path
     from qslim.importers.paddle import import_model
 
     return dumps_qslim(prepare_for_runtime(import_model(directory or ".", name)))
+
+
+def _not_a_model(model: Any) -> str:
+    """What to say of an object that names no file."""
+    wanted = "Session: expected the path of a model or a Graph"
+    if hasattr(model, "state_dict") and hasattr(model, "forward"):
+        return (
+            f"{wanted}, got the Layer {type(model).__name__}: save it with paddle.jit.save(layer, 'model', "
+            "input_spec=[...]) and open Session('model.json'), or give "
+            "Session(qslim.importers.paddle.import_layer(layer, input_spec).graph)"
+        )
+    return f"{wanted}, got {type(model).__name__}"
 
 
 def _file_in(directory: str) -> Optional[str]:
@@ -48,10 +70,16 @@ def _file_in(directory: str) -> Optional[str]:
     programs = [name for name in names if name == "__model__" or _is_program(os.path.join(directory, name))]
     if not files and programs:
         return None
+    if not files:
+        listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "no file"
+        raise MissingFileError(
+            f"Session: expected one .qslim file, or a Paddle model, in directory {directory!r}, which holds "
+            f"{listed}; quant_post_static and save_quantized_model write a .qslim file"
+        )
     if len(files) != 1:
         raise ValueError(
-            f"Session: expected one .qslim file in directory {directory!r}, found {files or 'none'}; "
-            "quant_post_static and save_quantized_model write one beside the Paddle model"
+            f"Session: expected one .qslim file in directory {directory!r}, found {files}; name the file "
+            "that you mean"
         )
     path = os.path.join(directory, files[0])
     if len({os.path.splitext(name)[0] for name in programs}) > 1:

@@ -184,7 +184,7 @@ _LAYERS: dict[str, tuple[Callable[[], Any], list[_Spec]]] = {
     "conv of a volume, dilated": (lambda: nn.Conv3D(2, 3, (2, 3, 1), dilation=(2, 1, 1)), [(2, 5, 7, 6)]),
     "deconvolution, same": (lambda: nn.Conv2DTranspose(3, 6, 3, stride=2, padding="SAME"), [(3, 5, 7)]),
     "deconvolution, dilated": (
-        lambda: nn.Conv2DTranspose(4, 6, 3, stride=2, dilation=2, groups=2, padding=1),
+        lambda: nn.Conv2DTranspose(4, 6, 3, stride=2, dilation=2, padding=1),
         [(4, 5, 7)],
     ),
     "deconvolution, stride beyond the kernel": (lambda: nn.Conv2DTranspose(3, 6, 2, stride=3), [(3, 5, 7)]),

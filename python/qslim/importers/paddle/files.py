@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import pickle
 import re
 from dataclasses import dataclass
 from typing import Optional
 
+from qslim.errors import MissingFileError, ModelFileError
 from qslim.importers.paddle import framework
-from qslim.importers.paddle.errors import ModelFileError
+from qslim.importers.pickled import load_pickled
 
-__all__ = ["ModelFiles", "find_model_files"]
+__all__ = ["ModelFiles", "attribute_paths", "find_model_files"]
 
 _PROGRAM_ENDINGS = (".json", ".pdmodel")
 
@@ -57,6 +59,24 @@ class ModelFiles:
         return ModelFiles(program, params)
 
 
+def attribute_paths(files: ModelFiles) -> dict[str, str]:
+    """The path of each parameter's Layer in the network ("backbone.conv1"), where the files tell it.
+
+    ``paddle.jit.save`` writes it in the legacy IR only, to ``name.pdiparams.info``.
+    """
+    path = os.path.splitext(files.program)[0] + ".pdiparams.info"
+    try:
+        loaded = load_pickled(path)
+    except (OSError, pickle.UnpicklingError):
+        return {}
+    names = {
+        name: str(info.get("structured_name", ""))
+        for name, info in (loaded.items() if isinstance(loaded, dict) else ())
+        if isinstance(info, dict)
+    }
+    return {name: structured.rpartition(".")[0] for name, structured in names.items() if "." in structured}
+
+
 def find_model_files(
     model_dir: str, model_filename: Optional[str] = None, params_filename: Optional[str] = None
 ) -> ModelFiles:
@@ -65,31 +85,35 @@ def find_model_files(
     Parameters
     ----------
     model_dir : str
-        The directory that ``save_inference_model`` or ``jit.save`` wrote to, or the path prefix of the model.
+        The directory that ``save_inference_model`` or ``jit.save`` wrote to, or the path or the path prefix
+        of the model.
     model_filename, params_filename : str, optional
         File names inside `model_dir`. Without them the directory must hold one model.
 
     Raises
     ------
-    ModelFileError : names the path, what was expected there and what is there.
+    ModelFileError : names the path, what was expected there and what is there. MissingFileError, which is
+        a FileNotFoundError as well, if nothing is.
     """
     model_dir = os.fspath(model_dir)
     if not os.path.isdir(model_dir):
         parent, prefix = os.path.split(model_dir)
         is_prefix = any(os.path.isfile(model_dir + ending) for ending in _PROGRAM_ENDINGS)
-        if model_filename is None and is_prefix:
+        is_program = os.path.isfile(model_dir) and model_dir.endswith(_PROGRAM_ENDINGS)
+        if model_filename is None and (is_prefix or is_program):
             return find_model_files(parent or ".", prefix, params_filename)
-        what = "is a file" if os.path.exists(model_dir) else "does not exist"
-        raise ModelFileError(
-            f"model_dir: expected the directory of a saved inference model, but {model_dir!r} {what}"
-        )
+        _refuse_other_kinds("model_dir", model_dir)
+        what, kind = "does not exist", MissingFileError
+        if os.path.exists(model_dir):
+            what, kind = "is a file", ModelFileError  # type: ignore[assignment]
+        raise kind(f"model_dir: expected the directory of a saved inference model, but {model_dir!r} {what}")
     program = _find_program(model_dir, model_filename)
     stem = os.path.splitext(os.path.basename(program))[0]
     if params_filename is None:
         params = os.path.join(model_dir, stem + ".pdiparams")
         if not os.path.exists(params):
             if program.endswith(_PROGRAM_ENDINGS) and _declares_parameters(program):
-                raise ModelFileError(
+                raise MissingFileError(
                     f"params_filename: {params!r} does not exist; say which file holds the parameters "
                     f"({_listing(model_dir)})"
                 )
@@ -102,6 +126,20 @@ def find_model_files(
     return ModelFiles(program, params)
 
 
+def _refuse_other_kinds(argument: str, path: str) -> None:
+    """Say of a file of another kind what it is and what reads it."""
+    if path.endswith(".onnx") and os.path.isfile(path):
+        raise ModelFileError(
+            f"{argument}: {path!r} is an ONNX file, which qslim does not read: export the network from "
+            "Paddle (paddle.jit.save), or run the file with ONNX Runtime"
+        )
+    if path.endswith(".qslim") and os.path.isfile(path):
+        raise ModelFileError(
+            f"{argument}: {path!r} is an engine file, made of a Paddle model: qslim.runtime.Session runs it, "
+            "and what works on Paddle models needs the .json or .pdmodel file that it was made of"
+        )
+
+
 def _find_program(model_dir: str, model_filename: Optional[str]) -> str:
     if model_filename is None:
         found = sorted(name for name in os.listdir(model_dir) if name.endswith(_PROGRAM_ENDINGS))
@@ -109,11 +147,17 @@ def _find_program(model_dir: str, model_filename: Optional[str]) -> str:
             return os.path.join(model_dir, found[0])
         if not found and os.path.isfile(os.path.join(model_dir, "__model__")):
             return os.path.join(model_dir, "__model__")
+        if not found:
+            raise MissingFileError(
+                f"model_filename: expected one model (*.json or *.pdmodel) in {model_dir!r}, found none "
+                f"({_listing(model_dir)})"
+            )
         raise ModelFileError(
-            f"model_filename: expected one model (*.json or *.pdmodel) in {model_dir!r}, "
-            f"found {found or 'none'}; name it with model_filename"
+            f"model_filename: expected one model (*.json or *.pdmodel) in {model_dir!r}, found {found}; "
+            "name it with model_filename"
         )
     path = os.path.join(model_dir, model_filename)
+    _refuse_other_kinds("model_filename", path)
     if not os.path.exists(path):
         stem = path
         for ending in _PROGRAM_ENDINGS:
@@ -147,7 +191,7 @@ def _check_is_file(argument: str, path: str, model_dir: str) -> None:
     if not os.path.exists(path):
         near = difflib.get_close_matches(os.path.basename(path), os.listdir(model_dir), 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else _listing(model_dir)
-        raise ModelFileError(f"{argument}: {path!r} does not exist; {hint}")
+        raise MissingFileError(f"{argument}: {path!r} does not exist; {hint}")
     if os.path.getsize(path) == 0:
         raise ModelFileError(f"{argument}: {path!r} is empty")
 

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from qslim.errors import ModelFileError
 from qslim.importers.paddle import framework
-from qslim.importers.paddle.errors import ModelFileError
 from qslim.importers.paddle.files import find_model_files
 from qslim.importers.paddle.program import PaddleProgram, load_program
 

@@ -10,6 +10,7 @@ from qslim.graph import Graph
 from qslim.graph.passes import read_quantizers
 from qslim.importers.paddle.files import find_model_files
 from qslim.importers.paddle.program import load_program
+from qslim.logger import logger
 
 __all__ = ["import_model"]
 
@@ -29,7 +30,8 @@ def import_model(
     Parameters
     ----------
     model_dir : str
-        The directory that ``save_inference_model`` or ``jit.save`` wrote to, or the path prefix of the model.
+        The directory that ``save_inference_model`` or ``jit.save`` wrote to, or the path or the path prefix
+        of the model. Parameters of 16 bits become float32.
     model_filename, params_filename : str, optional
         File names inside `model_dir`. Without them the directory must hold one model.
 
@@ -47,6 +49,15 @@ def import_model(
     >>> [node.op_type for node in import_model(work).nodes]
     ['Conv', 'Add']
     """
-    graph = load_program(find_model_files(os.fspath(model_dir), model_filename, params_filename)).graph
+    program = load_program(find_model_files(os.fspath(model_dir), model_filename, params_filename))
+    if program.half_parameters:
+        dtypes = " and ".join(sorted(set(program.half_parameters.values())))
+        logger.info(
+            "%s: %d parameters of %s are computed with as float32",
+            program.files.program,
+            len(program.half_parameters),
+            dtypes,
+        )
+    graph = program.graph
     read_quantizers(graph)
     return graph

@@ -17,7 +17,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-from qslim.importers.paddle.errors import ModelFileError
+from qslim.errors import ModelFileError
 
 __all__ = ["TensorRecord", "read_records"]
 

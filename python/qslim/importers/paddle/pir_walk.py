@@ -16,8 +16,8 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 from numpy.typing import NDArray
 
+from qslim.errors import UnsupportedModelError
 from qslim.graph import Graph, Node, Tensor
-from qslim.importers.paddle.errors import UnsupportedModelError
 from qslim.importers.paddle.operators import ConvertedOp, SourceOp, convert
 from qslim.importers.paddle.operators.source_op import dtype_name
 
@@ -265,8 +265,7 @@ class _Walk:
 def _type_of(value: Any) -> tuple[str, Optional[tuple[Optional[int], ...]]]:
     if not value.is_dense_tensor_type():
         return "object", None
-    dtype = str(value.dtype).rsplit(".", 1)[-1]
-    return dtype, tuple(None if extent < 0 else int(extent) for extent in value.shape)
+    return dtype_name(value.dtype), tuple(None if extent < 0 else int(extent) for extent in value.shape)
 
 
 def _constant_value(op: Any) -> Optional[NDArray[Any]]:
@@ -276,8 +275,6 @@ def _constant_value(op: Any) -> Optional[NDArray[Any]]:
     attributes = op.attrs()
     dtype = dtype_name(attributes["dtype"])
     dtype = "float32" if dtype == "undefined" else dtype
-    if dtype == "bfloat16":
-        return None
     if name == "pd_op.full_int_array":
         return np.asarray(attributes["value"], dtype)
     if name == "pd_op.assign_value":

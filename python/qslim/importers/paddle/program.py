@@ -18,14 +18,14 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from qslim.errors import ModelFileError, UnsupportedModelError
 from qslim.graph import Graph
 from qslim.importers.paddle import framework
-from qslim.importers.paddle.errors import ModelFileError
 from qslim.importers.paddle.files import ModelFiles
 from qslim.importers.paddle.params_file import read_records
 from qslim.importers.paddle.pir_walk import WalkedProgram, is_persistable, walk_program
 
-__all__ = ["FeedSpec", "PaddleProgram", "check_model_files", "load_program"]
+__all__ = ["FeedSpec", "PaddleProgram", "check_model_files", "load_float_program", "load_program"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class PaddleProgram:
         Fetch targets as Paddle gave them (Variables or Values).
     parameter_names : set of str
         The graph's constants that are parameters of the program.
+    half_parameters : dict of name to "float16" or "bfloat16"
+        Parameters that the Graph holds, and computes with, as float32.
     values : dict
         Tensor name to PIR Value, of PIR models only.
     """
@@ -59,6 +61,7 @@ class PaddleProgram:
     def __init__(self, files: ModelFiles, place: Any = None) -> None:
         self.files = files
         self.is_legacy = not files.is_pir
+        self.half_parameters: dict[str, str] = {}
         self._fetch_program: Optional[tuple[tuple[str, ...], Any, list[Any]]] = None
         with framework.static_mode() as scope:
             self.scope = scope
@@ -73,7 +76,7 @@ class PaddleProgram:
         self._fetch_program = None
         with self.active():
             pir_program, names = self._as_pir()
-            walked = walk_program(pir_program, names, self.parameter)
+            walked = walk_program(pir_program, names, self._widened)
             self.parameter_names = walked.parameters
             self.graph: Graph = self._with_ends(walked)
             self.values: dict[str, Any] = {} if self.is_legacy else walked.values
@@ -86,7 +89,7 @@ class PaddleProgram:
         """
         with self.active():
             pir_program, names = self._as_pir()
-            return self._with_ends(walk_program(pir_program, names, self.parameter, operators))
+            return self._with_ends(walk_program(pir_program, names, self._widened, operators))
 
     def _with_ends(self, walked: WalkedProgram) -> Graph:
         """The walked Graph, with its inputs and outputs set."""
@@ -104,6 +107,18 @@ class PaddleProgram:
         if variable is None:
             raise ModelFileError(f"{self.files.program!r} needs parameter {name!r}, which was not loaded")
         return np.array(variable.get_tensor())
+
+    def _widened(self, name: str) -> NDArray[Any]:
+        """The parameter `name`; floats of 16 bits as float32, and remembered by name."""
+        value = self.parameter(name)
+        dtype = str(self.scope.find_var(name).get_tensor()._dtype())
+        if dtype.lower().endswith(("bf16", "bfloat16")):  # NumPy sees their bits
+            self.half_parameters[name] = "bfloat16"
+            return (value.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        if value.dtype == np.float16:
+            self.half_parameters[name] = "float16"
+            return value.astype(np.float32)
+        return value
 
     def set_parameter(self, name: str, value: NDArray[Any]) -> None:
         """Store `value` in the model's scope, replacing what `name` held."""
@@ -163,6 +178,24 @@ class PaddleProgram:
             for count, value in enumerate(value for value in values if not value.is_combine()):
                 names[value.id] = name if count == 0 else f"{name}@{count}"
         return program, names
+
+
+def load_float_program(files: ModelFiles, place: Any = None) -> PaddleProgram:
+    """``load_program`` for a model that is to be quantized: one that computes in float32.
+
+    Raises
+    ------
+    UnsupportedModelError : parameters are float16 or bfloat16, as mixed precision (AMP O2) leaves them.
+    """
+    program = load_program(files, place)
+    if program.half_parameters:
+        name, dtype = next(iter(program.half_parameters.items()))
+        raise UnsupportedModelError(
+            f"{files.program!r} computes in {dtype} (parameter {name!r} and "
+            f"{len(program.half_parameters) - 1} more); quantize it in float32: net.astype('float32') before "
+            "paddle.jit.save"
+        )
+    return program
 
 
 def load_program(files: ModelFiles, place: Any = None) -> PaddleProgram:

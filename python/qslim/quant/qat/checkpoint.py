@@ -23,6 +23,7 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 import paddle
 
+from qslim.errors import MissingFileError
 from qslim.importers.pickled import load_pickled
 from qslim.logger import logger
 from qslim.quant.qat.activations import ActivationQuantizer
@@ -128,7 +129,7 @@ def _read(checkpoint: Any, allow_pickle: bool) -> tuple[str, _State]:
         path = os.fspath(checkpoint)
         found = [each for each in (path, path + ".pdparams") if os.path.isfile(each)]
         if not found:
-            raise ValueError(f"load_checkpoint: there is no file {path!r} or {path + '.pdparams'!r}")
+            raise MissingFileError(f"load_checkpoint: there is no file {path!r} or {path + '.pdparams'!r}")
         source = repr(found[0])
         try:
             checkpoint = paddle.load(found[0]) if allow_pickle else load_pickled(found[0])

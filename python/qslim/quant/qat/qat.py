@@ -142,6 +142,12 @@ class QAT:
             )
         kinds = self._layer_types()
         chosen = [name for name, layer in layers.items() if _is_chosen(layer, kinds)]
+        if not chosen and "TranslatedLayer" in type(model).__name__:
+            raise ValueError(
+                "QAT.quantize: the network was loaded by paddle.jit.load, which gives a program and no "
+                "Layers to quantize; build it from its code and load its weights, or quantize the saved "
+                "model by quant.quant_post_static"
+            )
         if not chosen:
             raise ValueError(
                 f"QAT.quantize: {type(model).__name__} has no layer of the types "

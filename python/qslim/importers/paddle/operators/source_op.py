@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from qslim.graph import Graph, Tensor
 
-__all__ = ["ConvertedOp", "Converter", "SourceOp", "dtype_name", "renamed"]
+__all__ = ["HALF_DTYPES", "ConvertedOp", "Converter", "SourceOp", "dtype_name", "renamed"]
+
+HALF_DTYPES = ("bfloat16", "float16")
 
 _Shape = Optional[tuple[Optional[int], ...]]
 
@@ -208,5 +210,9 @@ def renamed(op_type: str, **attributes: str) -> Converter:
 
 
 def dtype_name(dtype: Any) -> str:
-    """NumPy's name of a dtype attribute, whichever of Paddle's enumerations it is of ("DataType.INT64")."""
-    return str(dtype).rsplit(".", 1)[-1].split(":")[0].strip("<> ").lower()
+    """NumPy's name of a dtype attribute, whichever of Paddle's enumerations it is of ("DataType.INT64").
+
+    Floats of 16 bits are float32 in a Graph.
+    """
+    name = str(dtype).rsplit(".", 1)[-1].split(":")[0].strip("<> ").lower()
+    return "float32" if name in HALF_DTYPES else name

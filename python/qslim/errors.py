@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with a Paddle model before anything is computed with it."""
+"""What can be wrong with a model before anything is computed with it."""
 
 from __future__ import annotations
 
-__all__ = ["ModelFileError", "UnsupportedModelError"]
+__all__ = ["MissingFileError", "ModelFileError", "UnsupportedModelError"]
 
 
 class ModelFileError(ValueError):
     """The files are missing, are no files, are damaged, or do not belong together."""
+
+
+class MissingFileError(ModelFileError, FileNotFoundError):
+    """There is no such file or directory."""
 
 
 class UnsupportedModelError(ValueError):
