@@ -34,7 +34,7 @@ def import_layer(
     legacy : bool, optional
         Trace in the legacy IR (True) or in PIR (False); None follows FLAGS_enable_pir_api.
     training : bool, default=False
-        Trace in training mode where `layer` is in it; by default all of it is traced in evaluation mode.
+        Trace in training mode, which shows heads that evaluation leaves out, in place of evaluation mode.
 
     Returns
     -------
@@ -67,8 +67,7 @@ def import_layer(
         try:
             paddle.disable_static()
             with ready_to_trace(layer), framework.quiet(), _ir(legacy):
-                if not training:
-                    layer.eval()
+                layer.train() if training else layer.eval()
                 paddle.jit.save(layer, os.path.join(directory, "layer"), input_spec=list(input_spec))
         finally:
             if not was_dygraph:
