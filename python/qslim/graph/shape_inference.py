@@ -124,6 +124,9 @@ class _Inference:
         self.shapes[node.outputs[0]], self.values[node.outputs[0]] = value.shape, value
 
     def _keep_declared(self, node: Node) -> None:
+        if node.domain == "paddle" and node.op_type in _RANDOM and node.inputs[0] in self.values:
+            self.shapes[node.outputs[0]] = tuple(int(extent) for extent in self.values[node.inputs[0]])
+            return
         for name in filter(None, node.outputs):
             declared = self.graph.tensors[name].shape
             if declared and declared[0] is None:
@@ -159,6 +162,9 @@ def _text(shape: Optional[tuple[Optional[int], ...]]) -> str:
 
 
 # ---- formulas: (attributes, shapes of the inputs) to the shape of the first output -------------------------
+
+# Paddle's operators whose first operand is the shape of their result.
+_RANDOM = ("gaussian", "uniform")
 
 _Formula = Callable[[Mapping[str, Any], list[Shape]], Shape]
 

@@ -42,6 +42,8 @@ class Cost:
 class Channels:
     """The factors of every tensor of `graph`, and what became of their atoms.
 
+    With `shared` the graph is another form of the same network: what both have is one.
+
     Attributes
     ----------
     atoms : Atoms
@@ -62,9 +64,9 @@ class Channels:
     costs : list of Cost
     """
 
-    def __init__(self, graph: Graph, parameters: Iterable[str]) -> None:
+    def __init__(self, graph: Graph, parameters: Iterable[str], shared: Optional[Channels] = None) -> None:
         self.graph = graph
-        self.atoms = Atoms()
+        self.atoms: Atoms = Atoms() if shared is None else shared.atoms
         self.frozen: list[tuple[Labels, str]] = []
         self.selected: list[tuple[Labels, Labels]] = []
         self.literal: list[Labels] = []
@@ -79,7 +81,7 @@ class Channels:
         self._shapes = infer_shapes(graph)
         self._multiply_adds = _costs(graph, self._shapes)
         for name in parameters:
-            self._label_parameter(name)
+            self._label_parameter(name, None if shared is None else shared.parameters.get(name))
         self._label_views()
 
     def shape(self, name: str) -> Shape:
@@ -88,10 +90,10 @@ class Channels:
             raise ValueError(f"the shape of {name!r} is not known")
         return self._shapes[name]
 
-    def unread(self) -> list[str]:
-        """Parameters that no operator reads: the importer made something else of them, or nobody does."""
-        read = {self._views.get(name, name) for node in self.graph.nodes for name in node.inputs}
-        return [name for name in self.parameters if name not in read]
+    def read(self) -> set[str]:
+        """What operators read. Of a parameter that is not there the importer made something else, or nobody
+        needs it."""
+        return {self._views.get(name, name) for node in self.graph.nodes for name in node.inputs}
 
     def sources(self) -> dict[str, set[str]]:
         """The parameters behind every tensor that is computed from constants alone."""
@@ -198,10 +200,10 @@ class Channels:
             result.append(np.squeeze(first, axis))
         return [factor for factor in result if factor.size > 1]
 
-    def _label_parameter(self, name: str) -> None:
-        """One factor for each axis of a parameter."""
+    def _label_parameter(self, name: str, known: Optional[dict[int, Labels]]) -> None:
+        """One factor for each axis of a parameter; `known` if another graph has it."""
         shape = self.shape(name)
-        axes = {axis: self.atoms.new(extent) for axis, extent in enumerate(shape) if extent > 1}
+        axes = known or {axis: self.atoms.new(extent) for axis, extent in enumerate(shape) if extent > 1}
         self.parameters[name] = axes
         self._factors[name] = [
             labels.reshape([-1 if other == axis else 1 for other in range(len(shape))])

@@ -169,7 +169,12 @@ class Groups:
         return Group(parameter, axis, members, len(atoms), len(units), reason)
 
 
-def find_groups(graph: Graph, parameters: Iterable[str], skip_leaves: bool = True) -> Groups:
+def find_groups(
+    graph: Graph,
+    parameters: Iterable[str],
+    skip_leaves: bool = True,
+    training_graph: Optional[Graph] = None,
+) -> Groups:
     """Find what has to be cut together in `graph`.
 
     Parameters
@@ -179,6 +184,8 @@ def find_groups(graph: Graph, parameters: Iterable[str], skip_leaves: bool = Tru
     parameters : names of the constants that are parameters
     skip_leaves : bool
         Keep the outputs of the network whole.
+    training_graph : Graph, optional
+        The same network as it trains, with heads that evaluation leaves out.
 
     Examples
     --------
@@ -196,31 +203,43 @@ def find_groups(graph: Graph, parameters: Iterable[str], skip_leaves: bool = Tru
     >>> find_groups(graph, ["first", "second"]).group("second", 0).reason
     "'z' is an output of the network"
     """
-    channels = Channels(graph, parameters)
-    for node in graph.nodes:
-        follow(channels, node)
-    for name in channels.unread():
-        channels.freeze(channels.factors(name), "no operator that the pruner follows reads it")
-    if skip_leaves:
-        for name in graph.outputs:
-            channels.freeze(channels.factors(name), f"{name!r} is an output of the network")
-    _make_boxes(channels)
-    return _collect(channels)
+    names = list(parameters)
+    forms: list[Channels] = []
+    for form in filter(None, (graph, training_graph)):
+        channels = Channels(form, [name for name in names if name in form.tensors], *forms)
+        forms.append(channels)
+        for node in form.nodes:
+            follow(channels, node)
+        if skip_leaves:
+            for name in form.outputs:
+                channels.freeze(channels.factors(name), f"{name!r} is an output of the network")
+    unread = set(names).intersection(*(set(names) - channels.read() for channels in forms))
+    for channels in forms:
+        for name in unread.intersection(channels.parameters):
+            channels.freeze(channels.factors(name), "no operator that the pruner follows reads it")
+    _make_boxes(forms)
+    return _collect(forms)
 
 
-def _make_boxes(channels: Channels) -> None:
+def _make_boxes(forms: list[Channels]) -> None:
     """Let every factor vary along one axis only: the longest of those along which it still does."""
-    for factor in channels.wide:
-        labels = channels.atoms.resolve(factor)
+    atoms = forms[0].atoms
+    for factor in [factor for channels in forms for factor in channels.wide]:
+        labels = atoms.resolve(factor)
         axes = [axis for axis in spanned(labels) if (labels != np.take(labels, [0], axis)).any()]
         axes.sort(key=lambda axis: (labels.shape[axis], axis))
         for axis in axes[:-1]:
-            channels.atoms.unite(labels, np.take(labels, [0], axis))
+            atoms.unite(labels, np.take(labels, [0], axis))
 
 
-def _collect(channels: Channels) -> Groups:
-    """Number the atoms that parameters have, and sort what was found out about them."""
-    axes = [(name, axis, labels) for name, by in channels.parameters.items() for axis, labels in by.items()]
+def _collect(forms: list[Channels]) -> Groups:
+    """Number the atoms that parameters have, and sort what was found out about them.
+
+    FLOPs are those of the first form.
+    """
+    channels = forms[0]
+    parameters = {name: by for form in forms for name, by in form.parameters.items()}
+    axes = [(name, axis, labels) for name, by in parameters.items() for axis, labels in by.items()]
     if not axes:
         return Groups({}, 0)
     resolved = [channels.atoms.resolve(labels) for _, _, labels in axes]
@@ -241,20 +260,21 @@ def _collect(channels: Channels) -> Groups:
     def present(labels: Labels) -> set[int]:
         return {int(atom) for atom in np.unique(numbered(labels)) if atom >= 0}
 
-    for labels, reason in channels.frozen:
-        groups.freeze(present(labels), reason)
-    for labels in channels.inexact:
-        groups.inexact[list(present(labels))] = True
-    parts = [(present(factor), present(part)) for factor, part in channels.selected]
-    groups.selected = [part for whole, part in parts if part != whole]
-    for factor in channels.wide:
-        found = _along(numbered(factor))
-        if found is not None and (found[1] >= 0).all():
-            groups.splits.append(found[1])
-    windows = {atom for factor in channels.windows for atom in present(factor)}
+    for form in forms:
+        for labels, reason in form.frozen:
+            groups.freeze(present(labels), reason)
+        for labels in form.inexact:
+            groups.inexact[list(present(labels))] = True
+        parts = [(present(factor), present(part)) for factor, part in form.selected]
+        groups.selected += [part for whole, part in parts if part != whole]
+        for factor in form.wide:
+            found = _along(numbered(factor))
+            if found is not None and (found[1] >= 0).all():
+                groups.splits.append(found[1])
+        groups.columns += _columns(form, members, numbered)
+        groups.literal |= {atom for factor in form.literal for atom in present(factor)}
+    windows = {atom for form in forms for factor in form.windows for atom in present(factor)}
     groups.windows = {key for key, member in members.items() if windows.issuperset(member.atoms.tolist())}
-    groups.columns = list(_columns(channels, members, numbered))
-    groups.literal = {atom for factor in channels.literal for atom in present(factor)}
     groups._costs = [
         (
             cost.multiply_adds,
@@ -278,7 +298,7 @@ def _columns(
             if key[0] in sources.get(name, ()) and set(member.atoms.tolist()) == atoms
         ]
         if behind:  # of several (the scale of a computed weight) the one of the highest rank
-            yield max(behind, key=lambda key: len(channels.shape(key[0])))
+            yield max(behind, key=lambda key: len(channels.parameters[key[0]]))
 
 
 def _along(atoms: Labels) -> Optional[tuple[int, Labels]]:

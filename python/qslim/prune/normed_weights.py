@@ -8,13 +8,15 @@ that stay keep their values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NormedWeight", "normed_weights", "weight_tensor"]
+from qslim.graph import Graph
+
+__all__ = ["NormedWeight", "name_computed_weights", "normed_weights", "weight_tensor"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,31 @@ def normed_weights(model: Any) -> list[NormedWeight]:
             if type(hook).__name__ == "WeightNorm" and f"{name}_v" in layer._parameters:
                 found.append(NormedWeight(layer, str(name), None if dim == -1 else dim))
     return found
+
+
+def name_computed_weights(model: Any, graph: Graph) -> set[str]:
+    """Give the weights that hooks compute names of their own in `graph`, traced from `model` just now.
+
+    Their tensors are new, and so are their names, in every forward pass. A weight of ``weight_norm`` is
+    called as its ``weight_v`` is.
+
+    Returns
+    -------
+    set of str: those of other hooks.
+    """
+    names = {getattr(normed.layer, normed.name).name: normed.v.name for normed in normed_weights(model)}
+    others = {}
+    for layer in model.sublayers(include_self=True):
+        for hook in layer._forward_pre_hooks.values():
+            name = getattr(hook, "name", None)
+            weight = getattr(layer, name, None) if isinstance(name, str) else None
+            if hasattr(hook, "compute_weight") and weight is not None and weight.name not in names:
+                others[weight.name] = f"{layer.full_name()}.{name}"
+    for old, new in {**names, **others}.items():
+        if old in graph.tensors and new not in graph.tensors:
+            graph.add_tensor(replace(graph.tensors[old], name=new))
+            graph.replace_uses(old, new)
+    return set(others.values())
 
 
 def weight_tensor(layer: Any) -> Optional[Any]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Callable, Optional
 
 import numpy as np
@@ -44,23 +43,29 @@ class Planner:
     """
 
     def __init__(
-        self, model: Any, graph: Graph, parameters: set[str], examples: Sequence[Any], skip_leaves: bool
+        self,
+        model: Any,
+        graph: Graph,
+        parameters: set[str],
+        computed: set[str],
+        examples: Sequence[Any],
+        skip_leaves: bool,
+        training_graph: Optional[Graph] = None,
     ) -> None:
         self._model = model
-        names = {self.weight_name(name): name for name in named_tensors(model) if name in parameters}
-        for name, traced in names.items():
-            if name != traced:
-                graph.add_tensor(replace(graph.tensors[traced], name=name))
-                graph.replace_uses(traced, name)
-        self.groups = find_groups(graph, names, skip_leaves)
+        names = [*(name for name in named_tensors(model) if name in parameters), *sorted(computed)]
+        self.groups = find_groups(graph, names, skip_leaves, training_graph)
         for normed in normed_weights(model):
             if normed.dim is not None:
                 self.groups.couple(normed.g.name, like=(normed.v.name, normed.dim))
         flat_outputs(model, examples)
-        computed = set(names) - set(named_tensors(model))
+        computed = set(names) - set(named_tensors(model))  # and of hooks that nobody knows
         for member in self.groups.members.values():
             if member.parameter in computed:
                 self.groups.freeze(member.atoms.tolist(), _COMPUTED)
+        trains_otherwise = training_graph is not None and not (
+            set(training_graph.tensors) <= set(graph.tensors)
+        )
         settle_doubts(
             model,
             self.groups,
@@ -68,6 +73,7 @@ class Planner:
             examples,
             lambda atoms: self.plan_of(atoms, {}),
             keeps_outputs=skip_leaves,
+            has_training_form=trains_otherwise,
         )
         self.masters = self._masters()
 

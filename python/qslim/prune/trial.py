@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.importers.paddle import framework
+from qslim.importers.paddle.tracing import kept_attributes
 from qslim.prune.groups import Group, Groups
-from qslim.prune.model_edit import dygraph
+from qslim.prune.model_edit import array_of, dygraph, set_array
 from qslim.prune.plan import PruningPlan
 from qslim.prune.selection import select_atoms
 
@@ -48,10 +49,12 @@ def settle_doubts(
     inputs: Sequence[Any],
     make_plan: Callable[[list[int]], PruningPlan],
     keeps_outputs: bool = True,
+    has_training_form: bool = False,
 ) -> None:
     """Freeze the atoms of `groups` that the code of `model` cannot do without.
 
-    `keeps_outputs` says that a cut may not change the shapes of the outputs.
+    `keeps_outputs` says that a cut may not change the shapes of the outputs, `has_training_form` that the
+    network computes other things in training, where it has to run as well.
     """
     inexact = set(np.flatnonzero(groups.inexact).tolist())
     for part in groups.selected:
@@ -61,10 +64,13 @@ def settle_doubts(
     twice = flat_outputs(model, inputs), flat_outputs(model, inputs)
     is_repeatable = all(_is_close(*pair) for pair in zip(*twice))
 
+    trains = has_training_form and not _failure(lambda: _train_once(model, inputs))
+
     def problem(trials: list[_Trial]) -> str:
         atoms = sorted({atom for trial in trials for atom in trial.atoms})
         is_exact = keeps_outputs and is_repeatable and inexact.isdisjoint(atoms)
-        return _problem(model, inputs, make_plan(atoms), is_exact, keeps_outputs)
+        why = _problem(model, inputs, make_plan(atoms), is_exact, keeps_outputs)
+        return why or (_training_problem(model, inputs, make_plan(atoms)) if trains else "")
 
     gradients = [(one, one.grad.clone()) for one in model.parameters() if one.grad is not None]
     trials = _trials_of_masters(groups, masters)
@@ -152,6 +158,41 @@ def _problem(
     return ""
 
 
+def _training_problem(model: Any, inputs: Sequence[Any], plan: PruningPlan) -> str:
+    """What goes wrong in training mode with `model` if it is cut by `plan`."""
+    plan.apply(model)
+    try:
+        failure = _failure(lambda: _train_once(model, inputs))
+    finally:
+        plan.restore(model)
+    return f"it does not run in training mode ({failure})" if failure else ""
+
+
+def _failure(run: Callable[[], Any]) -> str:
+    try:
+        run()
+    except Exception as error:  # whatever the network's code and Paddle's kernels raise
+        return _first_line(error)
+    return ""
+
+
+def _train_once(model: Any, inputs: Sequence[Any]) -> None:
+    """A forward pass in training mode that leaves statistics, attributes and random numbers as they are."""
+    paddle = framework.paddle_module()
+    # Paddle's running means are parameters that take no gradient.
+    untrained = [*model.buffers(), *(one for one in model.parameters() if one.stop_gradient)]
+    statistics = [(tensor, array_of(tensor)) for tensor in untrained]
+    random_state = paddle.get_rng_state()
+    try:
+        with evaluating(model), kept_attributes(model), paddle.no_grad():
+            model.train()
+            model(*inputs)
+    finally:
+        paddle.set_rng_state(random_state)
+        for tensor, value in statistics:
+            set_array(tensor, value)
+
+
 def _first_line(error: Exception) -> str:
     """The line of an error that says what is wrong; Paddle puts traces of its C++ code around it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -168,7 +209,7 @@ def _is_close(one: NDArray[Any], other: NDArray[Any]) -> bool:
 def flat_outputs(model: Any, inputs: Sequence[Any]) -> list[NDArray[Any]]:
     """All tensors that ``model(*inputs)`` returns, in evaluation mode and without gradients."""
     paddle = framework.paddle_module()
-    with evaluating(model), paddle.no_grad():
+    with evaluating(model), kept_attributes(model), paddle.no_grad():
         return [
             np.asarray(tensor.numpy())
             for tensor in paddle.utils.flatten(model(*inputs))

@@ -31,7 +31,9 @@ def model_source(model: Union[str, os.PathLike[str], Graph]) -> Union[str, bytes
         raise TypeError(_not_a_model(model))
     path = os.fspath(model)
     if not os.path.exists(path) and not path.endswith(_PADDLE_ENDINGS):
-        raise MissingFileError(f"Session: cannot open model file {path!r}: there is no such file or directory")
+        raise MissingFileError(
+            f"Session: cannot open model file {path!r}: there is no such file or directory"
+        )
     if os.path.isdir(path):
         found = _file_in(path)
         if found is not None:

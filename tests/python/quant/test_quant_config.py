@@ -298,6 +298,7 @@ def test_layers_that_share_a_weight() -> None:
     config.add_layer_config(tied[1], weight=FakeQuanterChannelWiseAbsMaxObserver(bit_length=4))
     qat = slim.QAT(config)
     quantized = qat.quantize(tied)
+    quantized(paddle.randn([8, 4]))
     with pytest.raises(ValueError, match="shares its weight"):
         qat.convert(quantized)
 

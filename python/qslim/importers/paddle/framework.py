@@ -12,7 +12,18 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["executor", "legacy_ir", "paddle_module", "pir_ir", "quiet", "static_mode"]
+__all__ = [
+    "dygraph_inside_a_trace",
+    "executor",
+    "forget_captures",
+    "forget_failed_traces",
+    "legacy_ir",
+    "paddle_module",
+    "pir_ir",
+    "quiet",
+    "static_function_class",
+    "static_mode",
+]
 
 
 def paddle_module() -> Any:
@@ -65,6 +76,54 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def static_function_class() -> Any:
+    """The class of what ``paddle.jit.to_static`` makes of a function (Paddle 3.0 to 3.3.1)."""
+    from paddle.jit.dy2static.program_translator import StaticFunction
+
+    return StaticFunction
+
+
+@contextlib.contextmanager
+def dygraph_inside_a_trace() -> Iterator[None]:
+    """Dygraph for a block of code that runs while paddle.jit traces: tensors have values there."""
+    from paddle.base.dygraph import base  # Paddle 3.0 to 3.3.1
+
+    with base.to_static_mode_guard(False), base.guard():
+        yield
+
+
+def forget_failed_traces() -> None:
+    """Drop what Paddle keeps of traces that an error ended.
+
+    It stands under the address of a program that is gone; where the next program gets the same one, Paddle
+    reads the dead program's values and crashes (3.3.1). Not for use inside a trace that goes on.
+    """
+    try:
+        from paddle.jit.dy2static import parameter_recorder
+    except ImportError:  # before 3.1
+        return
+    recorders = (
+        getattr(parameter_recorder, "_global_parameter_recorder", None),
+        getattr(parameter_recorder, "_global_inplace_map", None),
+    )
+    for recorder in recorders:
+        for name in ("params_dict", "tensor2value"):
+            getattr(recorder, name, {}).clear()
+
+
+def forget_captures() -> None:
+    """Let what ``paddle.jit.to_static`` captured from bytecode be captured anew.
+
+    Its guards look at a layer's identity and its parameters, not at its class: a layer that was quantized
+    since would run as the float one that it was (3.3.1).
+    """
+    try:
+        from paddle.jit.sot.opcode_translator.executor.executor_cache import OpcodeExecutorCache
+    except ImportError:
+        return
+    OpcodeExecutorCache().clear()
 
 
 def executor(place: Any = None) -> Any:

@@ -120,6 +120,18 @@ class PaddleProgram:
             return value.astype(np.float32)
         return value
 
+    def uses_of(self, name: str) -> int:
+        """How many operands of the program's operators are the parameter `name`."""
+        if self.is_legacy:
+            operands = (op.input(slot) for op in self.program.global_block().ops for slot in op.input_names)
+            return sum(names.count(name) for names in operands)
+        value = self.values[name]
+        return sum(
+            source.initialized() and source.is_same(value)
+            for op in value.all_used_ops()
+            for source in op.operands_source()
+        )
+
     def set_parameter(self, name: str, value: NDArray[Any]) -> None:
         """Store `value` in the model's scope, replacing what `name` held."""
         paddle = framework.paddle_module()

@@ -22,11 +22,12 @@ def _meets_whole(node: Node) -> str:
 
 _UNARY = (
     "Abs", "Cast", "Ceil", "Clip", "Cos", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
-    "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round", "Sigmoid",
-    "Sin", "Softplus", "Sqrt", "Tanh",
+    "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round",
+    "Sigmoid", "Sin", "Softplus", "Sqrt", "Tanh",
 )  # fmt: skip
 _BINARY = (
-    "Add", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "PRelu", "Pow", "Sub", "Where",
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod",
+    "Mul", "Or", "PRelu", "Pow", "Sub", "Where", "Xor",
 )  # fmt: skip
 # Paddle's own, with attributes that ONNX has no operator for.
 _PADDLE_UNARY = (

@@ -180,6 +180,16 @@ def _pad(channels: Channels, node: Node) -> list[Factors]:
     return [results]
 
 
+def _random(channels: Channels, node: Node) -> list[Factors]:
+    """Each element is drawn by itself; there are as many as the network computes, or as its code says."""
+    shape = channels.shape(node.outputs[0])
+    labels = [(axis, channels.atoms.new(extent)) for axis, extent in enumerate(shape) if extent > 1]
+    factors = [atoms.reshape([-1 if at == axis else 1 for at in range(len(shape))]) for axis, atoms in labels]
+    if channels.graph.constant(node.inputs[0]) is not None:
+        channels.freeze(factors, f"{node.label} has its extents as numbers")
+    return [factors]
+
+
 def _nothing(channels: Channels, node: Node) -> list[Factors]:
     """Extents, not elements: they follow what is cut."""
     return []
@@ -192,6 +202,8 @@ MOVEMENT: dict[str, Rule] = {
     "Flatten": _move,
     "Gather": _gather,
     "Pad": _pad,
+    "paddle.gaussian": _random,
+    "paddle.uniform": _random,
     "Range": _nothing,
     "Reshape": _reshape,
     "Shape": _nothing,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qslim.functional import filter_saliency
 from qslim.functional.saliency import SaliencyCriterion
 from qslim.graph import Graph
-from qslim.importers.paddle import framework, import_layer
+from qslim.importers.paddle import PaddleProgram, framework, import_layer
 from qslim.logger import logger
 from qslim.prune.arguments import (
     check_align,
@@ -27,6 +27,7 @@ from qslim.prune.collection import PruningCollection
 from qslim.prune.groups import Group
 from qslim.prune.inputs import example_inputs, input_specs
 from qslim.prune.model_edit import dygraph, floats_of, named_tensors
+from qslim.prune.normed_weights import name_computed_weights, normed_weights
 from qslim.prune.operators import KEPT_OPERATORS
 from qslim.prune.plan import PruningPlan
 from qslim.prune.planner import Planner, Scores
@@ -49,8 +50,9 @@ _RATIOS = tuple(round(0.1 * step, 2) for step in range(1, 10))
 class FilterPruner:
     """Prune filters of `model` and all that has to go with them.
 
-    The network is traced once; ``groups`` says what depends on what. Saliency is taken from the weights as
-    they are when pruning, so train as you like before.
+    The network is traced in evaluation and in training mode, so that heads which exist in training alone are
+    cut with the rest; ``groups`` says what depends on what. Saliency is taken from the weights as they are
+    when pruning, so train as you like before.
 
     Parameters
     ----------
@@ -114,8 +116,23 @@ class FilterPruner:
         self._examples = example_inputs(inputs, input_dtype)
         program = import_layer(model, input_specs(self._examples))
         self.graph: Graph = program.graph_keeping(KEPT_OPERATORS)
+        parameters, computed = program.parameter_names, name_computed_weights(model, self.graph)
         self._before = Snapshot.of_program(program, self._examples)
-        self._planner = Planner(model, self.graph, program.parameter_names, self._examples, skip_leaves)
+        training = self._traced_in_training()
+        if training is not None:
+            parameters = parameters | training.parameter_names
+            training_graph = training.graph_keeping(KEPT_OPERATORS)
+            computed |= name_computed_weights(model, training_graph)
+        parameters = parameters | {normed.v.name for normed in normed_weights(model)}
+        self._planner = Planner(
+            model,
+            self.graph,
+            parameters,
+            computed,
+            self._examples,
+            skip_leaves,
+            None if training is None else training_graph,
+        )
         self.groups: list[Group] = self._planner.masters
         self.skip_vars: list[str] = [
             layer.weight.name for layer in model.sublayers() if isinstance(layer, paddle.nn.Conv2DTranspose)
@@ -408,6 +425,18 @@ class FilterPruner:
         return self.plan
 
     # ---- parts ---------------------------------------------------------------------------------------------
+
+    def _traced_in_training(self) -> Optional[PaddleProgram]:
+        """The model as it trains; None if that cannot be had."""
+        try:
+            return import_layer(self.model, input_specs(self._examples), training=True)
+        except Exception as error:  # whatever the network's code and Paddle raise
+            logger.log(
+                logging.WARNING if self.model.training else logging.INFO,
+                "what the network computes in training mode alone is not followed; it cannot be traced: %s",
+                (str(error).strip().splitlines() or [type(error).__name__])[-1],
+            )
+            return None
 
     def _plan(
         self,

@@ -15,6 +15,7 @@ from paddle.quantization.base_observer import BaseObserver
 
 from qslim.functional import TensorStatistics
 from qslim.graph import QuantParams
+from qslim.importers.paddle.tracing import forget_programs, refresh_computed_weights
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.config_style.factory import as_params
@@ -42,6 +43,7 @@ def finish_calibration(model: Any, caller: str) -> None:
     ------
     ValueError : no forward pass has reached any of them, or a weight holds NaN or infinite values.
     """
+    refresh_computed_weights(model)
     layers = _quantized_layers(model)
     observed = [
         (name, layer)
@@ -101,21 +103,27 @@ def convert(model: Any, inplace: bool, remain_weight: bool, caller: str) -> Any:
             _fix_weight(layer)
         layer._is_converted = True
     if not remain_weight:
-        _store_integers(layers)
+        _store_integers(layers, _read_as_floats(model, layers, unseen))
     for layer in others:
         if not layer.converted:
             layer._convert(remain_weight=remain_weight)
     model.eval()
+    forget_programs(model)
     return model
 
 
-def _store_integers(layers: list[tuple[str, Any]]) -> None:
-    """Integers in place of the weights whose grid stands, and what multiplies them by their step."""
+def _store_integers(layers: list[tuple[str, Any]], read_as_floats: set[int]) -> None:
+    """Integers in place of the weights whose grid stands, and what multiplies them by their step.
+
+    `read_as_floats` are the ids of parameters that are also read where nothing multiplies them.
+    """
     stored: dict[int, NDArray[np.float32]] = {}  # by weight: layers may share one
     for name, layer in layers:
         quantizer = getattr(layer, "_fake_quant_weight", None)
         if not isinstance(quantizer, (FixedWeight, GroupWiseWeight)) or quantizer.is_on_grid:
             continue
+        if id(layer.weight) in read_as_floats or layer._parameters.get("weight") is None:
+            continue  # or a hook computes it anew in every pass
         weight, step = layer.weight, quantizer.steps(len(layer.weight.shape))
         if id(weight) not in stored:
             stored[id(weight)] = step
@@ -127,6 +135,18 @@ def _store_integers(layers: list[tuple[str, Any]]) -> None:
             )
         quantizer.is_on_grid = True
         layer._weight_preprocess = StoredIntegers(step)
+
+
+def _read_as_floats(model: Any, layers: list[tuple[str, Any]], unseen: list[str]) -> set[int]:
+    """Ids of weights that layers which are not quantized have as well, or of layers that are never called."""
+    quantized = {id(layer) for _, layer in layers}
+    others = [layer for layer in model.sublayers(include_self=True) if id(layer) not in quantized]
+    uncalled = [
+        layer
+        for name, layer in layers
+        if name in unseen or isinstance(getattr(layer, "_fake_quant_input", None), ObservedActivation)
+    ]
+    return {id(parameter) for layer in (*others, *uncalled) for parameter in layer._parameters.values()}
 
 
 def _fix_input(layer: Any) -> bool:

@@ -25,7 +25,7 @@ from qslim.graph import QuantParams
 from qslim.quant import distributed
 from qslim.quant.qat.quantizer import THRESHOLD_FLOOR, Quantizer
 from qslim.quant.qat.recompute import once_a_batch
-from qslim.quant.qat.tensors import min_and_max, straight_through
+from qslim.quant.qat.tensors import as_constant, min_and_max, straight_through
 
 __all__ = ["AbsMax", "ActivationQuantizer", "MovingAverageAbsMax", "RangeAbsMax"]
 
@@ -48,7 +48,7 @@ class ActivationQuantizer(Quantizer):
             return paddle.static.Print(x, message=self._marker)
         if self.training and paddle.in_dynamic_mode():
             return straight_through(x, once_a_batch(self, lambda: self._take_in(x)))
-        return straight_through(x, self.quant_params())
+        return straight_through(x, as_constant(self.quant_params))
 
     def _take_in(self, x: Any) -> Optional[QuantParams]:
         """Learn from a training batch; the grid that it is quantized on."""

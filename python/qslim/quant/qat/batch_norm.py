@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
+import paddle
 from paddle import nn
 
 from qslim.logger import logger
@@ -87,9 +88,12 @@ class _Check:
         ]
 
     def _returned(self, layer: Any, inputs: Any, output: Any) -> None:
-        self._output = output
+        if paddle.in_dynamic_mode():
+            self._output = output
 
     def _given(self, layer: Any, inputs: Any) -> None:
+        if not paddle.in_dynamic_mode():  # symbols of a trace tell nothing
+            return
         for hook in self._hooks:
             hook.remove()
         if inputs[0] is not self._output:

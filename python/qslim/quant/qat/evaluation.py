@@ -23,6 +23,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 from paddle.autograd import PyLayer
+from paddle.jit.sot.psdb import fallback
 
 from qslim.graph import QuantParams
 from qslim.graph.passes.fold_batch_norm import folded_bias, folded_scale, norm_factor
@@ -71,6 +72,7 @@ def computes_integers(layer: Any, x: Any) -> bool:
         not layer.training
         and paddle.in_dynamic_mode()
         and layer._float_class.forward in _LINEAR
+        and "_own_forward" not in layer.__dict__
         and isinstance(quantizers[0], ActivationQuantizer)
         and isinstance(quantizers[1], WeightQuantizer)
         and quantizers[0].quant_params() is not None
@@ -107,6 +109,15 @@ def fold_norms_in_evaluation(model: Any) -> None:
 def _folded_norm(norm: Any, inputs: Any, output: Any) -> Any:
     if norm.training or not paddle.in_dynamic_mode():
         return None
+    fallback(recursive=True)  # where paddle.jit.to_static captures bytecode; otherwise it does nothing
+    capture = paddle.framework.core.set_eval_frame(None)
+    try:
+        return _fold(norm, inputs)
+    finally:
+        paddle.framework.core.set_eval_frame(capture)
+
+
+def _fold(norm: Any, inputs: Any) -> Any:
     product: Optional[_Product] = getattr(inputs[0], "_qslim_product", None)
     if product is None:
         return None

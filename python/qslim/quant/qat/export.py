@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable, Optional, Union
 
@@ -20,15 +21,16 @@ import paddle
 from numpy.typing import NDArray
 
 from qslim.exporters.paddle import WeightStorage, export_with_engine_file
-from qslim.graph import Graph
+from qslim.graph import Graph, QuantParams
 from qslim.graph.passes import fold_batch_norm
 from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
 from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.importers.paddle.marks import MARK, mark_of
+from qslim.importers.paddle.tracing import declared_spec
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.qat.activations import ActivationQuantizer
-from qslim.quant.qat.layers import QuantizedInput, QuantizedOutput, is_quantized
+from qslim.quant.qat.layers import QuantizedInput, QuantizedLayer, QuantizedOutput, is_quantized
 from qslim.quant.qat.report import LayerReport, QATReport
 from qslim.quant.qat.tensors import array_of
 from qslim.quant.qat.weights import WeightQuantizer
@@ -55,7 +57,7 @@ def save_quantized(
             program, own, graph, model_filename=stem, weight_storage=weight_storage, folded=folded
         )
         size = files.bytes
-    notes = [layer.note for layer in layers if layer.note]
+    notes = _notes(layers)
     if folded:
         notes.append(f"{len(folded)} batch normalizations folded")
     report = QATReport(
@@ -69,6 +71,18 @@ def save_quantized(
     if distributed.rank() == 0:
         logger.info("%s", report.summary)
     return report
+
+
+def _notes(layers: list[LayerReport]) -> list[str]:
+    """What is to say of layers, once for all of which it is true."""
+    names: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.note:
+            names.setdefault(layer.note, []).append(layer.name or layer.kind)
+    return [
+        f"{found[0]}{f' and {len(found) - 1} more' if len(found) > 1 else ''}: {note}"
+        for note, found in names.items()
+    ]
 
 
 def trace_quantized(
@@ -88,33 +102,67 @@ def trace_quantized(
         raise ValueError(
             "save_quantized_model: the model has no quantized layer; call quantize(model) before"
         )
+    input_spec = input_spec or declared_spec(model)
     if not input_spec:
         raise ValueError(
             "save_quantized_model: input_spec is missing; give the shape of each input, for example "
             "input_spec=[paddle.static.InputSpec([None, 3, 224, 224], 'float32', 'image')]"
         )
-    with _exporting([layer for _, layer in quantized]) as marks:
-        try:
-            program = import_layer(model, input_spec, legacy)
-            _check_channels(program.graph)
-        except (ValueError, TypeError, RuntimeError, AssertionError, IndexError) as error:
-            raise ValueError(
-                f"save_quantized_model: the network could not be traced with "
-                f"input_spec={[_describe_spec(spec) for spec in input_spec]}: {error}"
-            ) from error
+    quantized_names = dict((layer, name) for name, layer in quantized)
+
+    def trace(with_own: list[Any]) -> tuple[PaddleProgram, _Export]:
+        with _exporting(quantized_names, with_own) as export:
+            try:
+                program = import_layer(model, input_spec, legacy)
+                _check_channels(program.graph)
+            except (ValueError, TypeError, RuntimeError, AssertionError, IndexError) as error:
+                raise ValueError(
+                    f"save_quantized_model: the network could not be traced with "
+                    f"input_spec={[_describe_spec(spec) for spec in input_spec or ()]}: {error}"
+                ) from error
+        return program, export
+
+    program, export = trace([])
+    float_bytes = program.graph.parameter_bytes()
+    read_elsewhere = _with_weights_read_elsewhere(program, export)
+    if read_elsewhere:
+        program, export = trace(read_elsewhere)
     graph = program.graph
-    float_bytes = graph.parameter_bytes()
-    used = _annotate_activations(graph, marks)
-    return program, [_report(name, layer, graph, used) for name, layer in quantized], float_bytes
+    used = _annotate_activations(graph, export.marks)
+    return program, [_report(name, layer, graph, used, export) for name, layer in quantized], float_bytes
+
+
+class _Export:
+    """What is found out while a network is traced.
+
+    Attributes
+    ----------
+    marks : dict of message to quantizer
+    calls : Counter of layers
+    weights : dict of layer to the name of the parameter that it reads as its weight
+    """
+
+    __slots__ = ("calls", "marks", "weights")  # no attributes that tracing would put back
+
+    def __init__(self) -> None:
+        self.marks: dict[str, ActivationQuantizer] = {}
+        self.calls: Counter[Any] = Counter()
+        self.weights: dict[Any, str] = {}
+
+    def count(self, layer: Any) -> None:
+        self.calls[layer] += 1
 
 
 @contextlib.contextmanager
-def _exporting(layers: list[Any]) -> Iterator[dict[str, ActivationQuantizer]]:
-    """Float weights and marks for the block; yields the quantizer of each mark."""
-    marks: dict[str, ActivationQuantizer] = {}
+def _exporting(layers: dict[Any, str], with_own: list[Any]) -> Iterator[_Export]:
+    """Float weights and marks for the block; `with_own` read copies of their weights, of their own names."""
+    export = _Export()
+    marks = export.marks
     try:
-        for layer in layers:
-            layer._is_exporting = True
+        for layer, name in layers.items():
+            layer._is_exporting = export
+            if layer in with_own:
+                layer._parameters["_own_weight"] = _copied(layer.weight, f"{name or 'layer'}.weight")
             for quantizer in (
                 getattr(layer, "_fake_quant_input", None),
                 getattr(layer, "_fake_quant_output", None),
@@ -122,12 +170,50 @@ def _exporting(layers: list[Any]) -> Iterator[dict[str, ActivationQuantizer]]:
                 if isinstance(quantizer, ActivationQuantizer):
                     quantizer._marker = f"{MARK}{len(marks)}"
                     marks[quantizer._marker] = quantizer
-        yield marks
+        yield export
+        for layer in layers:
+            if isinstance(layer, QuantizedLayer):
+                own = layer._parameters.get("_own_weight")
+                export.weights[layer] = layer.weight.name if own is None else own.name
     finally:
         for layer in layers:
-            layer._is_exporting = False
+            layer._is_exporting = None
+            if isinstance(layer, QuantizedLayer):
+                layer._parameters.pop("_own_weight", None)
         for quantizer in marks.values():
             quantizer._marker = None
+
+
+def _copied(weight: Any, name: str) -> Any:
+    parameter = paddle.create_parameter(weight.shape, str(weight.dtype).rsplit(".", 1)[-1], name=name)
+    parameter.set_value(weight)
+    return parameter
+
+
+def _with_weights_read_elsewhere(program: PaddleProgram, export: _Export) -> list[Any]:
+    """Layers whose weight is also read by an operator outside of them, or by a layer with another grid."""
+    by_weight: dict[str, list[Any]] = {}
+    for layer in export.calls:
+        by_weight.setdefault(export.weights[layer], []).append(layer)
+    found = []
+    for name, layers in by_weight.items():
+        has_others = name in program.graph.tensors and program.uses_of(name) > sum(
+            export.calls[layer] for layer in layers
+        )
+        grids = [_weight_grid(layer) for layer in layers]
+        is_one = len(layers) == 1 or all(
+            grid is not None and grids[0] is not None and same_grid(grid, grids[0]) for grid in grids
+        )
+        if has_others or not is_one:
+            found += layers
+    return found
+
+
+def _weight_grid(layer: Any) -> Optional[QuantParams]:
+    """The grid of the weight of `layer`; None if it is not the parameter itself that is quantized."""
+    if not isinstance(layer._fake_quant_weight, WeightQuantizer) or hasattr(layer, "_weight_preprocess"):
+        return None
+    return layer._fake_quant_weight.weight_params(_evaluated(layer, layer.preprocessed_weight))
 
 
 def _check_channels(graph: Graph) -> None:
@@ -158,16 +244,20 @@ def _annotate_activations(graph: Graph, marks: dict[str, ActivationQuantizer]) -
     return used
 
 
-def _report(name: str, layer: Any, graph: Graph, used: set[int]) -> LayerReport:
+def _report(name: str, layer: Any, graph: Graph, used: set[int], export: _Export) -> LayerReport:
     """A row for `layer`, whose weight is annotated on the way."""
     kind = type(layer).__name__.removeprefix("Quantized")
     if isinstance(layer, (QuantizedOutput, QuantizedInput)):
         is_output = isinstance(layer, QuantizedOutput)
         quantizer: Any = getattr(layer, "_fake_quant_output" if is_output else "_fake_quant_input")
         return LayerReport(name, kind, quantizer.quant_params() if id(quantizer) in used else None, None)
-    tensor = graph.tensors.get(layer.weight.name)
+    tensor = graph.tensors.get(export.weights[layer])
     if tensor is None or tensor.value is None:
         return LayerReport(name, kind, None, None, "not part of the exported network")
+    if not export.calls[layer]:
+        return LayerReport(
+            name, kind, None, None, "is never called: other operators read its weight, in float"
+        )
     activation, note = None, ""
     if not isinstance(layer._fake_quant_input, ActivationQuantizer):
         note = f"{type(layer._fake_quant_input).__name__} is exported as the float operators that it is"
@@ -179,17 +269,14 @@ def _report(name: str, layer: Any, graph: Graph, used: set[int]) -> LayerReport:
     if isinstance(layer._fake_quant_weight, WeightQuantizer):
         values = _evaluated(layer, layer.preprocessed_weight)
         weight = layer._fake_quant_weight.weight_params(values)
-        if tensor.quantization is not None and not same_grid(tensor.quantization, weight):
-            raise ValueError(
-                f"save_quantized_model: parameter {tensor.name!r} is shared by layers that quantize it "
-                "differently"
-            )
     else:
         values = _evaluated(layer, layer.quantized_weight)
         note = (
             note or f"{type(layer._fake_quant_weight).__name__} is exported as the float weight that it gives"
         )
     tensor.value, tensor.quantization = values, weight
+    if export.weights[layer] != layer.weight.name and layer.weight.name in graph.tensors:
+        note = "; ".join(filter(None, [note, "its weight is read elsewhere too, in float there"]))
     return LayerReport(name, kind, activation, weight, note)
 
 

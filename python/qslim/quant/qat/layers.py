@@ -10,12 +10,16 @@ that a user's subclass overrides; it only sees another ``weight``.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import paddle
 from paddle.jit.sot.psdb import fallback
 
+from qslim.graph import QuantParams
+from qslim.importers.paddle import framework
 from qslim.quant.qat.evaluation import computes_integers, evaluate
+from qslim.quant.qat.tensors import array_of, as_constant, fake_quant_by_operators
+from qslim.quant.qat.weights import needs_values
 
 __all__ = [
     "QuantizedInput",
@@ -32,12 +36,15 @@ class _Dynamic:
     """Keeps paddle.jit.to_static from tracing a layer: the kernels and the quantizers' state are no part of a
     program.
 
-    What to_static captures from bytecode, its default, runs dynamically then; a full graph is an error, but
-    for a layer that was converted, whose quantizers are operators like others.
+    What to_static captures from bytecode, its default, runs dynamically then. A full graph has the grids of
+    evaluation as constants; in training mode it is an error, but for a layer that was converted, whose
+    quantizers are operators like others.
     """
 
-    _is_exporting = False
+    _is_exporting: Any = None  # what counts the calls while the network is traced for an export
     _is_converted = False
+    training: bool
+    _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         fallback(recursive=True)  # where bytecode is captured; otherwise it does nothing
@@ -47,32 +54,46 @@ class _Dynamic:
                 return self._forward(*args, **kwargs)
             finally:
                 paddle.framework.core.set_eval_frame(capture)
-        if not self._is_exporting and not self._is_converted:
-            raise RuntimeError(
-                f"{type(self).__name__} cannot be traced into a program: train it in dygraph mode "
-                "(paddle.jit.to_static with full_graph=False runs it so), and write the trained network with "
-                "save_quantized_model instead of paddle.jit.save"
-            )
+        if self.training and self._is_exporting is None and not self._is_converted:
+            _refuse_to_trace(self)
         return self._forward(*args, **kwargs)
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
+
+    def _float_forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the layer computed before it was quantized."""
+        own = self.__dict__.get("_own_forward")
+        return self._float_class.forward(self, *args, **kwargs) if own is None else own(*args, **kwargs)
+
+
+@paddle.jit.not_to_static  # type: ignore[untyped-decorator]
+def _refuse_to_trace(layer: Any) -> None:
+    framework.forget_failed_traces()
+    raise RuntimeError(
+        f"{type(layer).__name__} cannot be traced into a program in training mode, where its quantizers "
+        "learn: train it in dygraph mode (paddle.jit.to_static with full_graph=False runs it so), or call "
+        "eval() before paddle.jit.to_static or paddle.jit.save to trace it with its grids as they are; "
+        "save_quantized_model writes the trained network with integer weights"
+    )
 
 
 class QuantizedLayer(_Dynamic):
     """Mixin for layers with a ``weight`` and one input.
 
     ``_fake_quant_input`` and ``_fake_quant_weight`` quantize, after ``_act_preprocess`` and
-    ``_weight_preprocess`` where the user gave such layers.
+    ``_weight_preprocess`` where the user gave such layers. An exporter gives a layer whose weight others read
+    too a parameter of its own, ``_own_weight``.
     """
 
     _fake_quant_input: Any
     _fake_quant_weight: Any
     weight: Any
     _sub_layers: Any
+    _parameters: Any
+    _own_weight: Any
     _act_preprocess: Any
     _weight_preprocess: Any
-    _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
 
     def _forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         preprocess = getattr(self, "_act_preprocess", None)
@@ -81,14 +102,29 @@ class QuantizedLayer(_Dynamic):
         if not args and not kwargs and computes_integers(self, x):
             return evaluate(self, x)
         x = self._fake_quant_input(x)
-        if self._is_exporting:  # the exporter quantizes the parameter itself
-            return self._float_class.forward(self, x, *args, **kwargs)
+        if self._is_exporting is not None:
+            return self._exported(x, *args, **kwargs)
         with self.replaced(weight=self.quantized_weight()):
-            return self._float_class.forward(self, x, *args, **kwargs)
+            return self._float_forward(x, *args, **kwargs)
+
+    def _exported(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The float layer: the exporter quantizes the parameter itself."""
+        self._is_exporting.count(self)
+        own = self.weight if self._parameters.get("_own_weight") is None else self._own_weight
+        with self.replaced(weight=own):
+            return self._float_forward(x, *args, **kwargs)
 
     def quantized_weight(self) -> Any:
         """The weight as the layer computes with it, a float tensor on the integer grid."""
-        return self._fake_quant_weight(self.preprocessed_weight())
+        quantizer = self._fake_quant_weight
+        if paddle.in_dynamic_mode() or not needs_values(quantizer):
+            return quantizer(self.preprocessed_weight())
+        return fake_quant_by_operators(self.preprocessed_weight(), as_constant(self._weight_params))
+
+    def _weight_params(self) -> QuantParams:
+        """The grid of evaluation for the weight as it is."""
+        params: QuantParams = self._fake_quant_weight.weight_params(array_of(self.preprocessed_weight()))
+        return params
 
     def preprocessed_weight(self) -> Any:
         """What is quantized: the parameter, or what the user's own layer makes of it."""
@@ -122,20 +158,18 @@ class QuantizedOutput(_Dynamic):
     """Mixin for paddle.nn.quant.add and its like: what they return is quantized."""
 
     _fake_quant_output: Any
-    _float_class: Any
 
     def _forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._fake_quant_output(self._float_class.forward(self, *args, **kwargs))
+        return self._fake_quant_output(self._float_forward(*args, **kwargs))
 
 
 class QuantizedInput(_Dynamic):
     """Mixin for any other layer: what it is given first is quantized."""
 
     _fake_quant_input: Any
-    _float_class: Any
 
     def _forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        return self._float_class.forward(self, self._fake_quant_input(x), *args, **kwargs)
+        return self._float_forward(self._fake_quant_input(x), *args, **kwargs)
 
 
 _CLASSES: dict[tuple[type, type], type] = {}
@@ -153,11 +187,26 @@ def quantized_class(float_class: type, mixin: type = QuantizedLayer) -> type:
 def give_quantizers(layer: Any, name: str, mixin: type, **quantizers: Any) -> None:
     """Turn `layer`, called `name` in the model, into its quantized class with these quantizers."""
     label = f"{name or type(layer).__name__} ({layer.full_name()})"
+    own = _own_forward(layer)
     layer.__class__ = quantized_class(type(layer), mixin)
+    if own is not None:
+        layer.__dict__["_own_forward"] = own
     for attribute, quantizer in quantizers.items():
         quantizer.layer_name = label
         quantizer.training = layer.training
         setattr(layer, attribute, quantizer)
+
+
+def _own_forward(layer: Any) -> Optional[Any]:
+    """The `forward` on `layer` itself, which would run in place of its class's; None if it is the same.
+
+    It is taken away. Paddle leaves the class's own one there after it has captured the layer's bytecode.
+    """
+    own = layer.__dict__.pop("forward", None)
+    layer._original_funcs.pop("forward", None)
+    if isinstance(own, framework.static_function_class()):
+        own = own.dygraph_function
+    return None if own is None or getattr(own, "__func__", own) is type(layer).forward else own
 
 
 def is_quantized(layer: Any) -> bool:

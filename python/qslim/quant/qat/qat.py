@@ -12,6 +12,7 @@ from typing import Any, Optional, Union
 import paddle
 from paddle import nn
 
+from qslim.importers.paddle.tracing import forget_programs
 from qslim.logger import logger
 from qslim.quant.options import choose
 from qslim.quant.qat.batch_norm import fold_behind_convolutions, set_batch_norm_frozen
@@ -163,6 +164,7 @@ class QAT:
         for name, layer in outputs:
             self._quantize_output(name, layer)
         quiet_set_state_dict(model)
+        forget_programs(model)
         pairs = fold_behind_convolutions(model) if self.config.fuse_conv_bn else 0
         logger.info(
             "quantized %d layers for training%s%s",

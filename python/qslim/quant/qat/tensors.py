@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any, Optional
+from typing import Any, Callable, Optional, TypeVar
 
 import numpy as np
 import paddle
@@ -21,9 +21,11 @@ from paddle.autograd import PyLayer
 
 from qslim import _core, functional
 from qslim.graph import QuantParams
+from qslim.importers.paddle import framework
 
 __all__ = [
     "array_of",
+    "as_constant",
     "context",
     "fake_quant",
     "is_native",
@@ -31,6 +33,8 @@ __all__ = [
     "round_to_grid",
     "straight_through",
 ]
+
+_Value = TypeVar("_Value")
 
 # x + c - c rounds |x| <= 2**22 to the nearest even integer in float32, on any device.
 _ROUNDING = 1.5 * 2.0**23
@@ -132,6 +136,15 @@ class _StraightThrough(PyLayer):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         return grad
+
+
+@paddle.jit.not_to_static  # type: ignore[untyped-decorator]
+def as_constant(values: Callable[[], _Value]) -> _Value:
+    """What `values` makes of tensors as they are now, also while a program is traced."""
+    if paddle.in_dynamic_mode():
+        return values()
+    with framework.dygraph_inside_a_trace():
+        return values()
 
 
 def straight_through(x: Any, params: Optional[QuantParams]) -> Any:

@@ -37,6 +37,7 @@ __all__ = [
     "TrackedWeight",
     "WeightQuantizer",
     "least_error_threshold",
+    "needs_values",
 ]
 
 _CANDIDATES = np.linspace(0.2, 1.0, 41, dtype=np.float32)
@@ -129,6 +130,11 @@ class WeightQuantizer(Quantizer):
         shape = [1] * values.ndim
         shape[self.channel_axis] = -1
         return values * factor.reshape(shape)
+
+
+def needs_values(quantizer: Any) -> bool:
+    """Whether `quantizer` takes its grid from the weight that it is given, which has no values in a trace."""
+    return isinstance(quantizer, WeightQuantizer) and type(quantizer).forward is WeightQuantizer.forward
 
 
 class AbsMaxWeight(WeightQuantizer):
