@@ -68,7 +68,8 @@ build/wheel/.stamp: $(package_sources) | $(VENV)/.stamp-venv
 	@touch $@
 
 # Dependencies follow pyproject.toml, the package itself follows its sources: an edit reinstalls one wheel.
-$(VENV)/.stamp-depends-%: pyproject.toml | build/wheel/.stamp
+# The environment is named here too: make does not look behind a wheel that is there already.
+$(VENV)/.stamp-depends-%: pyproject.toml | $(VENV)/.stamp-venv build/wheel/.stamp
 	$(pip) install "$(wheel)[$*]"
 	@touch $@
 
@@ -168,7 +169,7 @@ bench-models: $(VENV)/.stamp-bench
 
 # PaddleSlim's own requirements pin packages that today's Paddle does not go with, so it comes without them; and
 # it has an environment of its own, where it cannot be taken for qslim's modules of that name.
-$(VENV)-qat/.stamp: pyproject.toml build/wheel/.stamp
+$(VENV)-qat/.stamp: pyproject.toml build/wheel/.stamp | $(VENV)/.stamp-venv
 	$(bin)/python -m venv $(VENV)-qat
 	$(VENV)-qat/bin/python -m pip --disable-pip-version-check install -q "$(wheel)[paddle]" six tqdm pyyaml \
 	  decorator scipy scikit-learn pandas pyzmq matplotlib requests

@@ -179,6 +179,8 @@ def _describe_params(params: QuantParams, scales: Union[str, None]) -> dict[str,
 
 
 def _describe_node(node: Node) -> dict[str, Any]:
+    if not node.outputs:
+        raise ValueError(f"save_qslim: {node.label} has no outputs")
     return {
         "op_type": node.op_type,
         "domain": node.domain,
@@ -200,10 +202,12 @@ def _attribute(node: Node, name: str, value: Any) -> Any:
     if isinstance(value, (int, str)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, (list, tuple)):
-        return [_attribute(node, name, item) for item in value]
+        items = [_attribute(node, name, item) for item in value]
+        if not any(isinstance(item, list) for item in items) and len({isinstance(i, str) for i in items}) < 2:
+            return items
     if node.domain:
         return str(value)
     raise ValueError(
         f"save_qslim: {node.label} has attribute {name!r} = {value!r}; expected integers, finite floats, "
-        "strings, or lists of them"
+        "strings, or a list of numbers or of strings"
     )

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fuzz/model_run.h"
@@ -18,7 +19,7 @@
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  qslim::test::run_model_bytes(data, size, qslim::Isa::kScalar);
+  qslim::test::run_model_bytes(data, size);
   return 0;
 }
 
@@ -66,9 +67,84 @@ Json& pick(Json& json, std::mt19937& random) {
   return *all[random() % all.size()];
 }
 
+Json* pick_from(Json& graph, const char* list, std::mt19937& random) {
+  const auto found = graph.find(list);
+  if (found == graph.end() || !found->is_array() || found->empty()) return nullptr;
+  Json& item = (*found)[random() % found->size()];
+  return item.is_object() ? &item : nullptr;
+}
+
+// A valid file with another meaning: the type, an extent, the scale or the grid of one tensor.
+void change_tensor(Json& graph, std::mt19937& random) {
+  Json* const tensor = pick_from(graph, "tensors", random);
+  if (tensor == nullptr) return;
+  static const char* const kTypes[] = {"float32", "int8", "uint8", "int32", "int64", "bool"};
+  static constexpr double kScales[] = {0x1p-126, 1e-30, 1e-8, 0.007, 0.25, 1, 3, 1e8, 1e30, 0x1p126};
+  static constexpr int kGrids[][3] = {{-128, 127, 0},     {-127, 127, 0},   {0, 255, 0}, {0, 255, 255},
+                                      {-128, 127, -128},  {-128, 127, 127}, {-7, 8, 3},  {0, 1, 0},
+                                      {-32768, 32767, 0}, {0, 65535, 128},  {-1, 1, 1}};
+  switch (random() % 4) {
+    case 0: (*tensor)["dtype"] = kTypes[random() % std::size(kTypes)]; break;
+    case 1:
+      if ((*tensor)["shape"].is_array() && !(*tensor)["shape"].empty()) {
+        Json& extent = (*tensor)["shape"][random() % (*tensor)["shape"].size()];
+        extent = random() % 3 == 0 ? Json() : Json(1 + random() % 9);
+      }
+      break;
+    case 2:
+      if (tensor->contains("quantization") && (*tensor)["quantization"].is_object()) {
+        Json& scale = (*tensor)["quantization"]["scale"];
+        if (scale.is_number()) scale = kScales[random() % std::size(kScales)];
+      } else {
+        tensor->erase("quantization");
+      }
+      break;
+    case 3: {
+      const auto& [qmin, qmax, zero_point] = kGrids[random() % std::size(kGrids)];
+      const bool is_wide = qmin < -128 || qmax > 255 || (qmin < 0 && qmax > 127);
+      const std::string type = is_wide ? "int16" : "int8";
+      Json scale = kScales[random() % std::size(kScales)];
+      if (tensor->contains("quantization") && (*tensor)["quantization"].contains("scale"))
+        scale = (*tensor)["quantization"]["scale"];
+      (*tensor)["quantization"] = {{"dtype", qmin < 0 ? type : "u" + type},
+                                   {"scale", scale},
+                                   {"zero_point", zero_point},
+                                   {"qmin", qmin},
+                                   {"qmax", qmax},
+                                   {"quant_axis", scale.is_string() ? Json(0) : Json()}};
+      break;
+    }
+  }
+}
+
+// Another operand, a cycle, a node twice as often or in another place, one more output.
+void change_edges(Json& graph, std::mt19937& random) {
+  Json* const node = pick_from(graph, "nodes", random);
+  Json* const other = pick_from(graph, "nodes", random);
+  Json* const tensor = pick_from(graph, "tensors", random);
+  if (node == nullptr || other == nullptr || tensor == nullptr || !(*node)["inputs"].is_array()) return;
+  Json& inputs = (*node)["inputs"];
+  switch (random() % 4) {
+    case 0:
+      if (!inputs.empty()) inputs[random() % inputs.size()] = (*tensor)["name"];
+      break;
+    case 1: std::swap(*node, *other); break;
+    case 2:
+      if (!inputs.empty() && (*node)["outputs"].is_array() && !(*node)["outputs"].empty())
+        inputs[random() % inputs.size()] = (*node)["outputs"][0];
+      break;
+    case 3:
+      if (graph["outputs"].is_array()) graph["outputs"].push_back((*tensor)["name"]);
+      break;
+  }
+}
+
 void mutate(Json& graph, std::mt19937& random) {
   Json& target = pick(graph, random);
-  switch (random() % 8) {
+  switch (random() % 11) {
+    case 8:
+    case 9: change_tensor(graph, random); break;
+    case 10: change_edges(graph, random); break;
     case 0: target = pick(graph, random); break;  // another value of this graph
     case 1:
     case 2:
