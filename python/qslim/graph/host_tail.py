@@ -43,6 +43,17 @@ class HostTail:
         """Those for which there is a tail."""
         return list(dict.fromkeys(node.op_type for node in self.graph.nodes if node.domain))
 
+    def behind(self, part: Graph) -> Graph:
+        """The whole network: what an engine runs of it, with the tail."""
+        whole = part.copy()
+        for name, tensor in self.graph.tensors.items():
+            if name not in whole.tensors:
+                whole.add_tensor(replace(tensor))
+        for node in self.graph.nodes:
+            whole.add_node(replace(node, inputs=list(node.inputs), outputs=list(node.outputs)))
+        whole.inputs, whole.outputs = list(self.feeds), list(self.graph.outputs)
+        return whole
+
     def run(self, values: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The network's outputs, from arrays for the inputs of ``graph``."""
         outputs = evaluate(self.graph, values)

@@ -12,6 +12,8 @@ Source: the safetensors format, https://github.com/huggingface/safetensors.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
 import math
@@ -26,9 +28,20 @@ from numpy.typing import NDArray
 from qslim._core import FormatError
 from qslim.errors import MissingFileError
 from qslim.graph import Graph, Node, QuantParams, Tensor
+from qslim.graph.host_tail import HostTail
 
-__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "file_digests", "load_qslim"]
+__all__ = [
+    "DTYPES",
+    "FORMAT_VERSION",
+    "FormatError",
+    "check_beside",
+    "file_digests",
+    "load_qslim",
+    "load_tail",
+]
 
+# How the header shows that there is a tail.
+_TAIL_KEY = b'"tail":'
 FORMAT_VERSION = 1
 
 # safetensors' name of each dtype that a tensor may have.
@@ -55,7 +68,8 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
     Returns
     -------
     Graph
-        Quantized constants hold the real values of their stored integers; quantizing them gives these back.
+        The whole network, with what a Session computes behind the engine. Quantized constants hold the real
+        values of their stored integers; quantizing them gives these back.
 
     Raises
     ------
@@ -75,16 +89,63 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
     Graph(1 nodes, 2 tensors, inputs=['x'], outputs=['y'])
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _load(bytes(source))
+        return _load_whole(bytes(source))
     try:
         with open(source, "rb") as file:
             data = file.read()
     except FileNotFoundError:
         raise MissingFileError(f"load_qslim: there is no file {os.fspath(source)!r}") from None
     try:
-        return _load(data)
+        return _load_whole(data)
     except FormatError as error:
         raise FormatError(f"{os.fspath(source)!r}: {error}") from None
+
+
+def load_tail(source: Union[str, os.PathLike[str], bytes]) -> Optional[HostTail]:
+    """What a Session computes behind the engine, of a .qslim file or its bytes; None for most files.
+
+    Raises
+    ------
+    FormatError (a ValueError) : the tail is damaged.
+    """
+    if isinstance(source, bytes):
+        text = source[: 8 + min(int.from_bytes(source[:8], "little"), _MAX_HEADER_BYTES)]
+    else:
+        text = _header_bytes(os.fspath(source))
+    if _TAIL_KEY not in text:  # a header of many nodes takes its time to parse
+        return None
+    return _tail(_metadata(_read_header(text)[0]))
+
+
+def _tail(metadata: dict[str, Any]) -> Optional[HostTail]:
+    if "tail" not in metadata:
+        return None
+    what = 'the "tail"'
+    description = _parse_json(metadata["tail"], what)
+    feeds, encoded = description.get("feeds"), description.get("graph")
+    is_listed = isinstance(feeds, list) and all(isinstance(name, str) for name in feeds)
+    _require(is_listed and len(set(feeds or ())) == len(feeds or ()), f"{what} lists no feeds")
+    try:
+        _require(isinstance(encoded, str), f"{what} has no graph")
+        data = base64.b64decode(str(encoded), validate=True)
+    except binascii.Error as error:
+        raise FormatError(f"{what}: its graph is not in base64: {error}") from None
+    graph = _load(data)
+    known = {*graph.inputs, *(feeds or ())}
+    _require(known >= set(graph.inputs), f"{what}: its inputs do not fit")
+    return HostTail(graph, list(feeds or ()))
+
+
+def _load_whole(data: bytes) -> Graph:
+    graph = _load(data)
+    tail = _tail(_metadata(_read_header(data)[0]))
+    return graph if tail is None else tail.behind(graph)
+
+
+def _header_bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        start = file.read(8)
+        return start + file.read(min(int.from_bytes(start, "little"), _MAX_HEADER_BYTES))
 
 
 def file_digests(paths: Sequence[str]) -> dict[str, str]:
@@ -110,10 +171,7 @@ def check_beside(path: str) -> None:
         "quantize the network again, remove the file that is out of date, or name the file that you mean "
         f"(Session({path!r}))"
     )
-    with open(path, "rb") as file:
-        start = file.read(8)
-        size = min(int.from_bytes(start, "little"), _MAX_HEADER_BYTES)
-        metadata = _metadata(_read_header(start + file.read(size))[0])
+    metadata = _metadata(_read_header(_header_bytes(path))[0])
     if "beside" not in metadata:
         raise ValueError(
             f"{path!r} does not say that it belongs to the Paddle model beside it, which may be another "

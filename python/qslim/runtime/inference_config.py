@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``paddle.inference.Config`` for the engine: every public name, so that pipelines run as they are.
 
-What chooses Paddle's own kernels, passes or caches is accepted and does nothing (it is logged at debug level).
-What asks for a device or an engine that is not there raises one sentence. Questions are answered as Paddle
-answers them, with what was set before.
+What chooses Paddle's own kernels, passes or caches is accepted and does nothing (it is logged at debug
+level). What asks for a device or an engine that is not there raises one sentence. Questions are answered as
+Paddle answers them, with what was set before.
 Source: the Python API reference of Paddle Inference 3; the names are those of Paddle 3.3.1.
 """
 

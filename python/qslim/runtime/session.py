@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qslim import _core
 from qslim.graph import Graph
+from qslim.graph.host_tail import HostTail
 from qslim.logger import logger
 from qslim.runtime.model_source import model_source
 from qslim.runtime.profile import Layer, Profile
@@ -58,6 +59,9 @@ class Session:
 
     Notes
     -----
+    The last steps of a detector, whose results have as many rows as there are objects, run in NumPy behind
+    the engine.
+
     Extents that the model leaves open may change from run to run. Memory and order of work are prepared at
     the first run with new extents and kept for the last few. Runs may come from several threads at once and
     after ``fork``, which waits for extents that are being prepared; the GIL is released meanwhile. A file of
@@ -89,9 +93,15 @@ class Session:
                 f"Session: max_memory must be a number of bytes of at least 1, got {max_memory!r}"
             )
         threads = _default_threads() if num_threads is None else num_threads
-        self._core = _core.Session(model_source(model), threads, isa, max_memory)
+        source, self._tail = model_source(model)
+        self._core = _core.Session(source, threads, isa, max_memory)
         self._inputs = {spec[0]: TensorSpec(*spec) for spec in self._core.inputs}
         self._outputs = [TensorSpec(*spec) for spec in self._core.outputs]
+        self._core_inputs, self._core_outputs = list(self._inputs), [spec.name for spec in self._outputs]
+        if self._tail is not None:
+            known, tail = self._inputs, self._tail
+            self._inputs = {name: known.get(name) or _spec_of(tail, name) for name in tail.feeds}
+            self._outputs = [_spec_of(tail, name) for name in tail.graph.outputs]
         self._output_places = {spec.name: place for place, spec in reversed(list(enumerate(self._outputs)))}
         self._is_told = False
 
@@ -135,7 +145,10 @@ class Session:
                 f"Session.run: expected (feeds) or (output_names, feeds), got {len(args)} arguments"
             )
         wanted = self._output_indices(args[0] if len(args) == 2 else None)
-        outputs = self._core.run(self._arrays(args[-1]))
+        arrays = self._arrays(args[-1])
+        outputs = self._core.run([arrays[name] for name in self._core_inputs])
+        if self._tail is not None:
+            outputs = self._tail.run({**arrays, **dict(zip(self._core_outputs, outputs))})
         if self._core.refused_threads and not self._is_told:
             self._is_told = True
             logger.warning(
@@ -153,7 +166,8 @@ class Session:
         if runs < 1:
             raise ValueError(f"Session.profile: runs must be at least 1, got {runs}")
         arrays = self._arrays(self._random_feeds() if feeds is None else feeds)
-        return Profile([Layer(*layer) for layer in self._core.profile(arrays, runs)])
+        inputs = [arrays[name] for name in self._core_inputs]
+        return Profile([Layer(*layer) for layer in self._core.profile(inputs, runs)])
 
     def _output_indices(self, names: Optional[Sequence[str]]) -> Optional[list[int]]:
         if names is None:
@@ -164,12 +178,12 @@ class Session:
                 raise ValueError(f"Session.run: there is no output {name!r}; the outputs are {list(places)}")
         return [places[name] for name in names]
 
-    def _arrays(self, feeds: _Feeds) -> list[NDArray[Any]]:
+    def _arrays(self, feeds: _Feeds) -> dict[str, NDArray[Any]]:
         if not isinstance(feeds, Mapping):
             raise TypeError(f"Session.run: feeds must be a dict of arrays, got {type(feeds).__name__}")
         if feeds.keys() != self._inputs.keys():
             raise ValueError(f"Session.run: expected feeds for {list(self._inputs)}, got {list(feeds)}")
-        return [_as_array(feeds[name], spec) for name, spec in self._inputs.items()]
+        return {name: _as_array(feeds[name], spec) for name, spec in self._inputs.items()}
 
     def _random_feeds(self) -> dict[str, NDArray[Any]]:
         rng = np.random.default_rng(0)
@@ -188,6 +202,13 @@ class Session:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{spec.name}{list(spec.shape or ())}" for spec in self.inputs)
         return f"Session({inputs}; num_threads={self.num_threads}, isa={self.isa!r})"
+
+
+def _spec_of(tail: HostTail, name: str) -> TensorSpec:
+    tensor = tail.graph.tensors.get(name)
+    return (
+        TensorSpec(name, "float32", None) if tensor is None else TensorSpec(name, tensor.dtype, tensor.shape)
+    )
 
 
 def _as_array(value: ArrayLike, spec: TensorSpec) -> NDArray[Any]:
