@@ -134,7 +134,7 @@ tsan: $(VENV)/.stamp-cpp build/.stamp-libraries
 	$(cmake) -B build/cpp-tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DQSLIM_BUILD_TESTS=ON -DQSLIM_SANITIZE=thread
 	$(bin)/cmake --build build/cpp-tsan --parallel $(JOBS) --target qslim_tests runtime_tests
 	TSAN_OPTIONS=die_after_fork=0 build/cpp-tsan/tests/cpp/qslim_tests --gtest_filter='ThreadPool*'
-	build/cpp-tsan/tests/cpp/runtime_tests --gtest_filter='Session*'
+	TSAN_OPTIONS=die_after_fork=0 build/cpp-tsan/tests/cpp/runtime_tests --gtest_filter='Session*'
 
 FUZZ_SECONDS ?= 600
 FUZZ_CXX ?= clang++
