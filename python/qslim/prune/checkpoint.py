@@ -20,6 +20,7 @@ import numpy as np
 from qslim.errors import MissingFileError
 from qslim.exporters.staging import staged_file
 from qslim.importers.paddle import framework
+from qslim.importers.paddle.tracing import forget_programs
 from qslim.importers.pickled import load_pickled
 from qslim.logger import logger
 from qslim.prune.attention import HEAD_ATTRIBUTES
@@ -111,6 +112,7 @@ def load(
         set_array(tensor, state[key])
     for path, values in attributes.items():
         set_attributes(layers[path], values)
+    forget_programs(model)
     return model
 
 

@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Callable, Optional
 
+import numpy as np
+
 from qslim.prune.unstructured import DygraphUnstructuredPruner, StaticUnstructuredPruner
 
 __all__ = ["DygraphGMPUnstructuredPruner", "GMPSchedule", "StaticGMPUnstructuredPruner"]
@@ -55,17 +57,25 @@ class GMPSchedule:
     def from_configs(cls, configs: Optional[Mapping[str, Any]], ratio: float) -> GMPSchedule:
         """From PaddleSlim's dict; unknown and missing keys are errors that name them."""
         known = [field.name for field in fields(cls)]
+        strategy = configs.get("pruning_strategy", "gmp") if isinstance(configs, Mapping) else "gmp"
+        if strategy not in ("gmp", "base"):
+            raise ValueError(f"configs: pruning_strategy: expected 'gmp', got {strategy!r}")
         if not isinstance(configs, Mapping) or "pruning_iterations" not in configs:
             raise ValueError(
                 f"configs must be a dict with pruning_iterations and, where needed, {', '.join(known[1:])}; "
                 f"got {configs!r}"
             )
+        configs = {key: value for key, value in configs.items() if key != "pruning_strategy"}
         for key in configs:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
                 raise ValueError(f"configs: unknown key {key!r}; {hint}")
-        schedule = cls(**configs)
+        if "initial_ratio" not in configs:
+            configs["initial_ratio"] = min(cls.initial_ratio, ratio)
+        if configs.get("resume_iteration") == -1:  # PaddleSlim's word for a training from the start
+            configs["resume_iteration"] = 0
+        schedule = cls(**{key: _number(key, value) for key, value in configs.items()})
         if schedule.initial_ratio > ratio:
             raise ValueError(
                 f"configs: initial_ratio must not be above ratio {ratio}, got {schedule.initial_ratio}"
@@ -88,6 +98,16 @@ class GMPSchedule:
         end = self.stable_iterations + self.pruning_iterations + self.tunning_iterations
         period = max(self.pruning_iterations // self.pruning_steps, 1)
         return [self.ratio_at(start, target) for start in range(0, end, period) if start >= iteration]
+
+
+def _number(key: str, value: Any) -> Any:
+    """A value of `configs` as an int, or as a float if it is the ratio."""
+    is_ratio = key == "initial_ratio"
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not (is_ratio or float(value).is_integer()):
+        expected = "a number in [0, 1)" if is_ratio else "a whole number of iterations or steps"
+        raise ValueError(f"configs: {key}: expected {expected}, got {value!r}")
+    return float(value) if is_ratio else int(value)
 
 
 class _Gradual:
@@ -138,7 +158,8 @@ class DygraphGMPUnstructuredPruner(_Gradual, DygraphUnstructuredPruner):
         Where the schedule ends.
     configs : dict
         pruning_iterations, and where needed stable_iterations (0), tunning_iterations (0), pruning_steps
-        (100), initial_ratio (0.15) and resume_iteration (0), at which an interrupted training continues.
+        (100), initial_ratio (0.15, or `ratio` if that is less) and resume_iteration (0, or -1), at which an
+        interrupted training continues. PaddleSlim's pruning_strategy may stand there, and changes nothing.
 
     Raises
     ------

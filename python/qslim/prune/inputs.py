@@ -11,7 +11,7 @@ import numpy as np
 from qslim.importers.paddle import framework
 from qslim.prune.model_edit import dygraph
 
-__all__ = ["example_inputs", "input_specs"]
+__all__ = ["example_inputs", "input_specs", "named_inputs"]
 
 
 def example_inputs(inputs: Any, dtype: str = "float32") -> list[Any]:
@@ -47,14 +47,23 @@ def example_inputs(inputs: Any, dtype: str = "float32") -> list[Any]:
 
 
 def input_specs(examples: Sequence[Any]) -> list[Any]:
-    """InputSpecs of these shapes, to trace with."""
+    """InputSpecs of these shapes, to trace with; tensors in dicts and lists have one each."""
     paddle = framework.paddle_module()
-    return [
-        paddle.static.InputSpec(list(item.shape), str(item.dtype).rsplit(".", 1)[-1], f"input_{index}")
-        if isinstance(item, paddle.Tensor)
-        else item
-        for index, item in enumerate(examples)
-    ]
+    names = iter(named_inputs(examples))
+
+    def spec(item: Any) -> Any:
+        if not isinstance(item, paddle.Tensor):
+            return item
+        return paddle.static.InputSpec(list(item.shape), str(item.dtype).rsplit(".", 1)[-1], next(names))
+
+    return [paddle.utils.map_structure(spec, item) for item in examples]
+
+
+def named_inputs(examples: Sequence[Any]) -> dict[str, Any]:
+    """The tensors among `examples`, also in dicts and lists, by the names that ``input_specs`` gives them."""
+    paddle = framework.paddle_module()
+    tensors = [item for item in paddle.utils.flatten(list(examples)) if isinstance(item, paddle.Tensor)]
+    return {f"input_{index}": tensor for index, tensor in enumerate(tensors)}
 
 
 def _is_shape(item: Any) -> bool:

@@ -16,7 +16,7 @@ from qslim.graph import Graph
 from qslim.graph.flops import count
 from qslim.graph.passes import prepare_for_runtime
 from qslim.importers.paddle import PaddleProgram, import_layer
-from qslim.prune.inputs import example_inputs, input_specs
+from qslim.prune.inputs import example_inputs, input_specs, named_inputs
 from qslim.prune.model_edit import dygraph
 from qslim.runtime import Session
 
@@ -130,8 +130,8 @@ class Snapshot:
     @classmethod
     def of_program(cls, program: PaddleProgram, examples: Sequence[Any]) -> Snapshot:
         """A program that was traced with `examples`."""
-        tensors = [example for example in examples if hasattr(example, "numpy")]
-        feeds = {name: tensor.numpy() for name, tensor in zip(program.graph.inputs, tensors)}
+        tensors = named_inputs(examples)
+        feeds = {name: tensors[name].numpy() for name in program.graph.inputs}
         return cls(program.graph, program.parameter_names, feeds)
 
     def size(self, milliseconds: Optional[float] = None) -> NetworkSize:

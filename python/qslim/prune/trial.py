@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.importers.paddle import framework
-from qslim.importers.paddle.tracing import kept_attributes
+from qslim.importers.paddle.tracing import undecorated
 from qslim.prune.groups import Group, Groups
 from qslim.prune.model_edit import array_of, dygraph, set_array
 from qslim.prune.plan import PruningPlan
@@ -184,7 +184,7 @@ def _train_once(model: Any, inputs: Sequence[Any]) -> None:
     statistics = [(tensor, array_of(tensor)) for tensor in untrained]
     random_state = paddle.get_rng_state()
     try:
-        with evaluating(model), kept_attributes(model), paddle.no_grad():
+        with evaluating(model), undecorated(model), paddle.no_grad():
             model.train()
             model(*inputs)
     finally:
@@ -209,7 +209,7 @@ def _is_close(one: NDArray[Any], other: NDArray[Any]) -> bool:
 def flat_outputs(model: Any, inputs: Sequence[Any]) -> list[NDArray[Any]]:
     """All tensors that ``model(*inputs)`` returns, in evaluation mode and without gradients."""
     paddle = framework.paddle_module()
-    with evaluating(model), kept_attributes(model), paddle.no_grad():
+    with evaluating(model), undecorated(model), paddle.no_grad():
         return [
             np.asarray(tensor.numpy())
             for tensor in paddle.utils.flatten(model(*inputs))

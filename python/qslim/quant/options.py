@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Optional, TypeVar, get_args
 
+import numpy as np
+
 from qslim.functional.statistics import ThresholdAlgo
 
-__all__ = ["ALGORITHMS", "PostTrainingOptions", "check_int", "choose", "from_mapping"]
+__all__ = ["ALGORITHMS", "PostTrainingOptions", "check_int", "check_part", "choose", "from_mapping"]
 
 _Options = TypeVar("_Options")
 
@@ -50,9 +52,17 @@ def from_mapping(cls: type[_Options], config: Optional[Mapping[str, Any]]) -> _O
 
 def check_int(key: str, value: Any, least: int, most: Optional[int] = None) -> None:
     """Refuse what is no int, or none from `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
+    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_int or value < least or (most and value > most):
         wanted = f"an int from {least} to {most}" if most else f"an int >= {least}"
         raise ValueError(f"{key}: expected {wanted}, got {value!r}")
+
+
+def check_part(key: str, value: Any) -> None:
+    """Refuse what is no number in [0, 1)."""
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < 1:
+        raise ValueError(f"{key}: expected a float in [0, 1), got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -84,9 +94,7 @@ class PostTrainingOptions:
         backend = self.deploy_backend.lower() if isinstance(self.deploy_backend, str) else self.deploy_backend
         object.__setattr__(self, "deploy_backend", choose("deploy_backend", backend, _BACKENDS))
         for argument in ("weight_bits", "activation_bits"):
-            bits = getattr(self, argument)
-            if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 16:
-                raise ValueError(f"{argument}: expected an int from 2 to 16, got {bits!r}")
+            check_int(argument, getattr(self, argument), 2, 16)
         if not 0 < self.hist_percent <= 1:
             raise ValueError(f"hist_percent: expected a number in (0, 1], got {self.hist_percent!r}")
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:

@@ -13,7 +13,7 @@ pytest.importorskip("paddle")
 
 import paddle
 from paddle import nn
-from prunable_networks import assert_same_values, unlike_at_birth, values
+from prunable_networks import Shuffled, assert_same_values, images, unlike_at_birth, values
 
 import qslim
 from qslim.dygraph import BNScaleFilterPruner, L1NormFilterPruner
@@ -200,3 +200,65 @@ def test_a_network_without_anything_to_prune_says_so() -> None:
     for call in (lambda: pruner.uniform_prune(0.5), lambda: pruner.sensitive(lambda: 1.0)):
         with pytest.raises(ValueError, match=r"no group of prune_type 'conv' can be pruned .*is an output"):
             call()
+
+
+class Shared(nn.Layer):
+    """A parameter of two layers, a layer that is called twice and has two names, a buffer, containers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2D(3, 8, 3, padding=1), nn.Conv2D(8, 4, 1)
+        self.one, self.other = nn.Conv2D(8, 8, 3, padding=1), nn.Conv2D(8, 8, 3, padding=1)
+        self.other.weight = self.one.weight
+        self.twice = nn.Conv2D(8, 8, 1)
+        self.alias = self.twice
+        self.blocks = nn.LayerDict({"x": nn.Conv2D(8, 8, 1), "y": nn.LayerList([nn.Conv2D(8, 8, 1)])})
+        self.register_buffer("offset", paddle.randn([1, 8, 1, 1]))
+
+    def forward(self, x: Any) -> Any:
+        relu = nn.functional.relu
+        x = relu(self.other(relu(self.one(relu(self.stem(x)))))) + self.offset
+        x = self.alias(relu(self.twice(x)))
+        return self.head(self.blocks["y"][0](relu(self.blocks["x"](x))))
+
+
+@pytest.mark.parametrize("decorate", [None, False, True], ids=["dynamic", "captured", "full_graph"])
+def test_shared_parameters_buffers_and_containers(decorate: Any, tmp_path: Path) -> None:
+    net = Shared()
+    net.eval()
+    x = paddle.randn([2, 3, 8, 8])
+    if decorate is not None:
+        net = paddle.jit.to_static(net, full_graph=decorate)
+        net(x)
+    pruner = L1NormFilterPruner(net, [2, 3, 8, 8])
+    ratios = {layer.weight.name: 0.5 for layer in net.sublayers()[:6] if isinstance(layer, nn.Conv2D)}
+    pruner.prune_vars(ratios, axis=0, apply="lazy")
+    masked = net(x).numpy()
+    pruner.restore()
+    pruner.prune_vars(ratios, axis=0)
+    np.testing.assert_allclose(net(x).numpy(), masked, rtol=0, atol=1e-5)
+    assert list(net.offset.shape) == [1, 4, 1, 1]
+    qslim.prune.save(net, tmp_path / "net.pdparams")
+    again = qslim.prune.load(tmp_path / "net.pdparams", Shared())
+    again.eval()
+    np.testing.assert_allclose(again(x).numpy(), masked, rtol=0, atol=1e-5)
+    assert again.other.weight is again.one.weight
+
+
+@pytest.mark.parametrize("full_graph", [False, True])
+def test_programs_of_the_uncut_network_are_forgotten(full_graph: bool) -> None:
+    net = unlike_at_birth(Shuffled())  # whose programs have its extents as numbers
+    x = images()
+    net = paddle.jit.to_static(net, full_graph=full_graph)
+    net(x)
+    pruner = L1NormFilterPruner(net, [2, 3, 16, 16])
+    pruner.prune_vars({net.stem.weight.name: 0.5}, axis=0)
+    traced = net(x).numpy()
+    net.forward.rollback()
+    np.testing.assert_allclose(net(x).numpy(), traced, rtol=0, atol=1e-5)
+
+
+def test_a_quantized_network_is_not_pruned() -> None:
+    net = qslim.QAT().quantize(NETWORKS["weight_norm"][0]())
+    with pytest.raises(ValueError, match="prune it before you quantize it"):
+        L1NormFilterPruner(net, [1, 3, 12, 12])

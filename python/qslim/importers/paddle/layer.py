@@ -70,19 +70,74 @@ def import_layer(
             paddle.disable_static()
             with ready_to_trace(layer), framework.quiet(), _ir(legacy):
                 layer.train() if training else layer.eval()
-                paddle.jit.save(layer, os.path.join(directory, "layer"), input_spec=list(input_spec))
+                unread = _save(layer, os.path.join(directory, "layer"), list(map(_as_spec, input_spec)))
         except OSError as error:
             raise OSError(error.errno, f"{_TEMPORARY}: {error.strerror or error}", directory) from error
         finally:
             if not was_dygraph:
                 paddle.enable_static()
         try:
-            return load_program(find_model_files(directory))
+            program = load_program(find_model_files(directory))
         except ModelFileError as error:  # Paddle's writers do not notice a full disk
             raise OSError(errno.ENOSPC, f"{_TEMPORARY} whole: {error}", directory) from error
+    program.unread_inputs = unread
+    return program
 
 
 _TEMPORARY = "cannot write the traced network to the temporary directory"
+
+
+def _as_spec(item: Any) -> Any:
+    """A shape with open extents, as PaddleSlim's users give it, is one of float32."""
+    is_shape = isinstance(item, (list, tuple)) and any(extent is None for extent in item)
+    if is_shape and all(extent is None or isinstance(extent, int) for extent in item):
+        return framework.paddle_module().static.InputSpec(list(item), "float32")
+    return item
+
+
+def _save(layer: Any, prefix: str, input_spec: list[Any]) -> list[str]:
+    """``paddle.jit.save``; the names of the inputs that `layer` does not read, which are left out then."""
+    paddle = framework.paddle_module()
+    try:
+        paddle.jit.save(layer, prefix, input_spec=input_spec)
+        return []
+    except ValueError as error:
+        if "is not involved in the target_vars" not in str(error):
+            raise
+
+    def as_input(item: Any) -> Any:  # which jit.save does, and to_static does not
+        return paddle.static.InputSpec.from_tensor(item) if isinstance(item, paddle.Tensor) else item
+
+    specs = paddle.utils.map_structure(as_input, input_spec)
+    layer.forward = paddle.jit.to_static(layer.forward, input_spec=specs, full_graph=True)
+    program = layer.forward.concrete_program
+    inputs, outputs = (
+        [value for value in paddle.utils.flatten(values) if isinstance(value, paddle.pir.Value)]
+        for values in (program.inputs, program.outputs)
+    )
+    read = _needed(outputs)
+    kept = [
+        paddle.static.InputSpec(list(value.shape), value.dtype, value.name)
+        for value in inputs
+        if value.name in read
+    ]
+    paddle.jit.save(layer, prefix, input_spec=kept)
+    return [value.name for value in inputs if value.name not in read]
+
+
+def _needed(outputs: list[Any]) -> set[str]:
+    """Names of the inputs that `outputs` of a PIR program are computed from."""
+    names, seen, open_values = set(), set(), list(outputs)
+    while open_values:
+        value = open_values.pop()
+        op = value.get_defining_op()
+        if value.id in seen or op is None:
+            continue
+        seen.add(value.id)
+        if op.name() in ("pd_op.data", "pd_op.feed"):
+            names.add(op.attrs()["name"])
+        open_values += [source for source in op.operands_source() if source.initialized()]
+    return names
 
 
 def _ir(legacy: Optional[bool]) -> contextlib.AbstractContextManager[None]:

@@ -56,7 +56,11 @@ class PaddleProgram:
         Parameters that the Graph holds, and computes with, as float32.
     values : dict
         Tensor name to PIR Value, of PIR models only.
+    unread_inputs : list of str
+        Inputs of a traced Layer that it does not read; the program does not have them.
     """
+
+    unread_inputs: Sequence[str] = ()
 
     def __init__(self, files: ModelFiles, place: Any = None) -> None:
         self.files = files

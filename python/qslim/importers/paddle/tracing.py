@@ -22,6 +22,7 @@ __all__ = [
     "kept_attributes",
     "ready_to_trace",
     "refresh_computed_weights",
+    "undecorated",
 ]
 
 # Attributes of attributes of attributes.
@@ -33,12 +34,20 @@ def ready_to_trace(layer: Any) -> Iterator[None]:
     """`layer` as its code says for the block, with computed weights as they are now; then all as before."""
     refresh_computed_weights(layer)
     framework.forget_failed_traces()
+    with undecorated(layer):
+        for sub in layer.sublayers(include_self=True):
+            for key in _computing_hooks(sub):
+                del sub._forward_pre_hooks[key]
+        yield
+
+
+@contextlib.contextmanager
+def undecorated(layer: Any) -> Iterator[None]:
+    """`layer` without ``paddle.jit.to_static`` for the block; then that and all attributes as before."""
     with kept_attributes(layer):
         for sub in layer.sublayers(include_self=True):
             for name, static in _static_functions(sub).items():
                 sub.__dict__[name] = static.dygraph_function
-            for key in _computing_hooks(sub):
-                del sub._forward_pre_hooks[key]
         yield
 
 

@@ -14,6 +14,7 @@ from qslim.functional import filter_saliency
 from qslim.functional.saliency import SaliencyCriterion
 from qslim.graph import Graph
 from qslim.importers.paddle import PaddleProgram, framework, import_layer
+from qslim.importers.paddle.tracing import forget_programs
 from qslim.logger import logger
 from qslim.prune.arguments import (
     check_align,
@@ -106,6 +107,8 @@ class FilterPruner:
         paddle = framework.paddle_module()
         if not isinstance(model, paddle.nn.Layer):
             raise ValueError(f"{name}: model: expected a paddle.nn.Layer, got {type(model).__name__}")
+        if any(hasattr(layer, "_fake_quant_input") for layer in model.sublayers(include_self=True)):
+            raise ValueError(f"{name}: the model is quantized already; prune it before you quantize it")
         if prune_type not in ("conv", "fc"):
             raise ValueError(f"{name}: prune_type: expected 'conv' or 'fc', got {prune_type!r}")
         self.model, self.inputs, self.opt = model, inputs, opt
@@ -274,6 +277,7 @@ class FilterPruner:
         """Put the network back as it was before this pruner's first cut."""
         while self._plans:
             self._plans.pop().restore(self.model, self.opt)
+        forget_programs(self.model)
         self.plan = None
 
     @dygraph()
@@ -458,6 +462,7 @@ class FilterPruner:
     def _apply(self, plan: PruningPlan, apply: Optional[str]) -> None:
         if apply is not None:
             plan.apply(self.model, lazy=apply == "lazy", opt=self.opt)
+            forget_programs(self.model)
         self._plans.append(plan)
 
     def _masters_of_type(self) -> list[Group]:

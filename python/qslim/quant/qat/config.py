@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from qslim.quant.options import check_int, choose, from_mapping
+from qslim.quant.options import check_int, check_part, choose, from_mapping
 
 __all__ = ["QATConfig"]
 
@@ -91,8 +91,7 @@ class QATConfig(Mapping[str, Any]):
         choose("dtype", self.dtype, ("int8",))
         check_int("window_size", self.window_size, 1)
         check_int("calibration_batches", self.calibration_batches, 1)
-        if not isinstance(self.moving_rate, float) or not 0 <= self.moving_rate < 1:
-            raise ValueError(f"moving_rate: expected a float in [0, 1), got {self.moving_rate!r}")
+        check_part("moving_rate", self.moving_rate)
         for key in ("fuse_conv_bn", "onnx_format"):
             if not isinstance(getattr(self, key), bool):
                 raise ValueError(f"{key}: expected True or False, got {getattr(self, key)!r}")

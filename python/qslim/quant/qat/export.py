@@ -59,6 +59,9 @@ def save_quantized(
         )
         size = files.bytes
     notes = _notes(layers)
+    if program.unread_inputs:
+        names = ", ".join(map(repr, program.unread_inputs))
+        notes.append(f"the network does not read {names}, which the written model does not take")
     if folded:
         notes.append(f"{len(folded)} batch normalizations folded")
     report = QATReport(
@@ -103,6 +106,14 @@ def trace_quantized(
         raise ValueError(
             "save_quantized_model: the model has no quantized layer; call quantize(model) before"
         )
+    for name, layer in quantized:
+        weight = getattr(layer, "weight", None)
+        if weight is not None and weight.dtype != paddle.float32:
+            dtype = str(weight.dtype).rsplit(".", 1)[-1]
+            raise ValueError(
+                f"save_quantized_model: layer {name!r} has weights of {dtype}, but integers stand for "
+                "float32 numbers; call model.to(dtype='float32') before"
+            )
     input_spec = input_spec or declared_spec(model)
     if not input_spec:
         raise ValueError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from qslim.quant.op_types import all_op_types, pir_names
-from qslim.quant.options import check_int, choose, from_mapping
+from qslim.quant.options import check_int, check_part, choose, from_mapping
 
 __all__ = ["StaticQATConfig"]
 
@@ -77,8 +77,7 @@ class StaticQATConfig:
         for key in ("weight_bits", "activation_bits"):
             check_int(key, getattr(self, key), 2, 16)
         check_int("window_size", self.window_size, 1)
-        if not isinstance(self.moving_rate, float) or not 0 <= self.moving_rate < 1:
-            raise ValueError(f"moving_rate: expected a float in [0, 1), got {self.moving_rate!r}")
+        check_part("moving_rate", self.moving_rate)
         for key in ("for_tensorrt", "is_full_quantize", "onnx_format", "quant_post_first", "scale_trainable"):
             if not isinstance(getattr(self, key), bool):
                 raise ValueError(f"{key}: expected True or False, got {getattr(self, key)!r}")

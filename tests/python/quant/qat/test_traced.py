@@ -316,3 +316,15 @@ def test_converted_weights_are_integers_only_where_their_layer_reads_them() -> N
     quantized.embed.weight = quantized.tied.weight
     y = ptq.convert(quantized, remain_weight=False)(x).numpy()
     np.testing.assert_allclose(y, expected, rtol=0, atol=0.05 * np.abs(expected).max())
+
+
+def test_weights_of_another_type_are_named(tmp_path: Path) -> None:
+    quanter = qslim.QAT()
+    net = quanter.quantize(Net())
+    batches(net)
+    net.to(dtype="float64")
+    with pytest.raises(ValueError, match=r"layer 'conv' has weights of float64.*to\(dtype='float32'\)"):
+        quanter.save_quantized_model(net, str(tmp_path / "model"), input_spec=SPEC)
+    net.to(dtype="float32")
+    _, engine, expected = exported(quanter, net, tmp_path, input_spec=SPEC)
+    np.testing.assert_array_equal(engine, expected)
