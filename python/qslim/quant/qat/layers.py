@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import paddle
-from paddle.jit.sot.psdb import fallback
 
 from qslim.graph import QuantParams
 from qslim.importers.paddle import framework
@@ -31,6 +30,9 @@ __all__ = [
     "quantized_class",
 ]
 
+_fallback, _RECURSIVELY = framework.capture_fallback()
+_set_eval_frame = framework.eval_frame_setter()
+
 
 class _Dynamic:
     """Keeps paddle.jit.to_static from tracing a layer: the kernels and the quantizers' state are no part of a
@@ -47,13 +49,13 @@ class _Dynamic:
     _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        fallback(recursive=True)  # where bytecode is captured; otherwise it does nothing
+        _fallback(**_RECURSIVELY)  # where bytecode is captured; otherwise it does nothing
         if paddle.in_dynamic_mode():
-            capture = paddle.framework.core.set_eval_frame(None)
+            capture = _set_eval_frame(None)
             try:
                 return self._forward(*args, **kwargs)
             finally:
-                paddle.framework.core.set_eval_frame(capture)
+                _set_eval_frame(capture)
         if self.training and self._is_exporting is None and not self._is_converted:
             _refuse_to_trace(self)
         return self._forward(*args, **kwargs)
