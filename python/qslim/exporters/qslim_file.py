@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from qslim._core import __version__
 from qslim.exporters.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
-from qslim.importers.qslim_file import DTYPES, FORMAT_VERSION, file_digests
+from qslim.importers.file_digests import file_digests
+from qslim.importers.qslim_file import DTYPES, FORMAT_VERSION
 
 __all__ = ["dumps_qslim", "save_qslim"]
 
@@ -39,7 +40,7 @@ def save_qslim(graph: Graph, path: Union[str, os.PathLike[str]], beside: Sequenc
         By custom it ends in ".qslim". Missing directories are created.
     beside : sequence of str
         Paths of the Paddle model of the same network. Where a Paddle model lies beside the file,
-        ``Session(directory)`` runs it only if these are its files, byte for byte.
+        ``Session(directory)`` runs it only if these are its files.
 
     Raises
     ------

@@ -12,12 +12,10 @@ Source: the safetensors format, https://github.com/huggingface/safetensors.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -25,8 +23,9 @@ from numpy.typing import NDArray
 
 from qslim._core import FormatError
 from qslim.graph import Graph, Node, QuantParams, Tensor
+from qslim.importers.file_digests import file_digests
 
-__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "file_digests", "load_qslim"]
+__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "load_qslim"]
 
 FORMAT_VERSION = 1
 
@@ -80,18 +79,6 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
         return _load(data)
     except FormatError as error:
         raise FormatError(f"{os.fspath(source)!r}: {error}") from None
-
-
-def file_digests(paths: Sequence[str]) -> dict[str, str]:
-    """The SHA-256 of each file, by its name without directories."""
-    digests = {}
-    for path in paths:
-        digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        digests[os.path.basename(path)] = digest.hexdigest()
-    return digests
 
 
 def check_beside(path: str) -> None:
