@@ -15,7 +15,7 @@ wheel = $$(ls build/wheel/qslim-*.whl)
 package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find cpp python -type f -not -path '*/__pycache__/*' -not -path 'cpp/bench/*' 2>/dev/null)
 
-.PHONY: help demo test test-cpp test-cpp-avx512 test-python lint bench bench-models bench-qat asan tsan fuzz crash clean
+.PHONY: help demo test test-paddle test-cpp test-cpp-avx512 test-python lint bench bench-models bench-qat asan tsan fuzz crash clean
 .DELETE_ON_ERROR:
 # Keep the stamps that only pattern rules name; make would remove them as intermediate.
 .SECONDARY:
@@ -25,6 +25,8 @@ package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
 help:
 	@echo "make demo   run both notebooks: train MobileNetV1 on MNIST, quantize, compare, plot (about 20 minutes)"
 	@echo "make test   C++ tests, then Python tests on the installed package"
+	@echo "make test-paddle PADDLE=3.0.0"
+	@echo "            the Paddle-facing tests on another Paddle (3.0.0, 3.1.1, 3.2.2); SHORT=1: a few minutes"
 	@echo "make lint   ruff, mypy --strict, codespell, clang-format"
 	@echo "make bench  kernels beside their scalar rows, calibration beside bare forward passes"
 	@echo "make bench-models"
@@ -44,6 +46,28 @@ test: test-cpp test-cpp-avx512 test-python
 
 test-python: $(VENV)/.stamp-test
 	$(bin)/python -m pytest
+
+# The Paddle-facing tests on another Paddle, in an environment of its own; SHORT=1 takes a few minutes. The oldest
+# one is tried with the oldest NumPy.
+PADDLE ?= 3.0.0
+paddle_tests_short = tests/python/docs/test_readme.py tests/python/quant/test_folded_weights.py \
+  tests/python/quant/test_post_dynamic.py tests/python/quant/qat/test_export.py \
+  tests/python/importers/test_quantized_models.py tests/python/prune/test_filter_pruners.py \
+  tests/python/prune/test_static_pruner.py
+paddle_tests = $(paddle_tests_short) tests/python/quant tests/python/importers tests/python/prune \
+  tests/python/analysis tests/python/models
+
+$(VENV)-paddle-%/.stamp: pyproject.toml build/wheel/.stamp
+	$(bin)/python -m venv $(VENV)-paddle-$*
+	$(VENV)-paddle-$*/bin/python -m pip --disable-pip-version-check install -q "$(wheel)" "paddlepaddle==$*" \
+	  tqdm "pytest>=8" "hypothesis>=6.90" "onnx>=1.16" "scikit-learn>=1.3" "pyyaml>=6" "safetensors>=0.4" \
+	  $(if $(filter 3.0.0,$*),"numpy==1.26.*")
+	$(VENV)-paddle-$*/bin/python -m pip --disable-pip-version-check install -q --force-reinstall --no-deps \
+	  "$(wheel)"
+	@touch $@
+
+test-paddle: $(VENV)-paddle-$(PADDLE)/.stamp
+	$(VENV)-paddle-$(PADDLE)/bin/python -m pytest $(if $(SHORT),$(paddle_tests_short),$(paddle_tests))
 
 lint: $(VENV)/.stamp-lint
 	$(bin)/ruff check .
@@ -181,4 +205,4 @@ bench-qat: $(VENV)-qat/.stamp
 	$(VENV)-qat/bin/python benchmarks/bench_qat.py $(BENCH)
 
 clean:
-	rm -rf build $(VENV) $(VENV)-qat notebooks/output
+	rm -rf build $(VENV) $(VENV)-qat $(VENV)-paddle-* notebooks/output

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -29,16 +27,9 @@ from qslim._core import FormatError
 from qslim.errors import MissingFileError
 from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.host_tail import HostTail
+from qslim.importers.file_digests import file_digests
 
-__all__ = [
-    "DTYPES",
-    "FORMAT_VERSION",
-    "FormatError",
-    "check_beside",
-    "file_digests",
-    "load_qslim",
-    "load_tail",
-]
+__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "load_qslim", "load_tail"]
 
 # How the header shows that there is a tail.
 _TAIL_KEY = b'"tail":'
@@ -146,18 +137,6 @@ def _header_bytes(path: str) -> bytes:
     with open(path, "rb") as file:
         start = file.read(8)
         return start + file.read(min(int.from_bytes(start, "little"), _MAX_HEADER_BYTES))
-
-
-def file_digests(paths: Sequence[str]) -> dict[str, str]:
-    """The SHA-256 of each file, by its name without directories."""
-    digests = {}
-    for path in paths:
-        digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        digests[os.path.basename(path)] = digest.hexdigest()
-    return digests
 
 
 def check_beside(path: str) -> None:

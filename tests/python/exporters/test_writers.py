@@ -292,6 +292,21 @@ def test_session_refuses_an_engine_file_of_another_model(tmp_path: Path) -> None
         slim.runtime.Session(str(out))
 
 
+def test_legacy_model_is_known_by_what_it_computes(tmp_path: Path) -> None:
+    """Names of variables and Paddle's table of operator versions differ from export to export."""
+    out = tmp_path / "out"
+    _ptq(out, 0, legacy=True)
+    slim.runtime.Session(str(out))
+    data = (out / "model.pdmodel").read_bytes()
+    (out / "model.pdmodel").write_bytes(data.replace(b"linear_0.b_0", b"linear_9.b_0"))
+    slim.runtime.Session(str(out))
+    for changed in (data.replace(b"\x04relu", b"\x04tanh"), data[:100], b"nothing"):
+        assert changed != data
+        (out / "model.pdmodel").write_bytes(changed)
+        with pytest.raises(ValueError, match=r"belongs to another 'model\.pdmodel'"):
+            slim.runtime.Session(str(out))
+
+
 def test_session_refuses_an_engine_file_that_does_not_say_its_model(tmp_path: Path) -> None:
     _ptq(tmp_path / "out", 0)
     save_qslim(_graph(0), tmp_path / "out" / "model.qslim")

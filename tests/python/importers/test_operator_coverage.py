@@ -122,7 +122,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], list[_Spec]]] = {
     "soft": (lambda x: F.softsign(x) + F.log_sigmoid(x) + F.softplus(x, 2.0, 3.0), [(5, 6)]),
     "thresholds": (lambda x: F.thresholded_relu(x, 0.3), [(5, 6)]),
     "maxout": (lambda x: F.maxout(x, 2), [(4, 5, 6)]),
-    "swiglu": (F.swiglu, [(8,)]),
+    "swiglu": (lambda x: F.swiglu(x), [(8,)]),
     # elements
     "comparisons": (lambda x, y: (x > y, x >= y, x < y, x <= y, x == y, x != y), [(4,), (4,)]),
     "logic": (
