@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 __all__ = [
+    "dygraph",
     "dygraph_inside_a_trace",
     "executor",
     "forget_captures",
@@ -50,6 +51,20 @@ def static_mode() -> Iterator[Any]:
     finally:
         if was_dygraph:
             paddle.disable_static()
+
+
+@contextlib.contextmanager
+def dygraph() -> Iterator[None]:
+    """Dygraph for a block or a function; in static mode Layers cannot list their parameters, and reading a
+    tensor's values crashes."""
+    paddle = paddle_module()
+    was_dygraph = paddle.in_dynamic_mode()
+    paddle.disable_static()
+    try:
+        yield
+    finally:
+        if not was_dygraph:
+            paddle.enable_static()
 
 
 @contextlib.contextmanager
