@@ -137,7 +137,7 @@ def _store_integers(layers: list[tuple[str, Any]], read_as_floats: set[int]) -> 
                 "use remain_weight=True"
             )
         quantizer.is_on_grid = True
-        layer._weight_preprocess = StoredIntegers(step)
+        layer._weight_preprocess = StoredIntegers(quantizer)
 
 
 def _read_as_floats(model: Any, layers: list[tuple[str, Any]], unseen: list[str]) -> set[int]:
