@@ -38,38 +38,38 @@ def save_qslim(
 ) -> None:
     """Write `graph` to `path`, whole or not at all.
 
-        Parameters
-        ----------
-        graph : Graph
-            Constants on a grid of at most 8 bits are stored as int8 or uint8, all others as they are. Tensors
-            that no node reads or writes are left out.
-        path : str or path
-            By custom it ends in ".qslim". Missing directories are created.
-        beside : sequence of str
-            Paths of the Paddle model of the same network. Where a Paddle model lies beside the file,
-    from qslim.graph.host_tail import HostTail
-    from qslim.importers.file_digests import file_digests
-    from qslim.importers.qslim_file import DTYPES, FORMAT_VERSION
+    Parameters
+    ----------
+    graph : Graph
+        Constants on a grid of at most 8 bits are stored as int8 or uint8, all others as they are. Tensors
+        that no node reads or writes are left out.
+    path : str or path
+        By custom it ends in ".qslim". Missing directories are created.
+    beside : sequence of str
+        Paths of the Paddle model of the same network. Where a Paddle model lies beside the file,
+        ``Session(directory)`` runs it only if these are its files.
+    tail : HostTail, optional
+        What ``Session`` computes behind `graph`.
 
-        Raises
-        ------
-        ValueError : `path` cannot be written, or a tensor or an attribute has no place in the format; names it.
+    Raises
+    ------
+    ValueError : `path` cannot be written, or a tensor or an attribute has no place in the format; names it.
 
-        Examples
-        --------
-        >>> import os, tempfile
-        >>> from qslim.importers import load_qslim
-        >>> graph = Graph(inputs=["x"], outputs=["y"])
-        >>> weight = np.float32([[0.5, -1.27], [0.25, 0.01]])
-        >>> for name, shape in (("x", (None, 2)), ("y", (None, 2))):
-        ...     _ = graph.add_tensor(Tensor(name, "float32", shape))
-        >>> _ = graph.add_tensor(Tensor("w", "float32", (2, 2), weight, QuantParams.weight(1.27, 8, None)))
-        >>> graph.add_node(Node("MatMul", ["x", "w"], ["y"]))
-        >>> path = os.path.join(tempfile.mkdtemp(), "model.qslim")
-        >>> save_qslim(graph, path)
-        >>> load_qslim(path).tensors["w"].value
-        array([[ 0.5 , -1.27],
-               [ 0.25,  0.01]], dtype=float32)
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from qslim.importers import load_qslim
+    >>> graph = Graph(inputs=["x"], outputs=["y"])
+    >>> weight = np.float32([[0.5, -1.27], [0.25, 0.01]])
+    >>> for name, shape in (("x", (None, 2)), ("y", (None, 2))):
+    ...     _ = graph.add_tensor(Tensor(name, "float32", shape))
+    >>> _ = graph.add_tensor(Tensor("w", "float32", (2, 2), weight, QuantParams.weight(1.27, 8, None)))
+    >>> graph.add_node(Node("MatMul", ["x", "w"], ["y"]))
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.qslim")
+    >>> save_qslim(graph, path)
+    >>> load_qslim(path).tensors["w"].value
+    array([[ 0.5 , -1.27],
+           [ 0.25,  0.01]], dtype=float32)
     """
     # Everything that can be wrong with the graph is found before a file is made.
     header, entries = _plan(graph, beside, tail)

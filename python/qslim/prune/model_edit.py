@@ -7,7 +7,6 @@ valid.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.importers.paddle import framework
+from qslim.importers.paddle.framework import dygraph
 from qslim.prune.normed_weights import weight_tensor
 
 __all__ = [
@@ -28,19 +28,6 @@ __all__ = [
     "set_array",
     "set_attributes",
 ]
-
-
-@contextlib.contextmanager
-def dygraph() -> Iterator[None]:
-    """Dygraph for a block or a function; in static mode Paddle's Layers cannot list their parameters."""
-    paddle = framework.paddle_module()
-    was_dygraph = paddle.in_dynamic_mode()
-    paddle.disable_static()
-    try:
-        yield
-    finally:
-        if not was_dygraph:
-            paddle.enable_static()
 
 
 def named_tensors(model: Any) -> dict[str, Any]:

@@ -53,9 +53,9 @@ class StaticProgram(ABC):
     def _set_groups(self, weight: str, groups: int) -> None:
         """Set the groups of the convolutions with `weight`, and of their gradients."""
 
+    @abstractmethod
     def _follow_views(self, name: str, old: tuple[int, ...], new: tuple[int, ...]) -> None:
-        """Change what reshapes of the parameter `name` have written down; PIR has -1 there."""
-        return
+        """Change what reshapes of the parameter `name` have written down."""
 
     def set_shapes(self, shapes: Mapping[str, tuple[int, ...]], groups: Mapping[str, int]) -> None:
         """Give parameters new shapes, with their optimizer's state and all that is computed from them.
@@ -168,6 +168,20 @@ class _PirProgram(StaticProgram):
         for op in value.all_used_ops():
             if "conv2d" in op.name():
                 op.set_int_attr("groups", groups)
+
+    def _follow_views(self, name: str, old: tuple[int, ...], new: tuple[int, ...]) -> None:
+        for op in self._values[name].all_used_ops():
+            source = op.operand_source(1).get_defining_op() if op.name() == "pd_op.reshape" else None
+            if source is None or source.name() != "pd_op.full_int_array":
+                continue
+            extents = tuple(source.attrs()["value"])  # of Conv1D's bias; other layers have -1 there
+            if min(extents) > 0 and [n for n in extents if n != 1] == [n for n in old if n != 1]:
+                paddle = framework.paddle_module()
+                with framework.static_mode(), framework.pir_ir(), paddle.static.program_guard(self.program):
+                    self._pir.set_insertion_point(op)
+                    shape = list(_reshaped(extents, old, new))
+                    value = paddle._C_ops.full_int_array(shape, paddle.int64, paddle.CPUPlace())
+                op.operand(1).set_source(value)
 
     def optimizer_state(self, parameter: str) -> list[str]:
         return list(self._state(parameter))

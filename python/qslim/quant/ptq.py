@@ -194,7 +194,8 @@ class PTQ:
         inplace : bool, default=False
             False works on a deep copy, and `model` can be calibrated further.
         remain_weight : bool, default=False
-            True leaves the weights' float values; False stores integers in float32.
+            True leaves the weights' float values; False stores integers in float32, which is what whoever
+            reads ``layer.weight`` besides the layer gets: a network that does so needs True.
 
         Returns
         -------

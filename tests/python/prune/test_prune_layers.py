@@ -183,6 +183,35 @@ def test_recurrent_layers_of_a_program_stay_whole(run_python: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("legacy_ir", [False, True])
+def test_conv1d_of_a_program_is_cut_and_trains_on(legacy_ir: bool, run_python: Any) -> None:
+    run_python(
+        """
+        import numpy as np, paddle, qslim
+        from paddle import nn
+        paddle.enable_static()
+        main, startup = paddle.static.Program(), paddle.static.Program()
+        with paddle.static.program_guard(main, startup):
+            x = paddle.static.data("x", [None, 3, 20])
+            net = nn.Sequential(nn.Conv1D(3, 8, 3), nn.BatchNorm1D(8), nn.ReLU(), nn.Conv1D(8, 4, 3))
+            loss = net(x).square().mean()
+            paddle.optimizer.Momentum(0.01, parameters=net.parameters()).minimize(loss)
+        executor, scope = paddle.static.Executor(), paddle.static.global_scope()
+        executor.run(startup)
+        feed = {"x": np.random.default_rng(0).standard_normal((4, 3, 20)).astype("float32")}
+        executor.run(main, feed=feed)
+        first, second = net[0].weight.name, net[3].weight.name
+        pruned, _, _ = qslim.prune.Pruner().prune(main, scope, [first], [0.5], paddle.CPUPlace())
+        before = np.array(scope.find_var(first).get_tensor())
+        executor.run(pruned, feed=feed)
+        after = np.array(scope.find_var(first).get_tensor())
+        assert after.shape == (4, 3, 3) and not np.array_equal(before, after)
+        assert np.array(scope.find_var(second).get_tensor()).shape == (4, 4, 3)
+        """,
+        legacy_ir=legacy_ir,
+    )
+
+
 def test_spectral_norm_is_saved_and_named_as_the_reason(tmp_path: Path) -> None:
     net = middle(spectral_norm)
     net.eval()

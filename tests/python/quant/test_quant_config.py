@@ -445,3 +445,21 @@ def test_one_qat_for_both_styles() -> None:
         slim.QAT(plain(), act_quantize=nn.Identity)
     with pytest.raises(ValueError, match=r"expected a paddle\.quantization\.QuantConfig, got dict"):
         SlimQAT({})
+
+
+@pytest.mark.parametrize("remain_weight", [False, True])
+def test_a_converted_networks_state_loads_into_another_one(remain_weight: bool) -> None:
+    converted = []
+    for seed in range(2):
+        net = network(seed)
+        net.train()
+        qat = slim.QAT(plain())
+        quantized = qat.quantize(net)
+        quantized(batch(seed))
+        converted.append(qat.convert(quantized, remain_weight=remain_weight))
+    x = batch(5)
+    expected = converted[0](x).numpy()
+    assert np.abs(converted[1](x).numpy() - expected).max() > 0
+    converted[1].set_state_dict(converted[0].state_dict())
+    np.testing.assert_array_equal(converted[1](x).numpy(), expected)
+    np.testing.assert_array_equal(copy.deepcopy(converted[1])(x).numpy(), expected)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "capture_fallback",
+    "dygraph",
     "dygraph_inside_a_trace",
     "eval_frame_setter",
     "executor",
@@ -73,6 +74,20 @@ def static_mode() -> Iterator[Any]:
     finally:
         if was_dygraph:
             paddle.disable_static()
+
+
+@contextlib.contextmanager
+def dygraph() -> Iterator[None]:
+    """Dygraph for a block or a function; in static mode Layers cannot list their parameters, and reading a
+    tensor's values crashes."""
+    paddle = paddle_module()
+    was_dygraph = paddle.in_dynamic_mode()
+    paddle.disable_static()
+    try:
+        yield
+    finally:
+        if not was_dygraph:
+            paddle.enable_static()
 
 
 @contextlib.contextmanager

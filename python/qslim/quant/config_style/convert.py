@@ -15,6 +15,7 @@ from paddle.quantization.base_observer import BaseObserver
 
 from qslim.functional import TensorStatistics
 from qslim.graph import QuantParams
+from qslim.importers.paddle import framework
 from qslim.importers.paddle.tracing import forget_programs, refresh_computed_weights
 from qslim.logger import logger
 from qslim.quant import distributed
@@ -36,6 +37,7 @@ from qslim.quant.qat.weights import WeightQuantizer
 __all__ = ["convert", "finish_calibration"]
 
 
+@framework.dygraph()
 def finish_calibration(model: Any, caller: str) -> None:
     """Let the observers of `model` quantize, in place, on the grids that follow from what all ranks saw.
 
@@ -76,6 +78,7 @@ def finish_calibration(model: Any, caller: str) -> None:
                 _fix_weight(layer)
 
 
+@framework.dygraph()
 def convert(model: Any, inplace: bool, remain_weight: bool, caller: str) -> Any:
     """`model` for deployment: fixed grids, evaluation mode, and weights that are integers in float32.
 
@@ -134,7 +137,7 @@ def _store_integers(layers: list[tuple[str, Any]], read_as_floats: set[int]) -> 
                 "use remain_weight=True"
             )
         quantizer.is_on_grid = True
-        layer._weight_preprocess = StoredIntegers(step)
+        layer._weight_preprocess = StoredIntegers(quantizer)
 
 
 def _read_as_floats(model: Any, layers: list[tuple[str, Any]], unseen: list[str]) -> set[int]:

@@ -107,7 +107,9 @@ class QuantConfigQAT(QAT):
         inplace : bool, default=False
             False works on a deep copy.
         remain_weight : bool, default=False
-            True leaves the weights' float values, and rounds them in each forward pass.
+            True leaves the weights' float values, and rounds them in each forward pass. False stores integers
+            in float32, which is what whoever reads ``layer.weight`` besides the layer gets: a network that
+            does so needs True.
 
         Returns
         -------

@@ -21,7 +21,7 @@ from qslim.graph import QuantParams
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.quantizer import THRESHOLD_FLOOR, Quantizer
 from qslim.quant.qat.recompute import once_a_batch
-from qslim.quant.qat.tensors import array_of, context, round_to_grid, straight_through
+from qslim.quant.qat.tensors import array_of, as_constant, context, round_to_grid, straight_through
 from qslim.quant.qat.weights import WeightQuantizer, least_error_threshold
 
 __all__ = [
@@ -269,11 +269,13 @@ class GroupWiseWeight(Quantizer):
 
 
 class StoredIntegers(nn.Layer):  # type: ignore[misc]
-    """What a weight that is stored as integers stands for: `step`, of a shape that broadcasts, times it."""
+    """What a weight that is stored as integers stands for: the step of `quantizer` times it."""
 
-    def __init__(self, step: NDArray[np.float32]) -> None:
+    def __init__(self, quantizer: Any) -> None:
         super().__init__()
-        self._step = step
+        # Not as a sublayer: it has its place in the model already. Its step may be loaded anew.
+        object.__setattr__(self, "_quantizer", quantizer)
 
     def forward(self, integers: Any) -> Any:
-        return integers * paddle.to_tensor(self._step)
+        ndim = len(integers.shape)
+        return integers * paddle.to_tensor(as_constant(lambda: self._quantizer.steps(ndim)))

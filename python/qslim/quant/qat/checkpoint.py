@@ -24,6 +24,7 @@ import numpy as np
 import paddle
 
 from qslim.errors import MissingFileError
+from qslim.importers.paddle import framework
 from qslim.importers.pickled import load_pickled
 from qslim.logger import logger
 from qslim.quant.qat.activations import ActivationQuantizer
@@ -46,6 +47,7 @@ _SHOWN = 3
 _State = dict[str, Any]
 
 
+@framework.dygraph()
 def load_checkpoint(
     model: Any, checkpoint: Union[str, os.PathLike[str], Mapping[str, Any]], *, allow_pickle: bool = False
 ) -> list[str]:

@@ -25,7 +25,7 @@ from qslim.exporters.staging import output_path
 from qslim.graph import Graph, QuantParams
 from qslim.graph.passes import fold_batch_norm
 from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
-from qslim.importers.paddle import PaddleProgram, import_layer
+from qslim.importers.paddle import PaddleProgram, framework, import_layer
 from qslim.importers.paddle.marks import MARK, mark_of
 from qslim.importers.paddle.tracing import declared_spec
 from qslim.logger import logger
@@ -39,6 +39,7 @@ from qslim.quant.qat.weights import WeightQuantizer
 __all__ = ["save_quantized", "trace_quantized"]
 
 
+@framework.dygraph()
 def save_quantized(
     model: Any,
     path: Union[str, os.PathLike[str]],

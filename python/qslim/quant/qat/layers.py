@@ -10,6 +10,7 @@ that a user's subclass overrides; it only sees another ``weight``.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Optional
 
 import paddle
@@ -49,6 +50,8 @@ class _Dynamic:
     _float_class: Any  # super() would be this mixin again once Paddle's dy2static has rewritten forward
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if not args:
+            args = _first_argument(self, kwargs)
         _fallback(**_RECURSIVELY)  # where bytecode is captured; otherwise it does nothing
         if paddle.in_dynamic_mode():
             capture = _set_eval_frame(None)
@@ -67,6 +70,15 @@ class _Dynamic:
         """What the layer computed before it was quantized."""
         own = self.__dict__.get("_own_forward")
         return self._float_class.forward(self, *args, **kwargs) if own is None else own(*args, **kwargs)
+
+
+@paddle.jit.not_to_static  # type: ignore[untyped-decorator]
+def _first_argument(layer: Any, kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """What is quantized, taken out of `kwargs`: ``linear(input=x)``."""
+    own = layer.__dict__.get("_own_forward")
+    parameters = list(inspect.signature(layer._float_class.forward if own is None else own).parameters)
+    name = parameters[1 if own is None else 0]
+    return (kwargs.pop(name),) if name in kwargs else ()
 
 
 @paddle.jit.not_to_static  # type: ignore[untyped-decorator]

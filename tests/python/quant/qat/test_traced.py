@@ -328,3 +328,46 @@ def test_weights_of_another_type_are_named(tmp_path: Path) -> None:
     net.to(dtype="float32")
     _, engine, expected = exported(quanter, net, tmp_path, input_spec=SPEC)
     np.testing.assert_array_equal(engine, expected)
+
+
+class ByKeyword(nn.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.up, self.head = (
+            nn.Conv2D(3, 4, 1),
+            nn.Conv2DTranspose(4, 4, 2, stride=2),
+            nn.Linear(4, 2),
+        )
+
+    def forward(self, x: Any) -> Any:
+        x = self.up(self.conv(x=x), output_size=[16, 16])
+        return self.head(input=x.mean([2, 3]))
+
+
+def test_inputs_may_be_given_by_keyword(tmp_path: Path) -> None:
+    quanter = qslim.QAT({"quantizable_layer_type": ["Conv2D", "Linear", "Conv2DTranspose"]})
+    net = quanter.quantize(ByKeyword())
+    batches(net)
+    report, engine, expected = exported(quanter, net, tmp_path, input_spec=SPEC)
+    assert all(layer.activation is not None for layer in report.layers)
+    np.testing.assert_allclose(engine, expected, rtol=0, atol=1e-6)
+    with pytest.raises(TypeError, match="missing 1 required positional argument"):
+        net.conv()
+
+
+def test_a_process_in_static_mode_saves(tmp_path: Path) -> None:
+    quanter = qslim.QAT()
+    net = quanter.quantize(
+        nn.Sequential(nn.utils.weight_norm(nn.Conv2D(3, 8, 3)), nn.ReLU(), nn.Conv2D(8, 4, 1))
+    )
+    batches(net)
+    net.eval()
+    x = images(4, seed=9, size=8)
+    expected = net(paddle.to_tensor(x)).numpy()
+    paddle.enable_static()
+    try:
+        report = quanter.save_quantized_model(net, str(tmp_path / "model"), input_spec=SPEC)
+        assert not paddle.in_dynamic_mode()
+    finally:
+        paddle.disable_static()
+    np.testing.assert_array_equal(Session(report.engine_file).run({"x": x})[0], expected)
