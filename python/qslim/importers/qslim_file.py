@@ -29,7 +29,7 @@ from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.host_tail import HostTail
 from qslim.importers.file_digests import file_digests
 
-__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "load_qslim", "load_tail"]
+__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "check_cut", "load_qslim", "load_tail"]
 
 # How the header shows that there is a tail.
 _TAIL_KEY = b'"tail":'
@@ -121,16 +121,22 @@ def _tail(metadata: dict[str, Any]) -> Optional[HostTail]:
         data = base64.b64decode(str(encoded), validate=True)
     except binascii.Error as error:
         raise FormatError(f"{what}: its graph is not in base64: {error}") from None
-    graph = _load(data)
-    known = {*graph.inputs, *(feeds or ())}
-    _require(known >= set(graph.inputs), f"{what}: its inputs do not fit")
-    return HostTail(graph, list(feeds or ()))
+    return HostTail(_load(data), list(feeds or ()))
 
 
 def _load_whole(data: bytes) -> Graph:
     graph = _load(data)
     tail = _tail(_metadata(_read_header(data)[0]))
-    return graph if tail is None else tail.behind(graph)
+    if tail is None:
+        return graph
+    check_cut(tail, graph.inputs, graph.outputs)
+    return tail.behind(graph)
+
+
+def check_cut(tail: HostTail, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """See that what the engine takes and gives fits `tail`."""
+    missing = set(tail.graph.inputs) - {*outputs, *tail.feeds} or set(inputs) - set(tail.feeds)
+    _require(not missing, f'the "tail" does not fit the graph: {sorted(missing)[:3]} come from nowhere')
 
 
 def _header_bytes(path: str) -> bytes:

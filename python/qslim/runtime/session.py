@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from qslim import _core
 from qslim.graph import Graph
 from qslim.graph.host_tail import HostTail
+from qslim.importers.qslim_file import check_cut
 from qslim.logger import logger
 from qslim.runtime.model_source import model_source
 from qslim.runtime.profile import Layer, Profile
@@ -100,6 +101,7 @@ class Session:
         self._core_inputs, self._core_outputs = list(self._inputs), [spec.name for spec in self._outputs]
         if self._tail is not None:
             known, tail = self._inputs, self._tail
+            check_cut(tail, self._core_inputs, self._core_outputs)
             self._inputs = {name: known.get(name) or _spec_of(tail, name) for name in tail.feeds}
             self._outputs = [_spec_of(tail, name) for name in tail.graph.outputs]
         self._output_places = {spec.name: place for place, spec in reversed(list(enumerate(self._outputs)))}

@@ -17,6 +17,7 @@ import qslim as slim
 from qslim._core import Session as CoreSession
 from qslim.exporters import dumps_qslim, save_qslim
 from qslim.exporters.engine_file import split_for_engine
+from qslim.graph.host_tail import HostTail
 from qslim.graph.operators.detection import DETECTION
 from qslim.importers import load_qslim
 from qslim.importers.paddle import find_model_files, import_model, load_program
@@ -138,6 +139,11 @@ def test_the_file_holds_the_tail(model: tuple[str, str], tmp_path: Path) -> None
     damaged = dumps_qslim(part, tail).replace(b'\\"feeds\\"', b'\\"foods\\"')
     with pytest.raises(slim.FormatError, match="lists no feeds"):
         load_qslim(damaged)
+    strange = HostTail(tail.graph, [])
+    for read in (load_qslim, slim.runtime.Session):
+        save_qslim(part, path, tail=strange)
+        with pytest.raises(slim.FormatError, match="does not fit the graph"):
+            read(path)
 
 
 def test_operators_that_numpy_should_not_run_stay_out() -> None:
