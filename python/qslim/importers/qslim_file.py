@@ -18,6 +18,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
