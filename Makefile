@@ -68,7 +68,8 @@ build/wheel/.stamp: $(package_sources) | $(VENV)/.stamp-venv
 	@touch $@
 
 # Dependencies follow pyproject.toml, the package itself follows its sources: an edit reinstalls one wheel.
-$(VENV)/.stamp-depends-%: pyproject.toml | build/wheel/.stamp
+# The environment is named here too: make does not look behind a wheel that is there already.
+$(VENV)/.stamp-depends-%: pyproject.toml | $(VENV)/.stamp-venv build/wheel/.stamp
 	$(pip) install "$(wheel)[$*]"
 	@touch $@
 
@@ -133,7 +134,7 @@ tsan: $(VENV)/.stamp-cpp build/.stamp-libraries
 	$(cmake) -B build/cpp-tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DQSLIM_BUILD_TESTS=ON -DQSLIM_SANITIZE=thread
 	$(bin)/cmake --build build/cpp-tsan --parallel $(JOBS) --target qslim_tests runtime_tests
 	TSAN_OPTIONS=die_after_fork=0 build/cpp-tsan/tests/cpp/qslim_tests --gtest_filter='ThreadPool*'
-	build/cpp-tsan/tests/cpp/runtime_tests --gtest_filter='Session*'
+	TSAN_OPTIONS=die_after_fork=0 build/cpp-tsan/tests/cpp/runtime_tests --gtest_filter='Session*'
 
 FUZZ_SECONDS ?= 600
 FUZZ_CXX ?= clang++
@@ -168,7 +169,7 @@ bench-models: $(VENV)/.stamp-bench
 
 # PaddleSlim's own requirements pin packages that today's Paddle does not go with, so it comes without them; and
 # it has an environment of its own, where it cannot be taken for qslim's modules of that name.
-$(VENV)-qat/.stamp: pyproject.toml build/wheel/.stamp
+$(VENV)-qat/.stamp: pyproject.toml build/wheel/.stamp | $(VENV)/.stamp-venv
 	$(bin)/python -m venv $(VENV)-qat
 	$(VENV)-qat/bin/python -m pip --disable-pip-version-check install -q "$(wheel)[paddle]" six tqdm pyyaml \
 	  decorator scipy scikit-learn pandas pyzmq matplotlib requests

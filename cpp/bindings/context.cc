@@ -15,6 +15,32 @@ namespace py = pybind11;
 
 namespace qslim::python {
 
+std::size_t thread_count(const py::object& num_threads, const char* function) {
+  const std::string seen = py::cast<std::string>(py::repr(num_threads));
+  if (py::isinstance<py::bool_>(num_threads) || PyIndex_Check(num_threads.ptr()) == 0) {
+    throw py::type_error(
+        concatenate(function, ": num_threads must be a whole number from 1 to 1024, got ", seen));
+  }
+  const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(num_threads.ptr()));
+  int overflow = 0;
+  const long long count = index ? PyLong_AsLongLongAndOverflow(index.ptr(), &overflow) : 0;
+  if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  QSLIM_REQUIRE(overflow == 0 && count >= 1 && count <= 1024, function,
+                ": num_threads must be a whole number from 1 to 1024, got ", seen);
+  return static_cast<std::size_t>(count);
+}
+
+Isa isa_of(const py::object& isa, const char* function) {
+  if (isa.is_none()) return default_isa();
+  if (!py::isinstance<py::str>(isa)) {
+    std::string names;
+    for (const Isa known : available_isas()) names += concatenate(names.empty() ? "" : ", ", name_of(known));
+    throw py::type_error(concatenate(function, ": isa must be None or one of ", names, ", got ",
+                                     py::cast<std::string>(py::repr(isa))));
+  }
+  return isa_from_name(py::cast<std::string>(isa));
+}
+
 void bind_context(py::module_& m) {
   m.def(
       "detected_isa", [] { return std::string(name_of(detected_isa())); },
@@ -28,8 +54,8 @@ void bind_context(py::module_& m) {
       },
       "The instruction sets that run on this machine, the best one last.");
   py::class_<Context>(m, "Context", "How a call shall run: threads and instruction set.")
-      .def(py::init([](std::size_t num_threads, const std::optional<std::string>& isa) {
-             return std::make_unique<Context>(num_threads, isa ? isa_from_name(*isa) : default_isa());
+      .def(py::init([](const py::object& num_threads, const py::object& isa) {
+             return std::make_unique<Context>(thread_count(num_threads, "Context"), isa_of(isa, "Context"));
            }),
            py::arg("num_threads") = 1, py::arg("isa") = py::none())
       .def_property_readonly("num_threads", [](Context& c) { return c.pool().num_threads(); })

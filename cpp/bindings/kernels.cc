@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bindings.h"
+#include "gil.h"
 #include "numpy_view.h"
 #include "qslim/kernels/fake_quant/fake_quant.h"
 #include "qslim/kernels/histogram/histogram.h"
@@ -67,7 +68,7 @@ py::array py_fake_quant(const py::object& x_object, const py::object& scale, con
   const auto to = mutable_view<float>(y);
   CallContext call(context);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     fake_quant(call, from, extents, affine.params, to);
   }
   return y;
@@ -100,7 +101,7 @@ py::array py_fake_quant_backward(const py::object& x, const py::object& grad, co
   const auto to = mutable_view<float>(b.dx);
   CallContext call(context);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     fake_quant_backward(call, from, upstream, b.extents, affine.params, kind, to);
   }
   return b.dx;
@@ -114,7 +115,7 @@ py::array quantize_to(const py::array& x, const Affine& affine, const ChannelExt
   const auto to = mutable_view<Q>(q);
   CallContext call(context);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     quantize<Q>(call, from, extents, affine.params, to);
   }
   return q;
@@ -142,7 +143,7 @@ py::array dequantize_from(const py::array& q, const py::object& scale, const py:
   const auto to = mutable_view<float>(y);
   CallContext call(context);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     dequantize<Q>(call, from, extents, affine.params, to);
   }
   return y;
@@ -175,7 +176,7 @@ py::object reduced(const char* name, const py::object& x_object, Axis quant_axis
   const auto from = view<float>(x);
   CallContext call(context);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     reduce(call, from, extents, Span<T>(result));
   }
   return per_channel(result, quant_axis);
@@ -190,7 +191,7 @@ py::tuple py_pact_backward(const py::object& x, const py::object& grad, const py
   const auto to = mutable_view<float>(b.dx);
   CallContext call(context);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     pact_backward(call, from, upstream, b.extents, threshold, is_unsigned, to, dthreshold);
   }
   return py::make_tuple(b.dx, per_channel(dthreshold, quant_axis));
@@ -206,7 +207,7 @@ py::tuple py_lsq_backward(const py::object& x, const py::object& grad, const py:
   const auto to = mutable_view<float>(b.dx);
   CallContext call(context);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     lsq_backward(call, from, upstream, b.extents, affine.params, to, dscale, doffset);
   }
   return py::make_tuple(b.dx, per_channel(dscale, quant_axis), per_channel(doffset, quant_axis));
@@ -239,7 +240,7 @@ py::array py_filter_saliency(const py::object& weight_object, const std::string&
   const auto to = mutable_view<float>(scores);
   CallContext call(context);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     filter_saliency(call, from, slopes, extents, criterion, to);
   }
   return scores;
@@ -252,7 +253,7 @@ py::tuple py_min_max(const py::object& x_object, Axis quant_axis, Context* conte
   const auto from = view<float>(x);
   CallContext call(context);
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     min_max(call, from, extents, low, high);
   }
   return py::make_tuple(per_channel(low, quant_axis), per_channel(high, quant_axis));
@@ -264,7 +265,7 @@ py::tuple py_histogram(const py::object& x_object, std::uint32_t bins, float lo,
   CallContext call(context);
   std::vector<std::uint64_t> counts;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     counts = histogram(call, from, bins, lo, hi);
   }
   return py::make_tuple(array_of(counts), array_of(histogram_edges(bins, lo, hi)));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "gil.h"
 #include "numpy_view.h"
 #include "qslim/core/aligned_buffer.h"
 #include "qslim/runtime/model/model_file.h"
@@ -29,16 +30,17 @@ runtime::Model model_from_bytes(const py::bytes& bytes) {
   return runtime::parse_model({copy->data(), copy->size()}, copy);
 }
 
-std::unique_ptr<Session> make_session(const py::object& source, std::size_t num_threads,
-                                      const std::optional<std::string>& isa) {
-  const Session::Options options{num_threads, isa ? isa_from_name(*isa) : default_isa()};
+std::unique_ptr<Session> make_session(const py::object& source, const py::object& num_threads,
+                                      const py::object& isa, const std::optional<std::size_t>& max_memory) {
+  Session::Options options{thread_count(num_threads, "Session"), isa_of(isa, "Session")};
+  if (max_memory) options.max_memory = *max_memory;
   if (py::isinstance<py::bytes>(source)) {
     runtime::Model model = model_from_bytes(py::cast<py::bytes>(source));
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     return std::make_unique<Session>(std::move(model), options);
   }
   const auto path = py::cast<std::string>(source);
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   return std::make_unique<Session>(Session::open(path, options));
 }
 
@@ -72,7 +74,7 @@ std::vector<py::array> run(const Session& session, const std::vector<py::object>
   for (const Session::Input& input : inputs) dims.push_back(input.dims);
   std::vector<Session::OutputSpec> specs;
   {
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     specs = session.output_specs(dims);
   }
   std::vector<py::array> outputs;
@@ -81,7 +83,7 @@ std::vector<py::array> run(const Session& session, const std::vector<py::object>
     outputs.emplace_back(numpy_dtype(spec.dtype), spec.dims);
     targets.push_back(outputs.back().mutable_data());
   }
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   session.run(inputs, {targets.data(), targets.size()});
   return outputs;
 }
@@ -91,7 +93,7 @@ py::list profile(const Session& session, const std::vector<py::object>& objects,
   std::vector<Session::LayerProfile> layers;
   {
     const std::vector<Session::Input> inputs = views_of(arrays);
-    const py::gil_scoped_release release;
+    const ReleasedGil release;
     layers = session.profile(inputs, runs);
   }
   py::list result;
@@ -124,12 +126,14 @@ void bind_session(py::module_& m) {
   using py::arg;
   m.def("operator_names", &runtime::operator_names, "The operators that Session runs.");
   py::class_<Session>(m, "Session", "A model, ready to run.")
-      .def(py::init(&make_session), arg("source"), arg("num_threads") = 1, arg("isa") = py::none())
+      .def(py::init(&make_session), arg("source"), arg("num_threads") = 1, arg("isa") = py::none(),
+           arg("max_memory") = py::none())
       .def("run", &run, arg("inputs"))
       .def("profile", &profile, arg("inputs"), arg("runs"))
       .def_property_readonly("inputs", [](const Session& s) { return signatures(s.inputs()); })
       .def_property_readonly("outputs", [](const Session& s) { return signatures(s.outputs()); })
       .def_property_readonly("num_threads", &Session::num_threads)
+      .def_property_readonly("refused_threads", &Session::refused_threads)
       .def_property_readonly("isa", [](const Session& s) { return std::string(name_of(s.isa())); })
       .def_property_readonly("memory", [](const Session& s) {
         const Session::Memory memory = s.memory();

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "bindings.h"
+#include "gil.h"
 #include "numpy_view.h"
 #include "qslim/quant/statistics/tensor_statistics.h"
 #include "qslim/quant/threshold_search/threshold_search.h"
@@ -17,7 +18,7 @@ void update(TensorStatistics& statistics, const py::object& x_object, Context* c
   const auto from = view<float>(x);
   const std::size_t samples = x.ndim() > 1 ? static_cast<std::size_t>(x.shape(0)) : 1;
   CallContext call(context);
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   statistics.update(call, from, samples);
 }
 
@@ -31,7 +32,7 @@ TensorStatistics from_bytes(const py::bytes& bytes) {
 
 float py_find_threshold(const TensorStatistics& statistics, const std::string& algo, int quant_bits,
                         bool is_unsigned, double hist_percent) {
-  const py::gil_scoped_release release;
+  const ReleasedGil release;
   return find_threshold(statistics, threshold_algo_from_name(algo), {quant_bits, is_unsigned, hist_percent});
 }
 

@@ -50,10 +50,11 @@ Isa isa_from_name(std::string_view name) {
   std::string known;
   for (const Isa isa : kAll) {
     if (name == name_of(isa)) return isa;
+    if (!machine_has(isa)) continue;
     known += known.empty() ? "" : ", ";
     known += name_of(isa);
   }
-  throw InvalidArgument(concatenate("isa must be one of ", known, ", got '", name, "'"));
+  throw InvalidArgument(concatenate("isa must be one of ", known, " on this machine, got '", name, "'"));
 }
 
 bool is_supported(Isa isa) noexcept { return machine_has(isa); }

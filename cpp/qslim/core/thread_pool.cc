@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -81,9 +82,20 @@ struct ThreadPool::State {
   std::exception_ptr error;
 
   std::vector<std::thread> threads;
+  bool is_started = false;
+  std::atomic<std::size_t> refused{0};
 
   void start(const ThreadPool* pool, std::size_t helpers) {
-    for (std::size_t i = 0; i < helpers; ++i) threads.emplace_back([this, pool, i] { serve(pool, i + 1); });
+    is_started = true;
+    threads.reserve(helpers);
+    for (std::size_t i = 0; i < helpers; ++i) {
+      try {
+        threads.emplace_back([this, pool, i] { serve(pool, i + 1); });
+      } catch (const std::system_error&) {  // a limit on processes, or no memory for a stack
+        refused = helpers - i;
+        return;
+      }
+    }
   }
 
   void take_tasks(const ThreadPool* pool, std::size_t worker) {
@@ -170,6 +182,8 @@ std::size_t ThreadPool::current_worker() const noexcept {
   return current_pool == this ? worker_of_current_pool : 0;
 }
 
+std::size_t ThreadPool::refused_threads() const noexcept { return state_ ? state_->refused.load() : 0; }
+
 void ThreadPool::run_erased(std::size_t count, ErasedTask call, const void* task) {
   if (current_pool == nullptr) {
     if (state_->owner != ::getpid()) {
@@ -178,7 +192,7 @@ void ThreadPool::run_erased(std::size_t count, ErasedTask call, const void* task
     }
     const std::unique_lock<std::mutex> turn(state_->turn, std::try_to_lock);
     if (turn.owns_lock()) {
-      if (state_->threads.empty()) state_->start(this, num_threads_ - 1);
+      if (!state_->is_started) state_->start(this, num_threads_ - 1);
       state_->run(this, count, call, task);
       return;
     }

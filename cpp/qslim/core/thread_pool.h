@@ -32,6 +32,9 @@ class ThreadPool {
 
   std::size_t num_threads() const noexcept { return num_threads_; }
 
+  // How many of them the system has refused to start, in the first job; the others do the work.
+  std::size_t refused_threads() const noexcept;
+
   // Calls the task once for every index in [0, count), in any order; rethrows the first exception it sees.
   template <class Task>
   void run(std::size_t count, const Task& task) {

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "qslim/runtime/session.h"
 
+#include <pthread.h>
+
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <iterator>
 #include <limits>
 #include <list>
 #include <mutex>
+#include <new>
 #include <set>
+#include <stdexcept>
+#include <thread>
 #include <utility>
 
 #include "qslim/core/aligned_buffer.h"
@@ -22,9 +31,6 @@ namespace {
 // Plans kept for extents that may come again.
 constexpr std::size_t kMaxPlans = 8;
 
-// A network that needs more is damaged, or its input is: better a sentence now than the kernel's OOM killer.
-constexpr std::size_t kMaxMemory = std::size_t{8} << 30;
-
 // What one run needs besides the plan.
 struct Workspace {
   explicit Workspace(const Plan& plan)
@@ -38,16 +44,35 @@ struct Workspace {
     }
   }
 
+  static std::size_t bytes_for(const Plan& plan) noexcept {
+    return plan.arena_bytes + plan.scratch_bytes + 2 * kReadSlack + plan.buffers.size() * sizeof(void*);
+  }
+
   AlignedBuffer<std::byte> arena, scratch;
   std::vector<void*> buffers;
 };
 
+// Bytes of all workspaces of a session.
+using Usage = std::atomic<std::size_t>;
+
+// Locks here are held for moments, and the one that has to wait for memory must not be stranded by fork().
+void wait_a_moment() { std::this_thread::sleep_for(std::chrono::microseconds(200)); }
+
 // A plan and the workspaces that are free.
 class Prepared {
  public:
-  explicit Prepared(Plan plan) : plan_(std::move(plan)) {}
+  Prepared(Plan plan, std::shared_ptr<Usage> usage) : plan_(std::move(plan)), usage_(std::move(usage)) {}
+  ~Prepared() { *usage_ -= count_ * bytes_each(); }
+  Prepared(const Prepared&) = delete;
+  Prepared& operator=(const Prepared&) = delete;
 
   const Plan& plan() const noexcept { return plan_; }
+  std::size_t bytes_each() const noexcept { return Workspace::bytes_for(plan_); }
+
+  std::size_t count() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return count_;
+  }
 
   // From now on as many images as that can run at once without a new workspace.
   void reserve(std::size_t images) {
@@ -55,12 +80,20 @@ class Prepared {
     while (count_ < images) add();
   }
 
-  std::unique_ptr<Workspace> borrow() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (free_.empty()) add();  // several threads are in Session::run
-    std::unique_ptr<Workspace> workspace = std::move(free_.back());
-    free_.pop_back();
-    return workspace;
+  // Where `limit` leaves no room for another one, waits for one that is in use.
+  std::unique_ptr<Workspace> borrow(std::size_t limit) {
+    for (;;) {
+      {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (free_.empty() && (count_ == 0 || *usage_ + bytes_each() <= limit)) add();
+        if (!free_.empty()) {
+          std::unique_ptr<Workspace> workspace = std::move(free_.back());
+          free_.pop_back();
+          return workspace;
+        }
+      }
+      wait_a_moment();
+    }
   }
 
   void give_back(std::unique_ptr<Workspace> workspace) noexcept {
@@ -68,18 +101,56 @@ class Prepared {
     free_.push_back(std::move(workspace));  // add() has made room
   }
 
+  // Around fork(): nobody is half-way in; and in the child, whoever had borrowed a workspace is gone.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+  void forget_borrowed() noexcept {
+    *usage_ -= (count_ - free_.size()) * bytes_each();
+    count_ = free_.size();
+  }
+
  private:
   void add() {
     free_.reserve(count_ + 1);
     free_.push_back(std::make_unique<Workspace>(plan_));
     ++count_;
+    *usage_ += bytes_each();
   }
 
   const Plan plan_;
+  const std::shared_ptr<Usage> usage_;
   std::mutex mutex_;
   std::size_t count_ = 0;  // of all workspaces, borrowed ones included
   std::vector<std::unique_ptr<Workspace>> free_;
 };
+
+// Gives a borrowed workspace back, also after an error.
+class Borrowed {
+ public:
+  Borrowed(Prepared& from, std::size_t limit) : from_(from), workspace_(from.borrow(limit)) {}
+  ~Borrowed() { from_.give_back(std::move(workspace_)); }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  Workspace& operator*() const noexcept { return *workspace_; }
+
+ private:
+  Prepared& from_;
+  std::unique_ptr<Workspace> workspace_;
+};
+
+// Makes every NaN the same one. Which of two NaN an addition passes on, and with which sign, depends on the
+// order of the operands in the machine's instruction, and compilers change that.
+void settle_nans(float* y, std::size_t n) noexcept {
+  constexpr std::uint32_t kNan = 0x7fc00000, kInfinity = 0x7f800000, kMagnitude = 0x7fffffff;
+  bool found = false;
+  for (std::size_t i = 0; i < n; ++i) found |= y[i] != y[i];
+  if (!found) return;
+  for (std::size_t i = 0; i < n; ++i) {
+    std::uint32_t bits;
+    std::memcpy(&bits, y + i, sizeof bits);
+    if ((bits & kMagnitude) > kInfinity) std::memcpy(y + i, &kNan, sizeof kNan);
+  }
+}
 
 // How inputs of certain extents are run: at once, or `images` times one image.
 struct Recipe {
@@ -88,6 +159,18 @@ struct Recipe {
   std::shared_ptr<Prepared> prepared;
   std::vector<Session::OutputSpec> outputs;
 };
+
+// Memory that is not there becomes a sentence; nothing else of the standard library's leaves a Session.
+template <class F>
+auto with_memory(const F& f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    throw InvalidArgument("the machine has not enough memory for this model and inputs of these extents");
+  } catch (const std::length_error&) {
+    throw InvalidArgument("the machine has not enough memory for this model and inputs of these extents");
+  }
+}
 
 std::size_t bytes_of(const Dims& dims, DType dtype) {
   return static_cast<std::size_t>(element_count(dims)) * size_of(dtype);
@@ -100,6 +183,18 @@ std::vector<Session::Signature> signatures(const Model& model, const std::vector
     result.push_back({tensor.name, tensor.dtype, tensor.shape});
   }
   return result;
+}
+
+// What the file says of an output is what callers make room for.
+void check_output(const Tensor& tensor, const TensorFacts& facts) {
+  QSLIM_REQUIRE(facts.dtype == tensor.dtype, "output '", tensor.name, "': the file says ",
+                name_of(tensor.dtype), ", but its values are ", name_of(facts.dtype));
+  bool fits = !tensor.shape || tensor.shape->size() == facts.dims.size();
+  for (std::size_t i = 0; fits && tensor.shape && i < facts.dims.size(); ++i)
+    fits = (*tensor.shape)[i] == kUnknownExtent || (*tensor.shape)[i] == facts.dims[i];
+  QSLIM_REQUIRE(fits, "output '", tensor.name, "': the file says shape ",
+                tensor.shape ? text_of(*tensor.shape) : std::string("?"), ", but it has ",
+                text_of(facts.dims));
 }
 
 void check_operators(const Model& model) {
@@ -120,10 +215,21 @@ void check_operators(const Model& model) {
 struct Session::Impl {
   Impl(Model m, const Options& o)
       : model(std::move(m)),
+        max_memory(o.max_memory),
         context(o.num_threads, o.isa),
         inputs(signatures(model, model.inputs)),
         outputs(signatures(model, model.outputs)) {
+    QSLIM_REQUIRE(max_memory >= 1, "max_memory must be at least 1, got ", max_memory);
     check_operators(model);
+    prepare_known();
+    Registry::get().add(this);
+  }
+
+  ~Impl() { Registry::get().remove(this); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  void prepare_known() {
     // Where nothing but the number of images is open, everything is prepared now.
     std::vector<Dims> dims;
     for (const Signature& input : inputs) {
@@ -173,6 +279,7 @@ struct Session::Impl {
     std::vector<TensorFacts> facts = infer(model, dims);
     for (const int id : model.outputs) {
       const TensorFacts& output = facts[static_cast<std::size_t>(id)];
+      check_output(model.tensors[static_cast<std::size_t>(id)], output);
       recipe.outputs.push_back({output.dims, output.dtype});
     }
     const std::int64_t images = dims.empty() || dims[0].empty() ? 1 : dims[0][0];
@@ -186,17 +293,104 @@ struct Session::Impl {
     } else {
       Compiler compiler(model, std::move(facts), context.isa(), context.pool().num_threads(), weights);
       Plan plan = compiler.compile();
-      QSLIM_REQUIRE(plan.arena_bytes + plan.scratch_bytes <= kMaxMemory,
-                    "a run on inputs of these extents would need ",
-                    (plan.arena_bytes + plan.scratch_bytes) >> 20, " MiB of memory, the engine stops at ",
-                    kMaxMemory >> 20);
-      recipe.prepared = std::make_shared<Prepared>(std::move(plan));
+      const std::size_t needed = Workspace::bytes_for(plan);
+      QSLIM_REQUIRE(needed <= room(), "a run on inputs of these extents would need ", (needed >> 20) + 1,
+                    " MiB of memory, and max_memory leaves ", room() >> 20, " (", max_memory >> 20,
+                    " without packed weights)");
+      recipe.prepared = std::make_shared<Prepared>(std::move(plan), usage);
     }
-    recipe.prepared->reserve(std::min(recipe.images, context.pool().num_threads()));
     recipes.push_front(std::make_shared<const Recipe>(std::move(recipe)));
     if (recipes.size() > kMaxPlans) recipes.pop_back();
     return recipes.front();
   }
+
+  // Bytes that workspaces may take.
+  std::size_t room() const noexcept { return max_memory - std::min(max_memory, weights.bytes()); }
+
+  // Gives `prepared` workspaces for `images` at once, or for one if there is no room for all; the plans that
+  // were last used longest ago make room for it.
+  void make_room(Prepared& prepared, std::size_t images) {
+    if (prepared.count() >= images) return;
+    const std::lock_guard<std::mutex> lock(mutex);
+    const std::size_t wanted = images * prepared.bytes_each() <= room() ? images : 1;
+    for (;;) {
+      const std::size_t count = prepared.count();
+      if (count >= wanted) return;
+      const std::size_t more = (wanted - count) * prepared.bytes_each();
+      while (*usage + more > room() && drop_last_used(prepared)) {
+      }
+      if (*usage + more <= room()) return prepared.reserve(wanted);
+      if (count > 0) return;  // one after the other, then
+      wait_a_moment();        // for runs on other extents to end
+    }
+  }
+
+  // Forgets the recipe that was used longest ago and is not one of `kept`; false if there is none.
+  bool drop_last_used(const Prepared& kept) {
+    for (auto recipe = recipes.rbegin(); recipe != recipes.rend(); ++recipe) {
+      if ((*recipe)->prepared.get() == &kept) continue;
+      recipes.erase(std::next(recipe).base());
+      return true;
+    }
+    return false;
+  }
+
+  // Around fork(), called by the thread that forks.
+  void before_fork() {
+    mutex.lock();
+    for (const std::shared_ptr<Prepared>& prepared : distinct()) prepared->lock();
+  }
+  void after_fork(bool is_child) {
+    for (const std::shared_ptr<Prepared>& prepared : distinct()) {
+      if (is_child) prepared->forget_borrowed();
+      prepared->unlock();
+    }
+    mutex.unlock();
+  }
+
+  // What the recipes share, each once.
+  std::vector<std::shared_ptr<Prepared>> distinct() const {
+    std::vector<std::shared_ptr<Prepared>> found;
+    for (const auto& recipe : recipes) {
+      if (std::find(found.begin(), found.end(), recipe->prepared) == found.end())
+        found.push_back(recipe->prepared);
+    }
+    return found;
+  }
+
+  // The sessions of the process. fork() waits until none of them is preparing extents: the child would find
+  // their locks held by threads that it does not have.
+  class Registry {
+   public:
+    static Registry& get() {
+      static Registry& registry = *new Registry;  // for threads that outlive the end of main()
+      return registry;
+    }
+    void add(Impl* impl) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      sessions_.insert(impl);
+    }
+    void remove(Impl* impl) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      sessions_.erase(impl);
+    }
+
+   private:
+    Registry() {
+      ::pthread_atfork([] { get().before(); }, [] { get().after(false); }, [] { get().after(true); });
+    }
+    void before() {
+      mutex_.lock();
+      for (Impl* impl : sessions_) impl->before_fork();
+    }
+    void after(bool is_child) {
+      for (Impl* impl : sessions_) impl->after_fork(is_child);
+      mutex_.unlock();
+    }
+
+    std::mutex mutex_;
+    std::set<Impl*> sessions_;
+  };
 
   void check_count(std::size_t count) const {
     QSLIM_REQUIRE(count == inputs.size(), "expected ", inputs.size(), " inputs, got ", count);
@@ -266,7 +460,14 @@ struct Session::Impl {
   void run_steps(Workspace& workspace, const Plan& plan) {
     const Execution execution{context, workspace.buffers.data(), workspace.scratch.data()};
     for (const Step& step : plan.steps) step.run(execution);
+    for (std::size_t i = 0; i < plan.buffers.size(); ++i) {
+      const Buffer& buffer = plan.buffers[i];
+      if (buffer.kind == Buffer::Kind::kOutput && plan.output_types[buffer.place] == DType::kFloat32)
+        settle_nans(static_cast<float*>(workspace.buffers[i]), buffer.bytes / sizeof(float));
+    }
   }
+
+  std::vector<LayerProfile> profile(Span<const Input> in, std::size_t runs);
 
   void run(Span<const Input> in, Span<void* const> out) {
     QSLIM_REQUIRE(out.size() == outputs.size(), "expected ", outputs.size(), " output arrays, got ",
@@ -279,28 +480,36 @@ struct Session::Impl {
                     " has no array");
     }
     Prepared& prepared = *recipe->prepared;
-    context.pool().run(recipe->images, [&](std::size_t image) {
-      std::unique_ptr<Workspace> workspace = prepared.borrow();
+    const std::size_t at_once = std::min(recipe->images, context.pool().num_threads());
+    make_room(prepared, at_once);
+    const auto run_image = [&](std::size_t image) {
+      const Borrowed workspace(prepared, room());
       bind(*workspace, prepared.plan(), in, out, image);
       run_steps(*workspace, prepared.plan());
-      prepared.give_back(std::move(workspace));
-    });
+    };
+    if (prepared.count() >= at_once) {
+      context.pool().run(recipe->images, run_image);
+    } else {
+      for (std::size_t image = 0; image < recipe->images; ++image) run_image(image);
+    }
   }
 
   Model model;
+  std::size_t max_memory;
   Context context;
   WeightCache weights;
+  std::shared_ptr<Usage> usage = std::make_shared<Usage>(0);
   std::vector<Signature> inputs, outputs;
   std::mutex mutex;
   std::list<std::shared_ptr<const Recipe>> recipes;  // the last used first
 };
 
 Session Session::open(const std::string& path, const Options& options) {
-  return Session(load_model(path), options);
+  return with_memory([&] { return Session(load_model(path), options); });
 }
 
 Session::Session(Model model, const Options& options)
-    : impl_(std::make_unique<Impl>(std::move(model), options)) {}
+    : impl_(with_memory([&] { return std::make_unique<Impl>(std::move(model), options); })) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -308,17 +517,26 @@ Session& Session::operator=(Session&&) noexcept = default;
 const std::vector<Session::Signature>& Session::inputs() const noexcept { return impl_->inputs; }
 const std::vector<Session::Signature>& Session::outputs() const noexcept { return impl_->outputs; }
 std::size_t Session::num_threads() const noexcept { return impl_->context.pool().num_threads(); }
+std::size_t Session::refused_threads() const noexcept { return impl_->context.pool().refused_threads(); }
 Isa Session::isa() const noexcept { return impl_->context.isa(); }
 
 std::vector<Session::OutputSpec> Session::output_specs(const std::vector<Dims>& inputs) const {
-  return impl_->find(inputs)->outputs;
+  return with_memory([&] { return impl_->find(inputs)->outputs; });
 }
 
-void Session::run(Span<const Input> inputs, Span<void* const> outputs) const { impl_->run(inputs, outputs); }
+void Session::run(Span<const Input> inputs, Span<void* const> outputs) const {
+  with_memory([&] { impl_->run(inputs, outputs); });
+}
 
 std::vector<Session::LayerProfile> Session::profile(Span<const Input> inputs, std::size_t runs) const {
-  const std::shared_ptr<const Recipe> recipe = impl_->find(inputs);
-  const Plan& plan = recipe->prepared->plan();
+  return with_memory([&] { return impl_->profile(inputs, runs); });
+}
+
+std::vector<Session::LayerProfile> Session::Impl::profile(Span<const Input> in, std::size_t runs) {
+  const std::shared_ptr<const Recipe> recipe = find(in);
+  Prepared& prepared = *recipe->prepared;
+  make_room(prepared, 1);
+  const Plan& plan = prepared.plan();
   std::vector<std::vector<std::byte>> outputs;
   std::vector<void*> targets;
   for (std::size_t i = 0; i < plan.output_dims.size(); ++i) {
@@ -330,9 +548,9 @@ std::vector<Session::LayerProfile> Session::profile(Span<const Input> inputs, st
     layers.push_back({step.label, step.op, step.kernel, step.type, step.reason, step.macs,
                       std::numeric_limits<double>::infinity()});
   }
-  Workspace workspace(plan);
-  Impl::bind(workspace, plan, inputs, targets, 0);
-  const Execution execution{impl_->context, workspace.buffers.data(), workspace.scratch.data()};
+  const Borrowed workspace(prepared, room());
+  bind(*workspace, plan, in, targets, 0);
+  const Execution execution{context, (*workspace).buffers.data(), (*workspace).scratch.data()};
   for (std::size_t r = 0; r < std::max<std::size_t>(runs, 1); ++r) {
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const auto begin = std::chrono::steady_clock::now();
@@ -347,9 +565,10 @@ std::vector<Session::LayerProfile> Session::profile(Span<const Input> inputs, st
 Session::Memory Session::memory() const {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   Memory memory{impl_->model.file_bytes, impl_->weights.bytes(), 0, 0};
-  for (const auto& recipe : impl_->recipes) {
-    memory.arena_bytes = std::max(memory.arena_bytes, recipe->prepared->plan().arena_bytes);
-    memory.scratch_bytes = std::max(memory.scratch_bytes, recipe->prepared->plan().scratch_bytes);
+  for (const auto& prepared : impl_->distinct()) {
+    const std::size_t count = std::max<std::size_t>(prepared->count(), 1);
+    memory.arena_bytes += count * prepared->plan().arena_bytes;
+    memory.scratch_bytes += count * prepared->plan().scratch_bytes;
   }
   return memory;
 }

@@ -11,7 +11,8 @@
 // threads: a batch costs per image what one image costs, and gives the same bits.
 //
 // run() may be called from several threads at once. It allocates nothing but the outputs once the extents
-// have been seen. A session survives fork().
+// have been seen. A session survives fork(), which waits for a call that is preparing new extents. Calls
+// throw InvalidArgument and FormatError and nothing else, also where memory is short.
 #pragma once
 
 #include <memory>
@@ -30,6 +31,9 @@ class Session {
   struct Options {
     std::size_t num_threads = 1;
     Isa isa = default_isa();
+    // Bytes that packed weights and the activations and scratch of all kept extents may take together. A run
+    // that needs more by itself throws; else the extents that were used longest ago are forgotten.
+    std::size_t max_memory = std::size_t{8} << 30;
   };
 
   // Row-major, of the type that the model gives the input.
@@ -48,6 +52,7 @@ class Session {
     std::int64_t macs = 0;
     double seconds = 0;  // of one image where the batch runs image by image; the least of the runs
   };
+  // Activations and scratch of all extents that are kept, for every image that runs at once.
   struct Memory {
     std::size_t file_bytes, packed_bytes, arena_bytes, scratch_bytes;
   };
@@ -63,6 +68,8 @@ class Session {
   const std::vector<Signature>& inputs() const noexcept;
   const std::vector<Signature>& outputs() const noexcept;
   std::size_t num_threads() const noexcept;
+  // How many of them the system would not start: a run then goes on with fewer, and gives the same bits.
+  std::size_t refused_threads() const noexcept;
   Isa isa() const noexcept;
 
   // Extents and types of the outputs for inputs of those extents.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph import Graph
-from qslim.importers.paddle import PaddleProgram, import_layer
+from qslim.importers.paddle import PaddleProgram, framework, import_layer
 from qslim.importers.paddle.framework import legacy_ir, paddle_module, quiet
 from qslim.importers.paddle.pir_walk import walk_program
 
@@ -193,7 +193,7 @@ def _legacy_graph(program: Any) -> Graph:
             leaves = [block.var(name) for name in dict.fromkeys(written) if name not in read]
             feeds = [variable for variable in program.list_vars() if variable.is_data]
             program = paddle.static.normalize_program(program, feeds, leaves)
-        translated, variables = paddle.pir.translate_to_pir_with_param_map(program.desc)
+        translated, variables = framework.translated_to_pir(program.desc)
         names: dict[str, str] = {}
         for name, values in variables.items():
             for count, value in enumerate(values):

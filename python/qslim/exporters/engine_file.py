@@ -11,10 +11,18 @@ from typing import Optional, Union
 from qslim import _core
 from qslim.exporters.qslim_file import save_qslim
 from qslim.graph import Graph, Node
+from qslim.graph.host_tail import HostTail, split_tail
 from qslim.graph.passes import prepare_for_runtime
 from qslim.graph.passes.clean import remove_dead
 
-__all__ = ["EngineFile", "missing_operators", "observing", "runnable_part", "write_engine_file"]
+__all__ = [
+    "EngineFile",
+    "missing_operators",
+    "observing",
+    "runnable_part",
+    "split_for_engine",
+    "write_engine_file",
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,9 @@ class EngineFile:
     path : str or None
     dropped_outputs : dict
         Outputs of the model that the file does not have, each with the operators that the engine lacks.
+    host_operators : list of str
+        What ``qslim.runtime.Session`` computes in NumPy behind the engine; other readers of the file get the
+        tensors in front of it.
     stand_ins : list of str
         The file's outputs where it has none of the model's: the tensors that those operators read.
     problem : str
@@ -36,12 +47,18 @@ class EngineFile:
     dropped_outputs: dict[str, list[str]] = field(default_factory=dict)
     stand_ins: list[str] = field(default_factory=list)
     problem: str = ""
+    host_operators: list[str] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
         """Sentences for a report."""
         if self.problem:
             return [f"no .qslim file: {self.problem}"]
+        if self.host_operators:
+            return [
+                f"{', '.join(self.host_operators)} run on the host, in NumPy, as the last steps of "
+                "qslim.runtime.Session; from C++ the .qslim file gives the tensors in front of them"
+            ]
         if self.stand_ins:
             missing = sorted({name for names in self.dropped_outputs.values() for name in names})
             return [
@@ -61,6 +78,18 @@ def missing_operators(graph: Graph, output: str) -> list[str]:
         if not _has_kernel(node):
             missing[f"{node.domain}.{node.op_type}" if node.domain else node.op_type] = None
     return list(missing)
+
+
+def split_for_engine(graph: Graph) -> tuple[Graph, Optional[HostTail]]:
+    """`graph` prepared for the engine, without the last steps that run on the host, and these."""
+    prepared = prepare_for_runtime(graph)
+    split = split_tail(prepared, _has_kernel)
+    if split is None:
+        return prepared, None
+    part, tail = split
+    remove_dead(part)
+    part.inputs = [name for name in part.inputs if part.consumers(name)]
+    return part, tail
 
 
 def runnable_part(graph: Graph) -> tuple[Optional[Graph], dict[str, list[str]]]:
@@ -95,19 +124,25 @@ def write_engine_file(
     A Graph that the engine cannot run is no error: the result says why there is no file. The file remembers
     those `beside` it, as ``save_qslim`` says.
     """
-    part, dropped = runnable_part(graph)
+    part: Optional[Graph]
+    dropped: dict[str, list[str]] = {}
+    part, tail = split_for_engine(graph)
+    if tail is None:
+        part, dropped = runnable_part(graph)
     if part is None:
         missing = sorted({name for names in dropped.values() for name in names})
         return EngineFile(
             dropped_outputs=dropped, problem=f"the engine has no kernel for {', '.join(missing)}"
         )
     name = os.fspath(path)
-    save_qslim(part, name, beside)
+    save_qslim(part, name, beside, tail)
     try:
         _core.Session(name, 1, None)
     except ValueError as error:
         os.remove(name)
         return EngineFile(problem=str(error))
+    if tail is not None:
+        return EngineFile(name, host_operators=tail.operators)
     has_own = len(dropped) < len(graph.outputs)
     return EngineFile(name, dropped, [] if has_own else list(part.outputs))
 

@@ -7,11 +7,12 @@ package opens these files as well; they need none of it.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from qslim._core import __version__
 from qslim.exporters.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
+from qslim.graph.host_tail import HostTail
 from qslim.importers.qslim_file import DTYPES, FORMAT_VERSION, file_digests
 
 __all__ = ["dumps_qslim", "save_qslim"]
@@ -27,7 +29,12 @@ __all__ = ["dumps_qslim", "save_qslim"]
 _ALIGNMENT = 64
 
 
-def save_qslim(graph: Graph, path: Union[str, os.PathLike[str]], beside: Sequence[str] = ()) -> None:
+def save_qslim(
+    graph: Graph,
+    path: Union[str, os.PathLike[str]],
+    beside: Sequence[str] = (),
+    tail: Optional[HostTail] = None,
+) -> None:
     """Write `graph` to `path`, whole or not at all.
 
     Parameters
@@ -40,6 +47,8 @@ def save_qslim(graph: Graph, path: Union[str, os.PathLike[str]], beside: Sequenc
     beside : sequence of str
         Paths of the Paddle model of the same network. Where a Paddle model lies beside the file,
         ``Session(directory)`` runs it only if these are its files, byte for byte.
+    tail : HostTail, optional
+        What ``Session`` computes behind `graph`.
 
     Raises
     ------
@@ -62,16 +71,16 @@ def save_qslim(graph: Graph, path: Union[str, os.PathLike[str]], beside: Sequenc
            [ 0.25,  0.01]], dtype=float32)
     """
     # Everything that can be wrong with the graph is found before a file is made.
-    header, entries = _plan(graph, beside)
+    header, entries = _plan(graph, beside, tail)
     with staged_file(path) as temporary, open(temporary, "wb") as file:
         file.write(header)
         for data in _raw(entries):
             file.write(data)
 
 
-def dumps_qslim(graph: Graph) -> bytes:
+def dumps_qslim(graph: Graph, tail: Optional[HostTail] = None) -> bytes:
     """What ``save_qslim`` writes, as bytes."""
-    header, entries = _plan(graph)
+    header, entries = _plan(graph, (), tail)
     return b"".join([header, *_raw(entries)])
 
 
@@ -80,7 +89,9 @@ def _raw(entries: list[tuple[str, NDArray[Any]]]) -> Iterator[bytes]:
         yield array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
-def _plan(graph: Graph, beside: Sequence[str] = ()) -> tuple[bytes, list[tuple[str, NDArray[Any]]]]:
+def _plan(
+    graph: Graph, beside: Sequence[str], tail: Optional[HostTail]
+) -> tuple[bytes, list[tuple[str, NDArray[Any]]]]:
     """The length, the header and its padding; and the entries in the order of the data."""
     entries: dict[str, NDArray[Any]] = {}
     tensors = [graph.tensors[name] for name in _used_names(graph)]
@@ -113,6 +124,9 @@ def _plan(graph: Graph, beside: Sequence[str] = ()) -> tuple[bytes, list[tuple[s
     }
     if beside:
         header["__metadata__"]["beside"] = json.dumps(file_digests(beside))
+    if tail is not None:
+        ending = base64.b64encode(dumps_qslim(tail.graph)).decode()
+        header["__metadata__"]["tail"] = json.dumps({"feeds": tail.feeds, "graph": ending})
     position = 0
     for name, array in ordered:
         header[name] = {
@@ -179,6 +193,8 @@ def _describe_params(params: QuantParams, scales: Union[str, None]) -> dict[str,
 
 
 def _describe_node(node: Node) -> dict[str, Any]:
+    if not node.outputs:
+        raise ValueError(f"save_qslim: {node.label} has no outputs")
     return {
         "op_type": node.op_type,
         "domain": node.domain,
@@ -200,10 +216,12 @@ def _attribute(node: Node, name: str, value: Any) -> Any:
     if isinstance(value, (int, str)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, (list, tuple)):
-        return [_attribute(node, name, item) for item in value]
+        items = [_attribute(node, name, item) for item in value]
+        if not any(isinstance(item, list) for item in items) and len({isinstance(i, str) for i in items}) < 2:
+            return items
     if node.domain:
         return str(value)
     raise ValueError(
         f"save_qslim: {node.label} has attribute {name!r} = {value!r}; expected integers, finite floats, "
-        "strings, or lists of them"
+        "strings, or a list of numbers or of strings"
     )

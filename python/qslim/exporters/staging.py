@@ -32,7 +32,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 
-__all__ = ["WriteError", "staged_directory", "staged_file"]
+__all__ = ["WriteError", "output_path", "staged_directory", "staged_file"]
 
 _PREFIX = ".qslim-"
 # What cannot be loaded without them comes last and goes first.
@@ -63,7 +63,7 @@ def staged_directory(directory: str, replaced: Sequence[str] = ()) -> Iterator[s
     ------
     WriteError (a ValueError and an OSError) : `directory` is a file, or cannot be written to.
     """
-    directory = os.fspath(directory)
+    directory = output_path(directory)
     if os.path.exists(directory) and not os.path.isdir(directory):
         raise WriteError(f"expected an output directory, but {directory!r} is a file")
     missing = _first_missing(directory)
@@ -111,7 +111,7 @@ def staged_file(path: str | os.PathLike[str]) -> Iterator[str]:
     WriteError (a ValueError and an OSError) : `path` is a directory, its directory cannot be written to, or
         the disk is full.
     """
-    path = os.fspath(path)
+    path = output_path(path)
     directory, name = os.path.split(path)
     if not name or os.path.isdir(path):
         raise WriteError(f"expected the path of an output file, but {path!r} is a directory")
@@ -122,6 +122,19 @@ def staged_file(path: str | os.PathLike[str]) -> Iterator[str]:
             raise
         except OSError as error:
             raise WriteError(f"cannot write {path!r}: {error.strerror or error}; {_KEPT}") from error
+
+
+def output_path(path: str | os.PathLike[str], argument: str = "output path") -> str:
+    """`path` as text.
+
+    Raises
+    ------
+    ValueError : it is no text and no path object of text; names `argument`.
+    """
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise ValueError(f"{argument}: expected a str or a path, got {path!r}")
+    return text
 
 
 def _cannot_write(directory: str, error: OSError) -> str:

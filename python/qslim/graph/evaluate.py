@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from qslim.graph.graph import Graph, Node, Tensor
 from qslim.graph.integer_operators import IntegerOperator, find_integer_operator
-from qslim.graph.operators import OPERATORS
+from qslim.graph.operators import OPERATORS, OperatorFunction
+from qslim.graph.operators.detection import DETECTION
 from qslim.graph.operators.windows import average_parts, convolve, convolve_transposed
 from qslim.graph.quantization import QuantParams
 
@@ -84,7 +85,14 @@ def evaluate(
 
 def can_evaluate(node: Node) -> bool:
     """Whether `node` has a definition here."""
-    return not node.domain and node.op_type in OPERATORS
+    return _definition(node) is not None
+
+
+def _definition(node: Node) -> Optional[OperatorFunction]:
+    """ONNX's operators, and those that end Paddle's detectors."""
+    if node.domain:
+        return DETECTION.get(node.op_type) if node.domain == "paddle" else None
+    return OPERATORS.get(node.op_type)
 
 
 class _Run:
@@ -134,7 +142,8 @@ class _Run:
             self._integers.pop(name, None)
 
     def _compute(self, node: Node) -> None:
-        if not can_evaluate(node):
+        definition = _definition(node)
+        if definition is None:
             op_type = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             raise NotImplementedError(
                 f"evaluate: {node.label} is operator {op_type}, which has no definition in "
@@ -145,7 +154,7 @@ class _Run:
         inputs = [self.real(name) if name else None for name in node.inputs]
         while inputs and inputs[-1] is None:
             inputs.pop()
-        results = OPERATORS[node.op_type](node.attributes, inputs)  # type: ignore[arg-type]
+        results = definition(node.attributes, inputs)  # type: ignore[arg-type]
         for name, result in zip(node.outputs, results):
             if name:
                 self._store(name, result)

@@ -12,10 +12,13 @@ Source: the safetensors format, https://github.com/huggingface/safetensors.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
@@ -25,9 +28,20 @@ from numpy.typing import NDArray
 from qslim._core import FormatError
 from qslim.errors import MissingFileError
 from qslim.graph import Graph, Node, QuantParams, Tensor
+from qslim.graph.host_tail import HostTail
 
-__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "file_digests", "load_qslim"]
+__all__ = [
+    "DTYPES",
+    "FORMAT_VERSION",
+    "FormatError",
+    "check_beside",
+    "file_digests",
+    "load_qslim",
+    "load_tail",
+]
 
+# How the header shows that there is a tail.
+_TAIL_KEY = b'"tail":'
 FORMAT_VERSION = 1
 
 # safetensors' name of each dtype that a tensor may have.
@@ -38,6 +52,9 @@ DTYPES = {
 
 # The public package refuses larger headers too.
 _MAX_HEADER_BYTES = 100_000_000
+_MAX_DEPTH = 32
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = re.compile(r"[\[{}\]]")
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -51,7 +68,8 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
     Returns
     -------
     Graph
-        Quantized constants hold the real values of their stored integers; quantizing them gives these back.
+        The whole network, with what a Session computes behind the engine. Quantized constants hold the real
+        values of their stored integers; quantizing them gives these back.
 
     Raises
     ------
@@ -71,16 +89,63 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
     Graph(1 nodes, 2 tensors, inputs=['x'], outputs=['y'])
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _load(bytes(source))
+        return _load_whole(bytes(source))
     try:
         with open(source, "rb") as file:
             data = file.read()
     except FileNotFoundError:
         raise MissingFileError(f"load_qslim: there is no file {os.fspath(source)!r}") from None
     try:
-        return _load(data)
+        return _load_whole(data)
     except FormatError as error:
         raise FormatError(f"{os.fspath(source)!r}: {error}") from None
+
+
+def load_tail(source: Union[str, os.PathLike[str], bytes]) -> Optional[HostTail]:
+    """What a Session computes behind the engine, of a .qslim file or its bytes; None for most files.
+
+    Raises
+    ------
+    FormatError (a ValueError) : the tail is damaged.
+    """
+    if isinstance(source, bytes):
+        text = source[: 8 + min(int.from_bytes(source[:8], "little"), _MAX_HEADER_BYTES)]
+    else:
+        text = _header_bytes(os.fspath(source))
+    if _TAIL_KEY not in text:  # a header of many nodes takes its time to parse
+        return None
+    return _tail(_metadata(_read_header(text)[0]))
+
+
+def _tail(metadata: dict[str, Any]) -> Optional[HostTail]:
+    if "tail" not in metadata:
+        return None
+    what = 'the "tail"'
+    description = _parse_json(metadata["tail"], what)
+    feeds, encoded = description.get("feeds"), description.get("graph")
+    is_listed = isinstance(feeds, list) and all(isinstance(name, str) for name in feeds)
+    _require(is_listed and len(set(feeds or ())) == len(feeds or ()), f"{what} lists no feeds")
+    try:
+        _require(isinstance(encoded, str), f"{what} has no graph")
+        data = base64.b64decode(str(encoded), validate=True)
+    except binascii.Error as error:
+        raise FormatError(f"{what}: its graph is not in base64: {error}") from None
+    graph = _load(data)
+    known = {*graph.inputs, *(feeds or ())}
+    _require(known >= set(graph.inputs), f"{what}: its inputs do not fit")
+    return HostTail(graph, list(feeds or ()))
+
+
+def _load_whole(data: bytes) -> Graph:
+    graph = _load(data)
+    tail = _tail(_metadata(_read_header(data)[0]))
+    return graph if tail is None else tail.behind(graph)
+
+
+def _header_bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        start = file.read(8)
+        return start + file.read(min(int.from_bytes(start, "little"), _MAX_HEADER_BYTES))
 
 
 def file_digests(paths: Sequence[str]) -> dict[str, str]:
@@ -106,10 +171,7 @@ def check_beside(path: str) -> None:
         "quantize the network again, remove the file that is out of date, or name the file that you mean "
         f"(Session({path!r}))"
     )
-    with open(path, "rb") as file:
-        start = file.read(8)
-        size = min(int.from_bytes(start, "little"), _MAX_HEADER_BYTES)
-        metadata = _metadata(_read_header(start + file.read(size))[0])
+    metadata = _metadata(_read_header(_header_bytes(path))[0])
     if "beside" not in metadata:
         raise ValueError(
             f"{path!r} does not say that it belongs to the Paddle model beside it, which may be another "
@@ -136,8 +198,9 @@ def _metadata(header: dict[str, Any]) -> dict[str, Any]:
 def _load(data: bytes) -> Graph:
     header, start = _read_header(data)
     metadata = _metadata(header)
-    entries = _read_entries(header, memoryview(data)[start:])
-    description = _parse_json(metadata.get("graph"), 'the graph in "__metadata__"')
+    entries = _read_entries(header, memoryview(data)[start:], start)
+    graph = metadata.get("graph")
+    description = _parse_json(graph if isinstance(graph, str) else None, 'the graph in "__metadata__"')
     return _GraphReader(description, entries).read()
 
 
@@ -152,14 +215,27 @@ def _parse_json(text: Any, what: str) -> dict[str, Any]:
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
-        _require(len(result) == len(pairs), f"{what} names a key twice: {sorted(key for key, _ in pairs)}")
+        if len(result) != len(pairs):
+            keys = sorted(key for key, _ in pairs)
+            twice = next(key for key, following in zip(keys, keys[1:]) if key == following)
+            raise FormatError(f"{what} names a key twice: {twice!r}")
         return result
 
     def no_constant(name: str) -> Any:
-        raise FormatError(f"{what} holds {name}, which is no JSON number")
+        raise FormatError(f"{what} is no JSON: it holds {name}")
+
+    def integer(digits: str) -> int:
+        fits = len(digits) < 21 and int(digits) in _INT64
+        _require(fits, f"{what} holds the integer {digits:.30}, which does not fit 64 bits")
+        return int(digits)
 
     try:
-        value = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
+        if isinstance(text, bytes):
+            text = text.decode()
+        _require(_depth(text) <= _MAX_DEPTH, f"{what} nests more than {_MAX_DEPTH} deep")
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=no_constant, parse_int=integer)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # half of a pair of surrogates is no character
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:
@@ -167,6 +243,15 @@ def _parse_json(text: Any, what: str) -> dict[str, Any]:
     _require(isinstance(value, dict), f"{what}: expected a JSON object, got {type(value).__name__}")
     result: dict[str, Any] = value
     return result
+
+
+def _depth(text: str) -> int:
+    """How deep the brackets of a JSON text nest."""
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
@@ -181,7 +266,7 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
     return _parse_json(data[8 : 8 + size], "the header"), 8 + size
 
 
-def _read_entries(header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]]:
+def _read_entries(header: dict[str, Any], data: memoryview, start: int) -> dict[str, NDArray[Any]]:
     """The arrays that `header` describes; together they must cover `data` exactly, in any order."""
     names = {short: dtype for dtype, short in DTYPES.items()}
     spans, arrays = [], {}
@@ -208,6 +293,10 @@ def _read_entries(header: dict[str, Any], data: memoryview) -> dict[str, NDArray
             f"{what}: shape {shape} of {dtype_name} takes {nbytes} bytes, got {end - begin}",
         )
         if begin < end:
+            _require(
+                (start + begin) % dtype.itemsize == 0,
+                f"{what}: its data should start at a multiple of {dtype.itemsize} bytes",
+            )
             spans.append((begin, end, name))
         array = np.frombuffer(data[begin:end], dtype).reshape(shape)
         if dtype_name == "BOOL":
@@ -297,7 +386,7 @@ class _GraphReader:
         value = self._entries.get(name)
         if value is not None:
             self._used.add(name)
-            _require(shape == value.shape, f"{what} has shape {extents}, its entry {list(value.shape)}")
+            _require(shape == value.shape, f"{what} has another shape than its entry, {list(value.shape)}")
             value = self._constant(value, dtype, params, what)
         if params is not None and params.quant_axis is not None:
             channels = params.scale.size
@@ -305,7 +394,7 @@ class _GraphReader:
                 shape is not None
                 and params.quant_axis < len(shape)
                 and shape[params.quant_axis] in (None, channels),
-                f"{what}: {channels} scales along axis {params.quant_axis} do not fit shape {extents}",
+                f"{what}: {channels} scales along axis {params.quant_axis} do not fit its shape",
             )
         return Tensor(name, dtype, shape, value, params)
 
@@ -323,7 +412,7 @@ class _GraphReader:
             axis = params.quant_axis
             _require(
                 axis is None or (axis < stored.ndim and stored.shape[axis] == params.scale.size),
-                f"{what}: {params.scale.size} scales along axis {axis} do not fit shape {stored.shape}",
+                f"{what}: {params.scale.size} scales along axis {axis} do not fit its shape",
             )
             return params.dequantize(stored).reshape(stored.shape)
         _require(stored.dtype == dtype, f"{what}: dtype {dtype} expected, its entry has {stored.dtype}")
@@ -342,6 +431,7 @@ class _GraphReader:
         )
         scale, axis = item["scale"], item["quant_axis"]
         if isinstance(scale, str):
+            _require(axis is not None, f"{what}: one scale needs quant_axis null, several an axis")
             _require(type(axis) is int and 0 <= axis < 64, f"{what}: bad quant_axis {axis!r}")
             array = self._entries.get(scale)
             if array is None or array.dtype != np.float32 or array.ndim != 1:
@@ -351,7 +441,7 @@ class _GraphReader:
             self._used.add(scale)
             scale = array
         else:
-            _require(axis is None, f"{what}: one scale, so quant_axis should be null, got {axis!r}")
+            _require(axis is None, f"{what}: one scale needs quant_axis null, several an axis")
             _require(type(scale) in (int, float), f"{what}: scale should be a number, got {scale!r}")
         zero_point, qmin, qmax = integers
         try:
@@ -360,6 +450,7 @@ class _GraphReader:
             dtype = params.dtype
         except (ValueError, OverflowError) as error:
             raise FormatError(f"{what}: {error}") from None
+        _require(params.scale.size, f"{what}: it has no scale")
         _require(item["dtype"] == str(dtype), f"{what}: its grid is one of {dtype}, not {item['dtype']!r}")
         return params
 
@@ -370,6 +461,7 @@ class _GraphReader:
             raise FormatError(f"a node needs op_type, domain and label as strings, got {item!r:.200}")
         inputs, outputs = _strings(item.get("inputs"), f"{label}, inputs"), item.get("outputs")
         outputs = _strings(outputs, f"{label}, outputs")
+        _require(outputs, f"{label} has no outputs")
         for name in filter(None, inputs):
             _require(name in known, f"{label} reads {name!r}, which no node before it writes")
         for name in filter(None, outputs):
@@ -389,7 +481,8 @@ class _GraphReader:
 
 def _is_attribute(value: Any) -> bool:
     if isinstance(value, list):
-        return all(_is_attribute(item) and not isinstance(item, list) for item in value)
+        kinds = {isinstance(item, str) for item in value}
+        return len(kinds) < 2 and all(_is_attribute(item) and not isinstance(item, list) for item in value)
     if type(value) is int:
         return value in _INT64
     return isinstance(value, str) or (type(value) is float and math.isfinite(value))

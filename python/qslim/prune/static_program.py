@@ -137,8 +137,7 @@ def open_program(program: Any, inplace: bool = False) -> StaticProgram:
     ------
     ValueError : no program.
     """
-    paddle = framework.paddle_module()
-    if isinstance(program, paddle.base.libpaddle.pir.Program):
+    if framework.is_pir_program(program):
         return _PirProgram(program if inplace else program.clone())
     if hasattr(program, "desc") and hasattr(program, "clone"):
         return _LegacyProgram(program if inplace else program.clone())
@@ -148,7 +147,7 @@ def open_program(program: Any, inplace: bool = False) -> StaticProgram:
 class _PirProgram(StaticProgram):
     def __init__(self, program: Any) -> None:
         self.program = program
-        self._pir = framework.paddle_module().base.libpaddle.pir
+        self._pir = framework.pir_core()
         self._ops = list(self.program.global_block().ops)
         self.parameters, feeds = {}, []
         for op in self._ops:
@@ -213,9 +212,8 @@ class _LegacyProgram(StaticProgram):
         self.program = program
         # Backward and optimizer operators cannot all be translated, and are not looked at.
         forward = program.clone(for_test=True)
-        paddle = framework.paddle_module()
         with framework.pir_ir():
-            translated, variables = paddle.pir.translate_to_pir_with_param_map(forward.desc)
+            translated, variables = framework.translated_to_pir(forward.desc)
         names = {
             value.id: name if count == 0 else f"{name}@{count}"
             for name, values in variables.items()

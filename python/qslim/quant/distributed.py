@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qslim.importers.paddle import framework
 from qslim.logger import logger
 
 __all__ = [
@@ -238,7 +239,7 @@ def warn_if_not_initialized(what: str) -> None:
 
 def _store() -> Any:
     """The key-value store of the process group, on rank 0's machine."""
-    return sys.modules["paddle"].base.core.create_or_get_global_tcp_store()
+    return framework.global_store()
 
 
 def _meet(data: bytes) -> list[bytes]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from qslim.exporters.paddle import export_program, export_with_engine_file
+from qslim.exporters.staging import output_path
 from qslim.importers.paddle import find_model_files, fold_weights, load_float_program
 from qslim.logger import logger
 from qslim.quant import distributed
@@ -76,6 +77,7 @@ def quant_post_dynamic(
     """
     if isinstance(weight_bits, bool) or weight_bits not in (*range(2, 9), 16):
         raise ValueError(f"weight_bits: expected 2 to 8, or 16, got {weight_bits!r}")
+    save_model_dir = output_path(save_model_dir, "save_model_dir")
     op_types = pir_names(tuple(quantizable_op_type))
     program = load_float_program(find_model_files(model_dir, model_filename, params_filename))
     fold_weights(program)

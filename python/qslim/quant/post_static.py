@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable, Optional
 
 from qslim.exporters.paddle import export_with_engine_file
+from qslim.exporters.staging import output_path
 from qslim.functional import find_threshold
 from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams
@@ -181,6 +182,7 @@ def quant_post_static(
             batch_size=batch_size,
             batch_nums=batch_nums,
         )
+        quantize_model_path = output_path(quantize_model_path, "quantize_model_path")
         distributed.warn_if_not_initialized(_WHAT)
         files = find_model_files(model_dir, model_filename, params_filename)
         program = load_float_program(files, _place(executor))

@@ -7,18 +7,19 @@ import os
 from typing import Any, Optional, Union
 
 from qslim.errors import MissingFileError
+from qslim.exporters.engine_file import split_for_engine
 from qslim.exporters.qslim_file import dumps_qslim
 from qslim.graph import Graph
-from qslim.graph.passes import prepare_for_runtime
-from qslim.importers.qslim_file import check_beside
+from qslim.graph.host_tail import HostTail
+from qslim.importers.qslim_file import check_beside, load_tail
 
 __all__ = ["model_source"]
 
 _PADDLE_ENDINGS = (".json", ".pdmodel")
 
 
-def model_source(model: Union[str, os.PathLike[str], Graph]) -> Union[str, bytes]:
-    """The path of a .qslim file, or the bytes of one.
+def model_source(model: Union[str, os.PathLike[str], Graph]) -> tuple[Union[str, bytes], Optional[HostTail]]:
+    """The path of a .qslim file, or the bytes of one; and what is computed behind the engine.
 
     Raises
     ------
@@ -26,7 +27,7 @@ def model_source(model: Union[str, os.PathLike[str], Graph]) -> Union[str, bytes
         model is.
     """
     if isinstance(model, Graph):
-        return dumps_qslim(prepare_for_runtime(model))
+        return _bytes_of(model)
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(_not_a_model(model))
     path = os.fspath(model)
@@ -37,7 +38,7 @@ def model_source(model: Union[str, os.PathLike[str], Graph]) -> Union[str, bytes
     if os.path.isdir(path):
         found = _file_in(path)
         if found is not None:
-            return found
+            return found, load_tail(found)
         directory, name = path, None
     elif path.endswith(_PADDLE_ENDINGS):
         directory, name = os.path.split(path)
@@ -47,10 +48,15 @@ def model_source(model: Union[str, os.PathLike[str], Graph]) -> Union[str, bytes
             "Paddle (paddle.jit.save), or run the file with ONNX Runtime"
         )
     else:
-        return path
+        return path, load_tail(path)
     from qslim.importers.paddle import import_model
 
-    return dumps_qslim(prepare_for_runtime(import_model(directory or ".", name)))
+    return _bytes_of(import_model(directory or ".", name))
+
+
+def _bytes_of(graph: Graph) -> tuple[bytes, Optional[HostTail]]:
+    part, tail = split_for_engine(graph)
+    return dumps_qslim(part), tail
 
 
 def _not_a_model(model: Any) -> str:

@@ -1,114 +1,87 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paddle Inference's calls, run by the engine: code written for it changes one import.
 
-    from paddle.inference import Config, create_predictor      becomes
-    from qslim.runtime import Config, create_predictor
+    import paddle.inference as inference      becomes      from qslim import runtime as inference
 
-Source: the Python API reference of Paddle Inference 3 (Config, create_predictor, Predictor, Tensor).
+Source: the Python API reference of Paddle Inference 3 (create_predictor, Predictor, Tensor, PredictorPool).
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, Optional
+import tempfile
+from collections.abc import Sequence
+from typing import Any, Callable, Optional, Union
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from qslim.importers.qslim_file import check_beside
+from qslim._core import __version__
+from qslim.errors import MissingFileError
+from qslim.runtime.inference_config import Config, DataType, PlaceType
 from qslim.runtime.session import Session
 
-__all__ = ["Config", "Predictor", "create_predictor"]
+__all__ = [
+    "Predictor",
+    "PredictorPool",
+    "Tensor",
+    "convert_to_mixed_precision",
+    "create_predictor",
+    "get_num_bytes_of_data_type",
+    "get_trt_compile_version",
+    "get_trt_runtime_version",
+    "get_version",
+]
+
+_Hook = Callable[[str, str, "Tensor"], Any]
 
 
-class Config:
-    """Which model to run and how.
-
-    Parameters
-    ----------
-    model : str
-        A ``.qslim`` file, a directory that holds one, or a ``.pdmodel`` or ``.json`` file. If no ``.qslim``
-        file of that name lies beside it, Paddle reads it.
-    params : str, optional
-        Ignored: the parameters are in the ``.qslim`` file.
-
-    Notes
-    -----
-    Settings that change how Paddle works but not what it computes are accepted and do nothing. Asking for a
-    GPU is an error: this engine runs on the CPU.
-    """
-
-    def __init__(self, model: Optional[str] = None, params: Optional[str] = None) -> None:
-        self._model = ""
-        self._threads: Optional[int] = None
-        if model is not None:
-            self.set_model(model, params)
-
-    def set_model(self, model: str, params: Optional[str] = None) -> None:
-        path = os.fspath(model)
-        stem, ending = os.path.splitext(path)
-        is_written = ending in (".pdmodel", ".json") and os.path.exists(stem + ".qslim")
-        if is_written and os.path.exists(path):
-            check_beside(stem + ".qslim")
-        self._model = stem + ".qslim" if is_written else path
-
-    set_prog_file = set_model
-
-    def model_dir(self) -> str:
-        return self._model
-
-    def prog_file(self) -> str:
-        return self._model
-
-    def set_cpu_math_library_num_threads(self, threads: int) -> None:
-        self._threads = int(threads)
-
-    def cpu_math_library_num_threads(self) -> int:
-        return self._threads or 1
-
-    def use_gpu(self) -> bool:
-        return False
-
-    def enable_use_gpu(self, *args: Any, **kwargs: Any) -> None:
-        raise ValueError("Config.enable_use_gpu: this engine runs on the CPU; leave the call out")
-
-    def _accept(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do here."""
-
-    disable_gpu = disable_glog_info = disable_mkldnn = disable_onednn = enable_memory_optim = _accept
-    enable_mkldnn = enable_mkldnn_int8 = enable_new_executor = enable_new_ir = enable_onednn = _accept
-    set_mkldnn_cache_capacity = set_params_file = switch_ir_debug = switch_ir_optim = _accept
-    switch_specify_input_names = switch_use_feed_fetch_ops = _accept
-
-
-class _Handle:
+class Tensor:
     """An input or output of a Predictor."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, dtype: str) -> None:
         self._name = name
+        self._dtype = dtype
         self._array: Optional[NDArray[Any]] = None
-        self._shape: Optional[tuple[int, ...]] = None
+        self._lod: list[list[int]] = []
 
     def name(self) -> str:
         return self._name
 
-    def reshape(self, shape: Any) -> None:
-        """The shape of what `copy_from_cpu` will bring."""
-        self._shape = tuple(int(extent) for extent in shape)
+    def type(self) -> DataType:
+        return DataType(self._dtype if self._array is None else str(self._array.dtype))
+
+    def place(self) -> PlaceType:
+        return PlaceType.CPU
+
+    def reshape(self, shape: Sequence[int]) -> None:
+        """Accepted: the array that comes has a shape of its own, which Paddle takes as well."""
 
     def shape(self) -> list[int]:
         return list(self.value().shape)
 
-    def copy_from_cpu(self, data: ArrayLike) -> None:
-        array = np.array(data)
-        self._array = array if self._shape is None else array.reshape(self._shape)
+    def lod(self) -> list[list[int]]:
+        return self._lod
 
-    share_external_data = copy_from_cpu
+    def set_lod(self, lod: Sequence[Sequence[int]]) -> None:
+        """Kept for ``lod``; no operator of the engine reads it."""
+        self._lod = [list(level) for level in lod]
+
+    def copy_from_cpu(self, data: Any) -> None:
+        self._array = np.array(_as_array(data))
+
+    def share_external_data(self, data: Any) -> None:
+        """Read `data`, an array or a Paddle tensor, where it lies, at each run."""
+        self._array = _as_array(data)
+
+    def share_external_data_by_ptr_name(self, *args: Any) -> None:
+        raise ValueError("Tensor.share_external_data_by_ptr_name: shared memory by name is not supported")
 
     def copy_to_cpu(self) -> NDArray[Any]:
         return np.array(self.value())
 
     def value(self) -> NDArray[Any]:
+        """The array itself."""
         if self._array is None:
             raise ValueError(f"Predictor: {self._name!r} has no value yet; call copy_from_cpu or run first")
         return self._array
@@ -131,8 +104,10 @@ class Predictor:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._inputs = {spec.name: _Handle(spec.name) for spec in session.inputs}
-        self._outputs = {spec.name: _Handle(spec.name) for spec in session.outputs}
+        self._inputs = {spec.name: Tensor(spec.name, spec.dtype) for spec in session.inputs}
+        self._outputs = {spec.name: Tensor(spec.name, spec.dtype) for spec in session.outputs}
+        self._input_hooks: list[_Hook] = []
+        self._output_hooks: list[_Hook] = []
 
     def get_input_names(self) -> list[str]:
         return list(self._inputs)
@@ -140,30 +115,56 @@ class Predictor:
     def get_output_names(self) -> list[str]:
         return list(self._outputs)
 
-    def get_input_handle(self, name: str) -> _Handle:
+    def get_input_handle(self, name: str) -> Tensor:
         return self._find(self._inputs, name, "input")
 
-    def get_output_handle(self, name: str) -> _Handle:
+    def get_output_handle(self, name: str) -> Tensor:
         return self._find(self._outputs, name, "output")
 
     get_input_tensor, get_output_tensor = get_input_handle, get_output_handle
 
-    def run(self, inputs: Optional[list[ArrayLike]] = None) -> Any:
-        """Run on what the input handles hold; or on `inputs`, in the order of the names: returns a list."""
+    def register_input_hook(self, hook: _Hook) -> None:
+        """Call ``hook("feed", name, tensor)`` for each input before a run; the engine shows no others."""
+        self._input_hooks.append(hook)
+
+    def register_output_hook(self, hook: _Hook) -> None:
+        """Call ``hook("fetch", name, tensor)`` for each output after a run; the engine shows no others."""
+        self._output_hooks.append(hook)
+
+    def run(self, inputs: Optional[Sequence[Any]] = None) -> Any:
+        """Run on what the input handles hold, or on `inputs`, in the order of the names.
+
+        Returns
+        -------
+        True, or for `inputs` a list of outputs: Paddle tensors if `inputs` are, else arrays.
+        """
         if inputs is not None:
             if len(inputs) != len(self._inputs):
                 raise ValueError(f"Predictor.run: expected {len(self._inputs)} arrays, got {len(inputs)}")
-            for handle, array in zip(self._inputs.values(), inputs):
-                handle.set(np.asarray(array))
+            for handle, given in zip(self._inputs.values(), inputs):
+                handle.share_external_data(given)
+        for hook in self._input_hooks:
+            for name, handle in self._inputs.items():
+                hook("feed", name, handle)
         outputs = self._session.run({name: handle.value() for name, handle in self._inputs.items()})
         for handle, array in zip(self._outputs.values(), outputs):
             handle.set(array)
-        return outputs if inputs is not None else True
+        for hook in self._output_hooks:
+            for name, handle in self._outputs.items():
+                hook("fetch", name, handle)
+        if inputs is None:
+            return True
+        if any(hasattr(each, "numpy") for each in inputs):
+            import paddle
+
+            return [paddle.to_tensor(output) for output in outputs]
+        return outputs
 
     zero_copy_run = run
 
-    def clone(self) -> Predictor:
+    def clone(self, stream: Any = None) -> Predictor:
         """Another one on the same model; weights and threads are shared."""
+        del stream
         return Predictor(self._session)
 
     def clear_intermediate_tensor(self) -> None:
@@ -173,14 +174,106 @@ class Predictor:
         return 0
 
     @staticmethod
-    def _find(handles: dict[str, _Handle], name: str, what: str) -> _Handle:
+    def _find(handles: dict[str, Tensor], name: str, what: str) -> Tensor:
         if name not in handles:
             raise ValueError(f"Predictor: there is no {what} {name!r}; there are {list(handles)}")
         return handles[name]
 
 
+class PredictorPool:
+    """Predictors for several threads, on one model: its weights lie in memory once."""
+
+    def __init__(self, config: Config, size: int = 1) -> None:
+        if size < 1:
+            raise ValueError(f"PredictorPool: size must be at least 1, got {size}")
+        first = create_predictor(config)
+        self._predictors = [first, *(first.clone() for _ in range(size - 1))]
+
+    def retrieve(self, index: int) -> Predictor:
+        """Predictor `index`, counted from 0."""
+        if not 0 <= index < len(self._predictors):
+            count = len(self._predictors)
+            raise ValueError(f"PredictorPool: there are {count} predictors, got index {index}")
+        return self._predictors[index]
+
+    retrive = retrieve  # Paddle's older spelling
+
+
 def create_predictor(config: Config) -> Predictor:
-    """The Predictor for `config`."""
-    if not config.prog_file():
-        raise ValueError("create_predictor: the config names no model; Config('model.qslim')")
-    return Predictor(Session(config.prog_file(), num_threads=config.cpu_math_library_num_threads()))
+    """The Predictor for `config`.
+
+    Raises
+    ------
+    ValueError : the config names no model, or one that cannot be run; MissingFileError where it is not there.
+    """
+    threads = config.cpu_math_library_num_threads()
+    buffers = config.model_buffers()
+    if buffers is not None:
+        return Predictor(Session(_graph_of_bytes(*buffers), num_threads=threads))
+    path, params = config.model_source()
+    if params is None or path.endswith(".qslim"):
+        return Predictor(Session(path, num_threads=threads))
+    from qslim.importers.paddle import find_model_files, import_model
+
+    directory, name = (path, None) if os.path.isdir(path) else os.path.split(path)
+    if os.path.dirname(os.path.abspath(params)) != os.path.abspath(directory or "."):
+        # Paddle looks for both in one directory.
+        program = _read(path if name else find_model_files(directory).program)
+        return Predictor(Session(_graph_of_bytes(program, _read(params)), num_threads=threads))
+    graph = import_model(directory or ".", name, os.path.basename(params))
+    return Predictor(Session(graph, num_threads=threads))
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise MissingFileError(f"create_predictor: there is no file {path!r}") from None
+
+
+def _graph_of_bytes(program: bytes, params: bytes) -> Any:
+    from qslim.importers.paddle import import_model
+
+    ending = ".json" if program.lstrip()[:1] == b"{" else ".pdmodel"
+    with tempfile.TemporaryDirectory(prefix="qslim-") as directory:
+        for name, data in (("model" + ending, program), ("model.pdiparams", params)):
+            if data:
+                with open(os.path.join(directory, name), "wb") as file:
+                    file.write(data)
+        return import_model(directory)
+
+
+def get_version() -> str:
+    """The engine that runs in place of Paddle Inference, and its version."""
+    return f"qslim {__version__}"
+
+
+def get_trt_compile_version() -> tuple[int, int, int]:
+    """(0, 0, 0): there is no TensorRT."""
+    return (0, 0, 0)
+
+
+def get_trt_runtime_version() -> tuple[int, int, int]:
+    """(0, 0, 0): there is no TensorRT."""
+    return (0, 0, 0)
+
+
+def get_num_bytes_of_data_type(dtype: Union[DataType, str]) -> int:
+    """Bytes of one element."""
+    name = DataType(dtype).value
+    return 2 if name == "bfloat16" else np.dtype(name).itemsize
+
+
+def convert_to_mixed_precision(*args: Any, **kwargs: Any) -> None:
+    """An error: the engine computes in int8 and float32."""
+    raise ValueError(
+        "convert_to_mixed_precision: this engine computes in int8 and float32; quantize the model with "
+        "qslim.quant.quant_post_static instead"
+    )
+
+
+def _as_array(data: Any) -> NDArray[Any]:
+    if hasattr(data, "numpy") and callable(data.numpy):
+        return np.asarray(data.numpy())
+    return np.asarray(data)

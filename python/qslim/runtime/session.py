@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qslim import _core
 from qslim.graph import Graph
+from qslim.graph.host_tail import HostTail
+from qslim.logger import logger
 from qslim.runtime.model_source import model_source
 from qslim.runtime.profile import Layer, Profile
 
@@ -44,6 +46,10 @@ class Session:
         number of CPUs that this process may use.
     isa : {"scalar", "avx2", "avx512", "avx512vnni"}, optional
         The best instruction set to use. Default: the machine's best, capped by ``QSLIM_ISA``.
+    max_memory : int, optional
+        Bytes that packed weights and the activations and scratch of all kept extents may take together.
+        Default: 8 GiB. A run that alone needs more is an error, else the extents that were used longest ago
+        are forgotten; threads that run at once wait for each other where there is no room for all.
 
     Raises
     ------
@@ -53,9 +59,13 @@ class Session:
 
     Notes
     -----
+    The last steps of a detector, whose results have as many rows as there are objects, run in NumPy behind
+    the engine.
+
     Extents that the model leaves open may change from run to run. Memory and order of work are prepared at
     the first run with new extents and kept for the last few. Runs may come from several threads at once and
-    after ``fork``; the GIL is released meanwhile.
+    after ``fork``, which waits for extents that are being prepared; the GIL is released meanwhile. A file of
+    more than 64 MiB is mapped: replace it by renaming another one, never cut it.
 
     Examples
     --------
@@ -75,15 +85,29 @@ class Session:
         model: Union[str, os.PathLike[str], Graph],
         num_threads: Optional[int] = None,
         isa: Optional[str] = None,
+        *,
+        max_memory: Optional[int] = None,
     ) -> None:
+        if max_memory is not None and (type(max_memory) is not int or not 1 <= max_memory < 2**63):
+            raise ValueError(
+                f"Session: max_memory must be a number of bytes of at least 1, got {max_memory!r}"
+            )
         threads = _default_threads() if num_threads is None else num_threads
-        self._core = _core.Session(model_source(model), threads, isa)
-        self._inputs = [TensorSpec(*spec) for spec in self._core.inputs]
+        source, self._tail = model_source(model)
+        self._core = _core.Session(source, threads, isa, max_memory)
+        self._inputs = {spec[0]: TensorSpec(*spec) for spec in self._core.inputs}
         self._outputs = [TensorSpec(*spec) for spec in self._core.outputs]
+        self._core_inputs, self._core_outputs = list(self._inputs), [spec.name for spec in self._outputs]
+        if self._tail is not None:
+            known, tail = self._inputs, self._tail
+            self._inputs = {name: known.get(name) or _spec_of(tail, name) for name in tail.feeds}
+            self._outputs = [_spec_of(tail, name) for name in tail.graph.outputs]
+        self._output_places = {spec.name: place for place, spec in reversed(list(enumerate(self._outputs)))}
+        self._is_told = False
 
     @property
     def inputs(self) -> list[TensorSpec]:
-        return list(self._inputs)
+        return list(self._inputs.values())
 
     @property
     def outputs(self) -> list[TensorSpec]:
@@ -99,7 +123,7 @@ class Session:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes of the model file, of packed weights, and of the largest run's activations and scratch."""
+        """Bytes of the file, of packed weights, and of activations and scratch for all kept extents."""
         return self._core.memory
 
     def run(self, *args: Any) -> list[NDArray[Any]]:
@@ -121,7 +145,17 @@ class Session:
                 f"Session.run: expected (feeds) or (output_names, feeds), got {len(args)} arguments"
             )
         wanted = self._output_indices(args[0] if len(args) == 2 else None)
-        outputs = self._core.run(self._arrays(args[-1]))
+        arrays = self._arrays(args[-1])
+        outputs = self._core.run([arrays[name] for name in self._core_inputs])
+        if self._tail is not None:
+            outputs = self._tail.run({**arrays, **dict(zip(self._core_outputs, outputs))})
+        if self._core.refused_threads and not self._is_told:
+            self._is_told = True
+            logger.warning(
+                "Session: the system started %d of %d threads; runs go on with those",
+                self.num_threads - self._core.refused_threads,
+                self.num_threads,
+            )
         return outputs if wanted is None else [outputs[i] for i in wanted]
 
     def profile(self, feeds: Optional[_Feeds] = None, runs: int = 20) -> Profile:
@@ -132,31 +166,29 @@ class Session:
         if runs < 1:
             raise ValueError(f"Session.profile: runs must be at least 1, got {runs}")
         arrays = self._arrays(self._random_feeds() if feeds is None else feeds)
-        return Profile([Layer(*layer) for layer in self._core.profile(arrays, runs)])
+        inputs = [arrays[name] for name in self._core_inputs]
+        return Profile([Layer(*layer) for layer in self._core.profile(inputs, runs)])
 
     def _output_indices(self, names: Optional[Sequence[str]]) -> Optional[list[int]]:
         if names is None:
             return None
-        known = [spec.name for spec in self._outputs]
+        places = self._output_places
         for name in names:
-            if name not in known:
-                raise ValueError(f"Session.run: there is no output {name!r}; the outputs are {known}")
-        return [known.index(name) for name in names]
+            if name not in places:
+                raise ValueError(f"Session.run: there is no output {name!r}; the outputs are {list(places)}")
+        return [places[name] for name in names]
 
-    def _arrays(self, feeds: _Feeds) -> list[NDArray[Any]]:
+    def _arrays(self, feeds: _Feeds) -> dict[str, NDArray[Any]]:
         if not isinstance(feeds, Mapping):
             raise TypeError(f"Session.run: feeds must be a dict of arrays, got {type(feeds).__name__}")
-        known = [spec.name for spec in self._inputs]
-        unknown = [name for name in feeds if name not in known]
-        missing = [name for name in known if name not in feeds]
-        if unknown or missing:
-            raise ValueError(f"Session.run: expected feeds for {known}, got {list(feeds)}")
-        return [_as_array(feeds[spec.name], spec) for spec in self._inputs]
+        if feeds.keys() != self._inputs.keys():
+            raise ValueError(f"Session.run: expected feeds for {list(self._inputs)}, got {list(feeds)}")
+        return {name: _as_array(feeds[name], spec) for name, spec in self._inputs.items()}
 
     def _random_feeds(self) -> dict[str, NDArray[Any]]:
         rng = np.random.default_rng(0)
         feeds = {}
-        for spec in self._inputs:
+        for spec in self._inputs.values():
             shape = spec.shape
             if shape is None or any(extent is None for extent in shape[1:]):
                 raise ValueError(
@@ -168,21 +200,38 @@ class Session:
         return feeds
 
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{spec.name}{list(spec.shape or ())}" for spec in self._inputs)
+        inputs = ", ".join(f"{spec.name}{list(spec.shape or ())}" for spec in self.inputs)
         return f"Session({inputs}; num_threads={self.num_threads}, isa={self.isa!r})"
 
 
+def _spec_of(tail: HostTail, name: str) -> TensorSpec:
+    tensor = tail.graph.tensors.get(name)
+    return (
+        TensorSpec(name, "float32", None) if tensor is None else TensorSpec(name, tensor.dtype, tensor.shape)
+    )
+
+
 def _as_array(value: ArrayLike, spec: TensorSpec) -> NDArray[Any]:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"Session.run: input {spec.name!r} is no array of numbers: {error}") from error
     if not np.can_cast(array.dtype, spec.dtype, "same_kind"):
         raise TypeError(f"Session.run: input {spec.name!r} must be {spec.dtype}, got {array.dtype}")
+    if array.dtype.kind in "iu" and np.dtype(spec.dtype).kind in "iu" and array.size:
+        limits = np.iinfo(spec.dtype)
+        if not limits.min <= int(array.min()) <= int(array.max()) <= limits.max:
+            raise ValueError(
+                f"Session.run: input {spec.name!r} is {array.dtype} and has values that {spec.dtype} "
+                "cannot hold"
+            )
     return np.ascontiguousarray(array, spec.dtype).reshape(array.shape)
 
 
 def _default_threads() -> int:
     text = os.environ.get("QSLIM_NUM_THREADS", "")
     if text:
-        if not text.isdigit() or int(text) < 1:
-            raise ValueError(f"QSLIM_NUM_THREADS must be a number of at least 1, got {text!r}")
+        if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= 1024):
+            raise ValueError(f"QSLIM_NUM_THREADS must be a whole number from 1 to 1024, got {text!r}")
         return int(text)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

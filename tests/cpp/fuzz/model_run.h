@@ -2,7 +2,7 @@
 //
 // What the fuzzer and the replay of its corpus do with bytes: read them as a model, compile it for small
 // inputs, and run it where that is cheap. Returns what stopped it: "", or the message of a FormatError or an
-// InvalidArgument. Nothing else may come out of any bytes.
+// InvalidArgument. Nothing else may come out of any bytes, and no result that depends on how it was run.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,12 +51,36 @@ inline bool is_cheap(const runtime::Model& model, const std::vector<runtime::Dim
   return macs <= kMostMacs && plan.arena_bytes + plan.scratch_bytes <= 4 * kMostBytes;
 }
 
-inline std::string run_model_bytes(const std::uint8_t* data, std::size_t size, Isa isa = default_isa()) {
+using Results = std::vector<std::vector<std::byte>>;
+
+// The outputs of a run on inputs of those extents.
+inline Results run_on(const runtime::Session& session, const std::vector<runtime::Dims>& dims) {
+  Results arrays, results;
+  std::vector<runtime::Session::Input> inputs;
+  for (std::size_t i = 0; i < dims.size(); ++i) {
+    const auto count = static_cast<std::size_t>(runtime::element_count(dims[i]));
+    arrays.emplace_back(count * size_of(session.inputs()[i].dtype));
+    // Bytes that are floats of all kinds, and integers.
+    for (std::size_t b = 0; b < arrays.back().size(); ++b) arrays.back()[b] = static_cast<std::byte>(b * 37);
+    inputs.push_back({arrays.back().data(), dims[i]});
+  }
+  std::vector<void*> targets;
+  for (const runtime::Session::OutputSpec& spec : session.output_specs(dims)) {
+    results.emplace_back(static_cast<std::size_t>(runtime::element_count(spec.dims)) * size_of(spec.dtype));
+    targets.push_back(results.back().data());
+  }
+  session.run(inputs, targets);
+  return results;
+}
+
+// On every instruction set that the machine has, and with one thread and three: one result, to the bit.
+// Throws std::logic_error where there are two.
+inline std::string run_model_bytes(const std::uint8_t* data, std::size_t size) {
   // A copy of exactly that size: a read past its end is seen.
   const auto owner = std::make_shared<std::vector<std::byte>>(size);
   if (size != 0) std::memcpy(owner->data(), data, size);
   try {
-    runtime::Model model = runtime::parse_model({owner->data(), owner->size()}, owner);
+    const runtime::Model model = runtime::parse_model({owner->data(), owner->size()}, owner);
     std::vector<runtime::Dims> one, two;
     for (const int id : model.inputs) {
       one.push_back(small_extents(model.tensors[static_cast<std::size_t>(id)], 1));
@@ -69,27 +94,19 @@ inline std::string run_model_bytes(const std::uint8_t* data, std::size_t size, I
         return false;
       }
     }();
-    const runtime::Session session(std::move(model), runtime::Session::Options{1, isa});
-    for (const auto* dims : {&one, &two}) {
-      if (dims == &two && !two_is_cheap) continue;
-      std::vector<std::vector<std::byte>> arrays;
-      std::vector<runtime::Session::Input> inputs;
-      for (std::size_t i = 0; i < dims->size(); ++i) {
-        const auto count = static_cast<std::size_t>(runtime::element_count((*dims)[i]));
-        arrays.emplace_back(count * size_of(session.inputs()[i].dtype));
-        // Bytes that are floats of all kinds, and integers.
-        for (std::size_t b = 0; b < arrays.back().size(); ++b)
-          arrays.back()[b] = static_cast<std::byte>(b * 37);
-        inputs.push_back({arrays.back().data(), (*dims)[i]});
+    std::vector<runtime::Session::Options> ways;
+    for (const Isa isa : available_isas()) ways.push_back({/*num_threads=*/1, isa});
+    ways.push_back({/*num_threads=*/3, available_isas().back()});
+    std::vector<Results> first;
+    for (const runtime::Session::Options& way : ways) {
+      const runtime::Session session(model, way);
+      std::vector<Results> results = {run_on(session, one)};
+      if (two_is_cheap) results.push_back(run_on(session, two));
+      if (first.empty()) first = results;
+      if (results != first) {
+        throw std::logic_error(concatenate("another result with ", way.num_threads, " threads on ",
+                                           name_of(way.isa), " than with one thread on scalar"));
       }
-      std::vector<std::vector<std::byte>> results;
-      std::vector<void*> targets;
-      for (const runtime::Session::OutputSpec& spec : session.output_specs(*dims)) {
-        results.emplace_back(static_cast<std::size_t>(runtime::element_count(spec.dims)) *
-                             size_of(spec.dtype));
-        targets.push_back(results.back().data());
-      }
-      session.run(inputs, targets);
     }
   } catch (const FormatError& error) {
     return error.what();

@@ -141,9 +141,9 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .node("Add", {"range", "ones"}, {"sum"})
       .node("Flatten", {"v"}, {"y"})
       .output("y")
-      .output("cast")
-      .output("sum")
-      .output("count");
+      .output("cast", "int32")
+      .output("sum", "int64")
+      .output("count", "int64");
   models["movement"]
       .input("x", Dims{-1, 4, 6}, kSignedGrid)
       .integers("pads", {0, 1, 0, 0, 0, 2})
@@ -181,7 +181,7 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .output("b1")
       .output("c")
       .output("d")
-      .output("i")
+      .output("i", "int64")
       .output("y");
   models["masks"]
       .input("x", Dims{-1, 4})
@@ -205,7 +205,7 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .node("Add", {"m", "ids"}, {"i"})
       .node("ReduceSum", {"i"}, {"count"}, {{"axes", {1}}})
       .output("y")
-      .output("count");
+      .output("count", "int64");
   models["selection"]
       .input("x", Dims{-1, 4, 6})
       .input("at", Dims{-1, 2}, {}, "int32")
@@ -227,7 +227,7 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .node("SpaceToDepth", {"image"}, {"d"}, {{"blocksize", 2}})
       .node("DepthToSpace", {"d"}, {"s"}, {{"blocksize", 2}, {"mode", "CRD"}})
       .output("c")
-      .output("p")
+      .output("p", "int64")
       .output("tuple")
       .output("rows")
       .output("mirrored")

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <random>
 #include <vector>
 
@@ -77,6 +79,45 @@ TEST(MemoryPlan, LiveBuffersDoNotOverlap) {
     EXPECT_LE(most_alive, plan.arena_bytes);
     EXPECT_LE(plan.arena_bytes, sum);
   }
+}
+
+// Of many buffers: those that live at once lie apart, and gaps are used again.
+TEST(MemoryPlan, ThousandsOfBuffersDoNotOverlap) {
+  constexpr int kCount = 12000;
+  std::mt19937 random(3);
+  Plan plan;
+  std::vector<int> first(kCount), last(kCount);
+  for (int b = 0; b < kCount; ++b) {
+    plan.buffers.push_back(Buffer{Buffer::Kind::kArena, random() % 5000, 0, nullptr});
+    Step step;
+    step.writes = {b};
+    first[static_cast<std::size_t>(b)] = last[static_cast<std::size_t>(b)] = b;
+    for (unsigned i = 0; b > 0 && i < random() % 4; ++i) {
+      const int read = std::max(0, b - 1 - static_cast<int>(random() % 60));
+      step.reads.push_back(read);
+      last[static_cast<std::size_t>(read)] = b;
+    }
+    plan.steps.push_back(step);
+  }
+  place_buffers(plan);
+  std::map<std::size_t, int> alive;  // by place
+  std::size_t sum = 0;
+  for (int s = 0; s < kCount; ++s) {
+    for (auto it = alive.begin(); it != alive.end();) {
+      it = last[static_cast<std::size_t>(it->second)] < s ? alive.erase(it) : std::next(it);
+    }
+    const Buffer& buffer = plan.buffers[static_cast<std::size_t>(s)];
+    const auto end = [](const Buffer& b) { return b.place + b.bytes + kReadSlack; };
+    ASSERT_EQ(buffer.place % kCacheLine, 0u);
+    ASSERT_LE(end(buffer), plan.arena_bytes);
+    for (const auto& [place, other] : alive) {
+      const Buffer& neighbour = plan.buffers[static_cast<std::size_t>(other)];
+      ASSERT_TRUE(buffer.place >= end(neighbour) || place >= end(buffer));
+    }
+    alive[buffer.place] = s;
+    sum += buffer.bytes;
+  }
+  EXPECT_LT(plan.arena_bytes, sum / 50);
 }
 
 TEST(MemoryPlan, AChainNeedsTwoPlaces) {

@@ -3,6 +3,7 @@
 // ModelBuilder: writes the bytes of model files, right ones and, through `graph` and `header`, wrong ones.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -50,8 +51,11 @@ class ModelBuilder {
     return tensor(name, std::move(shape), params, dtype);
   }
 
-  ModelBuilder& output(const std::string& name) {
+  ModelBuilder& output(const std::string& name, const char* dtype = nullptr) {
     graph["outputs"].push_back(name);
+    for (Json& tensor : graph["tensors"]) {
+      if (dtype != nullptr && tensor["name"] == name) tensor["dtype"] = dtype;
+    }
     return *this;
   }
 
@@ -97,11 +101,16 @@ class ModelBuilder {
   Json& attributes(std::size_t node) { return graph["nodes"][node]["attributes"]; }
 
   Json header() const {
-    Json header = entries_;
+    Json header = Json::object();
+    for (const Stored& entry : in_order()) header[entry.name] = entry.json;
     header["__metadata__"] = {{"format", "qslim"}, {"graph", graph.dump()}};
     return header;
   }
-  const std::string& data() const { return data_; }
+  std::string data() const {
+    std::string data;
+    for (const Stored& entry : in_order()) data += entry.bytes;
+    return data;
+  }
 
   static std::vector<std::byte> file_of(const std::string& header, const std::string& data) {
     std::string text = header;
@@ -113,7 +122,7 @@ class ModelBuilder {
     if (!data.empty()) std::memcpy(bytes.data() + 8 + text.size(), data.data(), data.size());
     return bytes;
   }
-  std::vector<std::byte> file() const { return file_of(header().dump(), data_); }
+  std::vector<std::byte> file() const { return file_of(header().dump(), data()); }
 
   runtime::Model model() const {
     const auto owner = std::make_shared<const std::vector<std::byte>>(file());
@@ -122,7 +131,9 @@ class ModelBuilder {
 
  private:
   static Json quantization(const QParams& params, const Json& scale, const Json& axis) {
-    return {{"dtype", params.qmin < 0 ? "int8" : "uint8"},
+    const bool is_wide = params.qmin < 0 ? params.qmin < -128 || params.qmax > 127 : params.qmax > 255;
+    const std::string width = is_wide ? "int16" : "int8";
+    return {{"dtype", params.qmin < 0 ? width : "u" + width},
             {"scale", scale},
             {"zero_point", params.zero_point},
             {"qmin", params.qmin},
@@ -133,15 +144,33 @@ class ModelBuilder {
   template <class T>
   void add_entry(const std::string& name, const char* dtype, const Dims& shape,
                  const std::vector<T>& values) {
-    data_.append((8 - data_.size() % 8) % 8, '\0');
-    const std::size_t begin = data_.size();
-    data_.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-    entries_[name] = {
-        {"dtype", dtype}, {"shape", shape_json(shape)}, {"data_offsets", {begin, data_.size()}}};
+    Stored entry{name, {{"dtype", dtype}, {"shape", shape_json(shape)}}, "", sizeof(T)};
+    if (!values.empty())
+      entry.bytes.assign(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+    entries_.push_back(std::move(entry));
   }
 
-  Json entries_ = Json::object();
-  std::string data_;
+  struct Stored {
+    std::string name;
+    Json json;
+    std::string bytes;
+    std::size_t item_size;
+  };
+
+  // Wide items first, end to end.
+  std::vector<Stored> in_order() const {
+    std::vector<Stored> entries = entries_;
+    std::stable_sort(entries.begin(), entries.end(),
+                     [](const Stored& a, const Stored& b) { return a.item_size > b.item_size; });
+    std::size_t position = 0;
+    for (Stored& entry : entries) {
+      entry.json["data_offsets"] = {position, position + entry.bytes.size()};
+      position += entry.bytes.size();
+    }
+    return entries;
+  }
+
+  std::vector<Stored> entries_;
   std::map<std::string, bool> names_;
 };
 

@@ -61,7 +61,8 @@ class OneNode {
   std::vector<T> run(const std::string& op, const Json& attributes = Json::object(), std::size_t which = 0) {
     std::vector<std::string> results;
     for (std::size_t i = 0; i <= which; ++i) results.push_back("out" + std::to_string(i));
-    builder_.node(op, names_, results, attributes).output(results.back());
+    const char* dtype = sizeof(T) == 1 ? "bool" : name_of_type(T{});
+    builder_.node(op, names_, results, attributes).output(results.back(), dtype);
     const Session session(builder_.model(), Session::Options{2, default_isa()});
     std::vector<Dims> dims;
     for (const Session::Input& input : inputs_) dims.push_back(input.dims);

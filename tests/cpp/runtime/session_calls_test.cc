@@ -3,12 +3,15 @@
 // How a session is called: batches that are no batches, outputs of every kind, wrong calls, threads, fork and
 // the profile.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -77,7 +80,7 @@ TEST(Session, OutputsThatCountImages) {
 TEST(Session, IntegersKeepTheirType) {
   ModelBuilder builder;
   builder.input("x", Dims{-1, 2});
-  builder.node("Shape", {"x"}, {"s"}).node("Cast", {"s"}, {"c"}, {{"to", 6}}).output("c");
+  builder.node("Shape", {"x"}, {"s"}).node("Cast", {"s"}, {"c"}, {{"to", 6}}).output("c", "int32");
   const Session session(builder.model());
   const Session::OutputSpec spec = session.output_specs({{3, 2}}).at(0);
   EXPECT_EQ(spec.dtype, DType::kInt32);
@@ -210,6 +213,171 @@ TEST(Session, ExamplesUseEveryOperator) {
        }) {
     EXPECT_EQ(used.count(op), 1u) << op;
   }
+}
+
+// ---- memory ----
+
+// One float32 tensor of `extent` elements in, one out, and the reversed one between them.
+ModelBuilder two_buffers() {
+  ModelBuilder builder;
+  builder.input("x", Dims{1, -1}).node("Softmax", {"x"}, {"s"}).node("CumSum", {"s", "axis"}, {"c"});
+  builder.integers("axis", {1});
+  builder.node("Softmax", {"c"}, {"y"}).output("y");
+  return builder;
+}
+
+void run_with(const Session& session, std::int64_t extent) {
+  std::vector<float> x(static_cast<std::size_t>(extent), 1.0f), y(x.size());
+  session.run(std::vector<Session::Input>{{x.data(), {1, extent}}}, std::vector<void*>{y.data()});
+  EXPECT_GT(y[0], 0.0f);
+}
+
+std::size_t held(const Session& session) {
+  const Session::Memory memory = session.memory();
+  return memory.arena_bytes + memory.scratch_bytes + memory.packed_bytes;
+}
+
+TEST(Session, MemoryCountsAllPlansThatAreKept) {
+  const Session session(two_buffers().model());
+  run_with(session, 100000);
+  const std::size_t one = held(session);
+  EXPECT_GT(one, 400000u);
+  run_with(session, 100001);
+  EXPECT_GT(held(session), 2 * one - 1000);
+}
+
+TEST(Session, PlansGiveWayToMaxMemory) {
+  Session::Options options;
+  options.max_memory = 2000000;
+  const Session session(two_buffers().model(), options);
+  for (std::int64_t i = 0; i < 8; ++i) {
+    run_with(session, 100000 + i);
+    EXPECT_LE(held(session), options.max_memory);
+  }
+  EXPECT_GT(held(session), 0u);
+  EXPECT_THROW(run_with(session, 10000000), InvalidArgument);
+  run_with(session, 100000);
+}
+
+TEST(Session, ThreadsShareTheMemoryThatThereIs) {
+  Session::Options options;
+  options.max_memory = 2000000;  // for two runs, and eight threads run
+  const Session session(two_buffers().model(), options);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 20; ++i) run_with(session, 100000 + (t + i) % 3);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LE(held(session), options.max_memory);
+}
+
+TEST(Session, MemoryThatIsNotThereIsAnError) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers take all of the address space";
+#endif
+  Session::Options options;
+  options.max_memory = std::size_t{1} << 62;
+  const Session session(two_buffers().model(), options);
+  const Dims dims = {1, (std::int64_t{1} << 31) - 8};
+  const rlimit unlimited = [] {
+    rlimit limit;
+    getrlimit(RLIMIT_AS, &limit);
+    return limit;
+  }();
+  rlimit little = unlimited;
+  little.rlim_cur = std::size_t{4} << 30;
+  float x = 0, y = 0;  // nobody comes to read or write them
+  setrlimit(RLIMIT_AS, &little);
+  std::string message;
+  try {
+    session.run(std::vector<Session::Input>{{&x, dims}}, std::vector<void*>{&y});
+  } catch (const InvalidArgument& error) {
+    message = error.what();
+  }
+  setrlimit(RLIMIT_AS, &unlimited);
+  EXPECT_NE(message.find("not enough memory"), std::string::npos) << message;
+}
+
+TEST(Session, OutputIsWhatTheFileSays) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 4}).node("Relu", {"x"}, {"y"}).output("y", "int64");
+  EXPECT_THROW(Session(builder.model()), InvalidArgument);
+  ModelBuilder wider;
+  wider.input("x", Dims{-1, 4}).tensor("y", Dims{-1, 5}).node("Relu", {"x"}, {"y"}).output("y");
+  EXPECT_THROW(Session(wider.model()), InvalidArgument);
+}
+
+// ---- fork ----
+
+// The child could find a lock held by a thread that it does not have.
+TEST(Session, ForkedWhileAnotherThreadPreparesExtents) {
+  const Session session(two_buffers().model(), Session::Options{2, default_isa()});
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    for (std::int64_t i = 0; !stop; ++i) run_with(session, 10 + i % 40);
+  });
+  int failed = 0;
+  for (int i = 0; i < 40; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(5);
+      for (std::int64_t extent = 5; extent < 30; ++extent) run_with(session, extent);
+      _exit(testing::Test::HasFailure() ? 1 : 0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    failed += status != 0;
+  }
+  stop = true;
+  other.join();
+  EXPECT_EQ(failed, 0);
+}
+
+// ---- size ----
+
+TEST(Session, HundredThousandNodesAndInputsOpenInTime) {
+  const auto seconds = [](const ModelBuilder& builder) {
+    const std::vector<std::byte> bytes = builder.file();
+    const auto owner = std::make_shared<const std::vector<std::byte>>(bytes);
+    const auto begin = std::chrono::steady_clock::now();
+    const Session session(runtime::parse_model({owner->data(), owner->size()}, owner));
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr double kMost = 60;
+#else
+  constexpr double kMost = 3;  // under one on an idle machine; what is quadratic takes minutes
+#endif
+  constexpr int kCount = 100000;
+  ModelBuilder chain, wide, inputs, fan;
+  std::string last = "x";
+  chain.input("x", Dims{1, 4});
+  for (int i = 0; i < kCount; ++i) {
+    const std::string next = "t" + std::to_string(i);
+    chain.node(i % 2 == 0 ? "Softmax" : "CumSum",
+               i % 2 == 0 ? std::vector<std::string>{last} : std::vector<std::string>{last, "axis"}, {next});
+    last = next;
+  }
+  chain.integers("axis", {1}).output(last);
+  std::vector<std::string> names;
+  for (int i = 0; i < kCount; ++i) names.push_back("x" + std::to_string(i));
+  for (const std::string& name : names) inputs.input(name, Dims{1, 1});
+  inputs.node("Concat", names, {"y"}, {{"axis", 1}}).output("y");
+  wide.input("x", Dims{1, 4});
+  fan.input("x", Dims{1, 4});
+  names.resize(20000);
+  for (const std::string& name : names) {
+    fan.node("Softmax", {"x"}, {name});
+    wide.tensor(name, Dims{1, 4}, QParams{0.01f, 0, -32768, 32767}).node("Softmax", {"x"}, {name});
+  }
+  fan.node("Concat", names, {"y"}, {{"axis", 1}}).output("y");
+  wide.output(names[0]);
+  EXPECT_LT(seconds(chain), kMost);
+  EXPECT_LT(seconds(inputs), kMost);
+  EXPECT_LT(seconds(fan), kMost);
+  EXPECT_LT(seconds(wide), kMost);
 }
 
 }  // namespace

@@ -55,6 +55,7 @@ def _load_header(data: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _with_header(header: dict[str, Any], payload: bytes) -> bytes:
     text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % 64)
     return len(text).to_bytes(8, "little") + text + payload
 
 
@@ -115,7 +116,8 @@ def test_layout() -> None:
 def test_scale_entries_get_names_of_their_own() -> None:
     graph = _graph()
     graph.add_tensor(Tensor("w//scale", "int64", (), np.int64(3)))
-    graph.add_node(Node("Relu", ["w//scale"], []))
+    graph.add_tensor(Tensor("copy", "int64", ()))
+    graph.add_node(Node("Identity", ["w//scale"], ["copy"]))
     loaded = load_qslim(dumps_qslim(graph))
     assert loaded.constant("w//scale") == 3
     np.testing.assert_array_equal(loaded.tensors["w"].quantization.scale, _weight()[1].scale)
@@ -145,6 +147,20 @@ def test_what_has_no_place_in_the_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is a directory"):
         save_qslim(_graph(), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lists_that_a_reader_would_refuse_are_not_written() -> None:
+    graph = _graph()
+    for odd in ([1, "a"], [[1], [2]]):
+        graph.nodes[1].attributes["odd"] = odd
+        assert load_qslim(dumps_qslim(graph)).nodes[1].attributes["odd"] == str(odd)
+    graph.nodes[0].attributes["odd"] = [1, "a"]
+    with pytest.raises(ValueError, match=r"conv2d\(c\) has attribute 'odd' = \[1, 'a'\]"):
+        dumps_qslim(graph)
+    graph = _graph()
+    graph.nodes[2].outputs = []
+    with pytest.raises(ValueError, match="has no outputs"):
+        dumps_qslim(graph)
 
 
 def test_nothing_is_left_when_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,20 +217,20 @@ _GRAPH_DAMAGE: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("unknown dtype 'complex64'", lambda g: _tensor(g, "c").update(dtype="complex64")),
     ("expected a list as shape", lambda g: _tensor(g, "c").update(shape="3")),
     ("integers >= 0", lambda g: _tensor(g, "c").update(shape=[-1])),
-    ("its entry", lambda g: _tensor(g, "w").update(shape=[3, 4, 3, 3])),
+    ("another shape than its entry", lambda g: _tensor(g, "w").update(shape=[3, 4, 3, 3])),
     ("dtype float64 expected", lambda g: _tensor(g, "b").update(dtype="float64")),
     ("quantization needs", lambda g: _tensor(g, "x").update(quantization={})),
     ("scale must be finite and > 0", lambda g: _tensor(g, "x")["quantization"].update(scale=-1.0)),
     ("scale must be finite and > 0", lambda g: _tensor(g, "x")["quantization"].update(scale=1e300)),
-    ("too large", lambda g: _tensor(g, "x")["quantization"].update(scale=10**400)),
+    ("does not fit 64 bits", lambda g: _tensor(g, "x")["quantization"].update(scale=10**400)),
     ("32-bit integers", lambda g: _tensor(g, "x")["quantization"].update(qmax=2**40)),
     ("its grid is one of int16", lambda g: _tensor(g, "x")["quantization"].update(qmax=300)),
     ("lies outside", lambda g: _tensor(g, "w")["quantization"].update(qmin=-1, qmax=1)),
     ("should be a stored float32 entry", lambda g: _tensor(g, "w")["quantization"].update(scale="q")),
-    ("do not fit shape", lambda g: _tensor(g, "w")["quantization"].update(quant_axis=1)),
+    ("do not fit its shape", lambda g: _tensor(g, "w")["quantization"].update(quant_axis=1)),
     ("bad quant_axis", lambda g: _tensor(g, "w")["quantization"].update(quant_axis=-1)),
     ("has no valid value", lambda g: g["nodes"][0]["attributes"].update(group=None)),
-    ("has no valid value", lambda g: g["nodes"][0]["attributes"].update(group=2**70)),
+    ("does not fit 64 bits", lambda g: g["nodes"][0]["attributes"].update(group=2**70)),
     ("needs op_type", lambda g: g["nodes"][0].pop("op_type")),
 ]
 
@@ -244,7 +260,7 @@ def _change_header(change: Callable[[dict[str, Any]], Any]) -> bytes:
         ("this is no qslim model", lambda h: h.pop("__metadata__")),
         ("this is no qslim model", lambda h: h["__metadata__"].update(format="pt")),
         ("the graph in .* is missing", lambda h: h["__metadata__"].pop("graph")),
-        ("is no JSON", lambda h: h["__metadata__"].update(graph="[" * 100_000)),
+        ("nests more than 32 deep", lambda h: h["__metadata__"].update(graph="[" * 100_000)),
         ("expected a JSON object", lambda h: h["__metadata__"].update(graph="[]")),
         ("holds NaN", lambda h: h["__metadata__"].update(graph='{"a": NaN}')),
         ("names a key twice", lambda h: h["__metadata__"].update(graph='{"a": 1, "a": 2}')),

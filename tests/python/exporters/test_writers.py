@@ -232,6 +232,24 @@ def test_disk_full_keeps_the_old_model(tmp_path: Path, name: str) -> None:
         assert leftovers(out) == []
 
 
+def test_output_paths_in_bytes_are_named_before_any_work(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "out")
+    with pytest.raises(ValueError, match="quantize_model_path: expected a str or a path, got b'"):
+        _ptq_to(tmp_path, path)
+    paddle.disable_static()
+    with pytest.raises(ValueError, match="save_model_dir: expected a str or a path, got b'"):
+        slim.quant.quant_post_dynamic(_float_model(tmp_path, 0), path)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="output path: expected a str or a path, got b'"):
+        slim.prune.save(_network(0), path)  # type: ignore[arg-type]
+
+
+def _ptq_to(directory: Path, path: Any) -> None:
+    model = _float_model(directory, 0)
+    paddle.enable_static()
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    slim.quant.quant_post_static(executor, model, path, data_loader=[_X], algo="abs_max")
+
+
 def test_stale_engine_file_of_another_network_is_removed(tmp_path: Path) -> None:
     class Unsupported(paddle.nn.Layer):
         def __init__(self) -> None:

@@ -173,8 +173,12 @@ READ_ONLY.flags.writeable = False
         ),
         (lambda: _core.fake_quant(X, 0.0, 0, -127, 127), ValueError, "scale must be finite and > 0"),
         (lambda: _core.quantize(X, 1.0, 0, -127, 255), ValueError, r"int8 holds \[-128, 127\]"),
-        (lambda: _core.Context(isa="mmx"), ValueError, "isa must be one of scalar, neon, avx2"),
-        (lambda: _core.Context(num_threads=0), ValueError, r"num_threads must be in \[1, 1024\], got 0"),
+        (lambda: _core.Context(isa="mmx"), ValueError, "isa must be one of scalar"),
+        (
+            lambda: _core.Context(num_threads=0),
+            ValueError,
+            "num_threads must be a whole number .*, got 0",
+        ),
     ],
 )
 def test_messages(call, error: type[Exception], message: str) -> None:

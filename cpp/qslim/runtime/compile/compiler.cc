@@ -63,8 +63,7 @@ Compiler::Compiler(const Model& model, std::vector<TensorFacts> facts, Isa isa, 
   storage_ = settle_storage(model_, facts_, consumers_, is_output_);
   for (std::size_t i = 0; i < model_.tensors.size(); ++i) {
     const Tensor& t = model_.tensors[i];
-    if (t.quantization && !t.is_constant() && !t.quantization->fits_a_byte())
-      wide_.push_back(static_cast<int>(i));
+    is_wide_.push_back(t.quantization && !t.is_constant() && !t.quantization->fits_a_byte());
   }
 }
 
@@ -150,7 +149,7 @@ Value Compiler::constant_value(int id, Layout layout, bool as_real) {
     if (same_memory) return Value{form.dims, layout, form.storage, form.dtype, form.buffer};
   }
   Value value{dims(id), layout, real_storage(), facts(id).dtype, -1};
-  if (!as_real && facts(id).integers) {
+  if (!as_real && facts(id).integers && !tensor(id).is_constant()) {
     // Integers are small and need no sharing.
     const std::vector<std::int64_t>& integers = *facts(id).integers;
     if (value.dtype == DType::kInt32) {
@@ -160,11 +159,16 @@ Value Compiler::constant_value(int id, Layout layout, bool as_real) {
       value.buffer = constant_buffer(copy_of(integers.data(), value.bytes()), value.bytes());
     }
   } else if (!as_real) {
-    value.buffer = constant_buffer(copy_of(tensor(id).data, value.bytes()), value.bytes());
+    const auto data = weights_.get<std::shared_ptr<const void>>(concatenate("stored ", id), [&] {
+      weights_.add_bytes(value.bytes());
+      return copy_of(tensor(id).data, value.bytes());
+    });
+    value.buffer = constant_buffer(*data, value.bytes());
   } else {
     const std::string key =
         concatenate("constant ", id, layout == Layout::kPlain ? " plain" : " channels-last");
     auto data = weights_.get<std::shared_ptr<const void>>(key, [&] {
+      weights_.add_bytes(value.bytes());
       std::vector<float> floats = constant_floats(id);
       if (layout == Layout::kChannelsLast && !same_memory) {
         const auto c = static_cast<std::size_t>(dims(id)[1]);
@@ -189,13 +193,18 @@ Value Compiler::define(int id, Layout layout, const Storage& storage) {
   const DType dtype = storage.is_quantized() ? DType::kUint8 : facts(id).dtype;
   Value value{dims(id), layout, storage, dtype, -1};
   value.buffer = new_buffer(value.bytes());
-  forms(id).push_back(value);
+  add_form(id, value);
   return value;
+}
+
+void Compiler::add_form(int id, Value value) {
+  forms(id).push_back(std::move(value));
+  if (is_wide_[static_cast<std::size_t>(id)]) to_be_rounded_.push_back(id);
 }
 
 void Compiler::alias(int id, Layout layout, const Value& value) {
   if (dims(id).size() != 4) layout = Layout::kPlain;
-  forms(id).push_back(Value{dims(id), layout, value.storage, value.dtype, value.buffer});
+  add_form(id, Value{dims(id), layout, value.storage, value.dtype, value.buffer});
 }
 
 Value Compiler::with_slack(int id, const Value& value) {
@@ -273,15 +282,13 @@ Value Compiler::convert(int id, const Value& from, Layout layout, const Storage&
 }
 
 void Compiler::round_to_wide_grids() {
-  for (std::size_t i = 0; i < wide_.size();) {
-    const int id = wide_[i];
-    if (forms(id).empty()) {
-      ++i;
-      continue;
-    }
+  while (!to_be_rounded_.empty()) {
+    const int id = to_be_rounded_.back();
+    to_be_rounded_.pop_back();
+    if (!is_wide_[static_cast<std::size_t>(id)]) continue;
+    is_wide_[static_cast<std::size_t>(id)] = false;
     // A view of quantized data is bytes until somebody asks for real values.
     emit_round_to_grid(*this, id, get_real(id, forms(id).front().layout));
-    wide_.erase(wide_.begin() + static_cast<std::ptrdiff_t>(i));
   }
 }
 
@@ -296,7 +303,7 @@ void Compiler::prepare_inputs() {
     value.buffer = static_cast<int>(plan_.buffers.size() - 1);
     // Whoever reads a quantized input sees its integers, in whatever type he asks for.
     const bool is_rounded = storage(id).is_quantized();
-    forms(id).push_back(value);
+    add_form(id, value);
     if (is_rounded) {
       const bool to_channels_last =
           dims(id).size() == 4 &&

@@ -113,6 +113,7 @@ class Compiler {
   Value convert(int id, const Value& from, Layout layout, const Storage& storage);
   Value constant_value(int id, Layout layout, bool as_real);
   std::vector<Value>& forms(int id) { return forms_[static_cast<std::size_t>(id)]; }
+  void add_form(int id, Value value);
 
   const Model& model_;
   std::vector<TensorFacts> facts_;
@@ -125,7 +126,8 @@ class Compiler {
   std::vector<bool> is_output_;
   std::vector<std::vector<Value>> forms_;
   std::vector<bool> done_;
-  std::vector<int> wide_;  // tensors on wide grids whose rounding is still to come
+  std::vector<bool> is_wide_;       // tensors on wide grids whose rounding is still to come
+  std::vector<int> to_be_rounded_;  // those of them that have been computed
   Plan plan_;
 };
 

@@ -15,7 +15,7 @@ namespace qslim::runtime {
 namespace {
 
 bool moves_elements(const Node& node) {
-  static const std::unordered_set<std::string> kMovers = {
+  static const auto& kMovers = *new std::unordered_set<std::string>{
       "Concat",   "DepthToSpace", "Expand",  "Flatten",   "Gather",   "GlobalMaxPool",
       "Identity", "MaxPool",      "Reshape", "Resize",    "Slice",    "SpaceToDepth",
       "Split",    "Squeeze",      "Tile",    "Transpose", "Unsqueeze"};

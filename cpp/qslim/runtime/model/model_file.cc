@@ -21,7 +21,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::int64_t kFormatVersion = 1;
-constexpr std::size_t kMaxHeader = std::size_t{100} << 20;  // safetensors' own limit
+constexpr std::size_t kMaxHeader = 100000000;  // safetensors' own limit
 constexpr std::size_t kMaxRank = 8;
 // Larger extents and sizes are damage, and their products would not fit.
 constexpr std::int64_t kMaxExtent = std::int64_t{1} << 31;
@@ -29,7 +29,7 @@ constexpr std::uint64_t kMaxElements = std::uint64_t{1} << 40;
 
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
-  throw FormatError(concatenate("model file: ", parts...));
+  throw FormatError(concatenate(parts...));
 }
 
 template <class... Parts>
@@ -41,33 +41,89 @@ void require(bool condition, const Parts&... parts) {
 // ---------------------------------------------------------------
 
 // Ours nest five deep. The parser takes dozens of bytes for each bracket, so a file of brackets is a bomb.
-constexpr int kMaxDepth = 32;
+constexpr std::size_t kMaxDepth = 32;
 
-int depth_of(const char* begin, const char* end) {
-  int depth = 0, deepest = 0;
-  bool in_text = false;
-  for (const char* c = begin; c != end; ++c) {
-    if (in_text) {
-      if (*c == '\\' && c + 1 != end)
-        ++c;
-      else if (*c == '"')
-        in_text = false;
-    } else if (*c == '"') {
-      in_text = true;
-    } else if (*c == '[' || *c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (*c == ']' || *c == '}') {
-      --depth;
-    }
+// Builds a Json and refuses what nlohmann's own builder lets pass: keys that are there twice (it keeps the
+// last), integers of more than 64 bits (it makes floats of them), deep nesting. `problem` is empty if there
+// is nothing.
+class Builder : public nlohmann::json_sax<Json> {
+ public:
+  Json result;
+  std::string problem;
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool string(Json::string_t& value) override { return add(std::move(value)); }
+  bool binary(Json::binary_t&) override { return false; }
+  bool number_integer(Json::number_integer_t value) override { return add(value); }
+  bool number_unsigned(Json::number_unsigned_t value) override {
+    if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+      return refuse_integer(std::to_string(value));
+    return add(value);
   }
-  return deepest;
-}
+  bool number_float(Json::number_float_t value, const Json::string_t& digits) override {
+    if (digits.find_first_of(".eE") == std::string::npos) return refuse_integer(digits);
+    return add(value);
+  }
+  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(Json::string_t& name) override {
+    const auto [place, is_new] = open_.back()->emplace(name, nullptr);
+    if (!is_new) problem = concatenate("names a key twice: '", name, "'");
+    place_ = &*place;
+    return is_new;
+  }
+  bool parse_error(std::size_t position, const std::string&, const Json::exception&) override {
+    problem = concatenate("is no JSON: it breaks off or goes wrong at character ", position);
+    return false;
+  }
+
+ private:
+  bool add(Json value) {
+    place(std::move(value));
+    return true;
+  }
+  Json* place(Json value) {
+    if (open_.empty()) {
+      result = std::move(value);
+      return &result;
+    }
+    if (open_.back()->is_array()) {
+      open_.back()->push_back(std::move(value));
+      return &open_.back()->back();
+    }
+    *place_ = std::move(value);
+    return place_;
+  }
+  bool open(Json value) {
+    open_.push_back(place(std::move(value)));
+    if (open_.size() > kMaxDepth) problem = concatenate("nests more than ", kMaxDepth, " deep");
+    return problem.empty();
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+  bool refuse_integer(const std::string& digits) {
+    problem = concatenate("holds the integer ", digits.substr(0, 30), ", which does not fit 64 bits");
+    return false;
+  }
+
+  std::vector<Json*> open_;  // objects and arrays; an array grows only while none inside it is open
+  Json* place_ = nullptr;    // of the key's value in the innermost object
+};
 
 Json parse_json(const char* begin, const char* end, const char* what) {
-  require(depth_of(begin, end) <= kMaxDepth, what, " nests more than ", kMaxDepth, " deep");
-  Json json = Json::parse(begin, end, nullptr, /*allow_exceptions=*/false);
-  require(json.is_object(), what, " is not a JSON object");
-  return json;
+  // The parser takes NUL for the end and skips a byte-order mark.
+  const bool is_text = std::find(begin, end, '\0') == end && (begin == end || *begin != '\xEF');
+  require(is_text, what, " is no JSON: it holds bytes that are no text");
+  Builder builder;
+  const bool is_json = Json::sax_parse(begin, end, &builder);
+  require(is_json && builder.problem.empty(), what, " ", builder.problem);
+  require(builder.result.is_object(), what, ": expected a JSON object, got ", builder.result.type_name());
+  return std::move(builder.result);
 }
 
 const Json& member(const Json& object, const char* key, const char* what) {
@@ -112,56 +168,108 @@ struct Entry {
   std::string dtype;
   std::vector<std::size_t> shape;
   Span<const std::byte> bytes;
+  bool is_used = false;  // by a tensor
 };
 
 std::size_t item_size(const std::string& dtype) {
-  static const std::unordered_map<std::string, std::size_t> kSizes = {{"F32", 4}, {"I8", 1},  {"U8", 1},
-                                                                      {"I32", 4}, {"I64", 8}, {"BOOL", 1}};
+  static const auto& kSizes = *new std::unordered_map<std::string, std::size_t>{
+      {"F32", 4}, {"I8", 1}, {"U8", 1}, {"I32", 4}, {"I64", 8}, {"BOOL", 1}};
   const auto found = kSizes.find(dtype);
-  require(found != kSizes.end(), "entry type '", dtype, "' is not one of F32, I8, U8, I32, I64, BOOL");
-  return found->second;
+  return found == kSizes.end() ? 0 : found->second;
 }
 
 using Entries = std::unordered_map<std::string, Entry>;
 
-Entry read_entry(const Json& json, Span<const std::byte> data) {
-  constexpr const char* kWhat = "tensor entry";
+bool has_exactly(const Json& object, std::initializer_list<const char*> keys) {
+  return object.is_object() && object.size() == keys.size() &&
+         std::all_of(keys.begin(), keys.end(), [&](const char* key) { return object.contains(key); });
+}
+
+std::string text_of(const std::vector<std::size_t>& shape) {
+  std::string text = "[";
+  for (const std::size_t extent : shape) text += concatenate(text.size() > 1 ? ", " : "", extent);
+  return text + "]";
+}
+
+Entry read_entry(const std::string& name, const Json& json, Span<const std::byte> data, std::size_t start) {
+  const std::string what = concatenate("entry '", name, "'");
+  require(has_exactly(json, {"dtype", "shape", "data_offsets"}), what,
+          ": expected dtype, shape and data_offsets");
   Entry entry;
-  entry.dtype = text(member(json, "dtype", kWhat), "entry dtype");
+  entry.dtype = text(json["dtype"], "entry dtype");
   const std::size_t size = item_size(entry.dtype);
+  require(size != 0, what, ": unknown dtype '", entry.dtype,
+          "'; this program reads F32, I8, U8, I32, I64 and BOOL");
   // Extents beside a 0 count as well: products of some of the extents shall fit, too.
   std::uint64_t elements = 1, others = 1;
-  require(array(json, "shape", kWhat).size() <= kMaxRank, "an entry has more than ", kMaxRank, " axes");
-  for (const Json& extent : array(json, "shape", kWhat)) {
+  const Json& shape = array(json, "shape", what.c_str());
+  require(shape.size() <= kMaxRank, what, ": the engine takes at most ", kMaxRank, " axes");
+  for (const Json& extent : shape) {
+    require(extent.is_number_integer() && integer(extent, "extent") >= 0, what,
+            ", shape: expected a list of integers >= 0");
     const std::int64_t value = integer(extent, "extent");
-    require(value >= 0 && value < kMaxExtent, "entry extent ", value, " is out of range");
+    require(value < kMaxExtent, what, ": extent ", value, " is more than the engine takes");
     entry.shape.push_back(static_cast<std::size_t>(value));
     elements *= static_cast<std::uint64_t>(value);
     others *= static_cast<std::uint64_t>(std::max<std::int64_t>(value, 1));
-    require(others <= kMaxElements, "an entry has more than 2^40 elements");
+    require(others <= kMaxElements, what, ": the engine takes at most 2^40 elements");
   }
-  const Json& offsets = array(json, "data_offsets", kWhat);
-  require(offsets.size() == 2, "data_offsets are not two numbers");
+  const Json& offsets = array(json, "data_offsets", what.c_str());
+  require(offsets.size() == 2, what, ": data_offsets should be two numbers");
   const std::int64_t begin = integer(offsets[0], "data offset"), end = integer(offsets[1], "data offset");
-  require(begin >= 0 && begin <= end && static_cast<std::uint64_t>(end) <= data.size(), "data offsets [",
-          begin, ", ", end, ") lie outside the ", data.size(), " bytes of data; is the file truncated?");
-  require(static_cast<std::uint64_t>(end - begin) == elements * size, "an entry of ", elements,
-          " elements of ", size, " bytes has ", end - begin, " bytes of data");
+  require(begin >= 0 && begin <= end && static_cast<std::uint64_t>(end) <= data.size(), what, " lies at [",
+          begin, ", ", end, "), but the file has ", data.size(), " bytes of data: it was cut short");
+  require(static_cast<std::uint64_t>(end - begin) == elements * size, what, ": shape ", text_of(entry.shape),
+          " of ", entry.dtype, " takes ", elements * size, " bytes, got ", end - begin);
+  require(begin == end || (start + static_cast<std::size_t>(begin)) % size == 0, what,
+          ": its data should start at a multiple of ", size, " bytes");
   entry.bytes = data.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
-  require(reinterpret_cast<std::uintptr_t>(entry.bytes.data()) % size == 0,
-          "an entry's data are not aligned to its type");
+  if (entry.dtype == "BOOL") {
+    require(std::all_of(entry.bytes.data(), entry.bytes.data() + entry.bytes.size(),
+                        [](std::byte b) { return b <= std::byte{1}; }),
+            what, ": a bool must be 0 or 1");
+  }
   return entry;
+}
+
+// The entries that `header` describes, which must cover `data` exactly, in any order.
+Entries read_entries(const Json& header, Span<const std::byte> data, std::size_t start) {
+  struct Place {
+    std::size_t begin, end;
+    std::string name;
+  };
+  Entries entries;
+  std::vector<Place> places;
+  for (const auto& item : header.items()) {
+    if (item.key() == "__metadata__") continue;
+    const Entry entry = read_entry(item.key(), item.value(), data, start);
+    if (entry.bytes.size() != 0) {
+      const auto begin = static_cast<std::size_t>(entry.bytes.data() - data.data());
+      places.push_back({begin, begin + entry.bytes.size(), item.key()});
+    }
+    entries.emplace(item.key(), entry);
+  }
+  std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) { return a.begin < b.begin; });
+  std::size_t position = 0;
+  for (const Place& place : places) {
+    require(place.begin == position, "entry '", place.name, "' starts at ", place.begin,
+            ", but the one before ends at ", position);
+    position = place.end;
+  }
+  require(position == data.size(), "the entries end at ", position, ", but there are ", data.size(),
+          " bytes of data");
+  return entries;
 }
 
 // ---- the graph
 // ------------------------------------------------------------------------------------------------
 
-DType dtype_from_name(const std::string& name) {
+DType dtype_from_name(const std::string& name, const std::string& what) {
   for (const DType dtype :
        {DType::kFloat32, DType::kInt8, DType::kUint8, DType::kInt32, DType::kInt64, DType::kBool}) {
     if (name == name_of(dtype)) return dtype;
   }
-  fail("tensor type '", name, "' is not one of float32, int8, uint8, int32, int64, bool");
+  fail(what, ": unknown dtype '", name, "'; this program reads float32, int8, uint8, int32, int64 and bool");
 }
 
 const char* entry_type(DType dtype) noexcept {
@@ -176,100 +284,128 @@ const char* entry_type(DType dtype) noexcept {
   return "?";
 }
 
-std::vector<float> read_scale(const Json& json, const Entries& entries) {
+std::vector<float> read_scale(const Json& json, const std::string& what, Entries& entries) {
   std::vector<float> scale;
   if (json.is_number()) {
     scale.push_back(static_cast<float>(json.get<double>()));
   } else {
-    const auto found = entries.find(text(json, "scale"));
-    require(found != entries.end(), "a scale names an entry that is not there");
-    require(found->second.dtype == "F32" && found->second.shape.size() == 1, "scales are not an F32 vector");
+    const std::string name = text(json, "scale");
+    const auto found = entries.find(name);
+    require(found != entries.end() && found->second.dtype == "F32" && found->second.shape.size() == 1, what,
+            ": its scales '", name, "' should be a stored float32 entry of one axis");
+    found->second.is_used = true;
     scale.resize(found->second.shape[0]);
     if (!scale.empty()) std::memcpy(scale.data(), found->second.bytes.data(), found->second.bytes.size());
   }
-  require(!scale.empty(), "a quantized tensor has no scale");
+  require(!scale.empty(), what, ": it has no scale");
   for (const float value : scale) {
-    require(std::isfinite(value) && value >= kMinScale && value <= kMaxScale, "scale ", value,
-            " is out of range");
+    require(std::isfinite(value) && value > 0, what, ": scale must be finite and > 0, got ", value);
+    require(value >= kMinScale && value <= kMaxScale, what, ": scale must be in [2^-126, 2^126], got ",
+            value);
   }
   return scale;
 }
 
-Quantization read_quantization(const Json& json, const Entries& entries) {
-  constexpr const char* kWhat = "quantization";
+// The smallest integer type that holds the grid.
+const char* grid_type(const Quantization& q) {
+  if (q.fits_a_byte()) return q.is_unsigned() ? "uint8" : "int8";
+  if (q.is_unsigned()) return q.qmax <= 65535 ? "uint16" : "uint32";
+  return q.qmin >= -32768 && q.qmax <= 32767 ? "int16" : "int32";
+}
+
+Quantization read_quantization(const Json& json, const std::string& what, Entries& entries) {
+  require(has_exactly(json, {"dtype", "scale", "zero_point", "qmin", "qmax", "quant_axis"}), what,
+          ": quantization needs dtype, scale, zero_point, qmin, qmax and quant_axis");
   Quantization q;
-  q.scale = read_scale(member(json, "scale", kWhat), entries);
-  q.zero_point = integer32(member(json, "zero_point", kWhat), "zero_point");
-  q.qmin = integer32(member(json, "qmin", kWhat), "qmin");
-  q.qmax = integer32(member(json, "qmax", kWhat), "qmax");
-  require(q.qmin >= -kMaxGrid && q.qmax <= kMaxGrid && q.qmin < q.qmax, "grid [", q.qmin, ", ", q.qmax,
-          "] is out of range");
-  require(q.qmin <= q.zero_point && q.zero_point <= q.qmax, "zero point ", q.zero_point,
-          " lies outside its grid");
-  const Json& axis = member(json, "quant_axis", kWhat);
+  q.scale = read_scale(json["scale"], what, entries);
+  q.zero_point = integer32(json["zero_point"], "zero_point");
+  q.qmin = integer32(json["qmin"], "qmin");
+  q.qmax = integer32(json["qmax"], "qmax");
+  require(q.qmin <= q.zero_point && q.zero_point <= q.qmax, what, ": zero_point ", q.zero_point,
+          " lies outside [", q.qmin, ", ", q.qmax, "]");
+  require(q.qmin >= -kMaxGrid && q.qmax <= kMaxGrid && q.qmin < q.qmax, what, ": grid [", q.qmin, ", ",
+          q.qmax, "] should have two integers or more, of at most 2^17");
+  const std::string dtype = text(json["dtype"], "quantization dtype");
+  require(dtype == grid_type(q), what, ": its grid is one of ", grid_type(q), ", not '", dtype, "'");
+  const Json& axis = json["quant_axis"];
+  require(json["scale"].is_string() != axis.is_null(), what,
+          ": one scale needs quant_axis null, several an axis");
   if (!axis.is_null()) {
     const std::int64_t value = integer(axis, "quant_axis");
-    require(value >= 0 && value < static_cast<std::int64_t>(kMaxRank), "quant_axis ", value,
-            " is out of range");
+    require(value >= 0 && value < static_cast<std::int64_t>(kMaxRank), what, ": bad quant_axis ", value);
     q.quant_axis = static_cast<std::size_t>(value);
-  } else {
-    require(q.scale.size() == 1, "several scales without a quant_axis");
   }
   return q;
 }
 
-void attach_data(Tensor& tensor, const Entry& entry) {
-  DType stored = tensor.dtype;
-  if (tensor.quantization && tensor.quantization->fits_a_byte()) {
-    stored = tensor.quantization->is_unsigned() ? DType::kUint8 : DType::kInt8;
-  }
-  require(entry.dtype == entry_type(stored), "constant '", tensor.name, "' should be stored as ",
-          entry_type(stored), ", its entry is ", entry.dtype);
+void attach_data(Tensor& tensor, Entry& entry, const std::string& what) {
+  entry.is_used = true;
   const bool is_right =
       tensor.shape && tensor.shape->size() == entry.shape.size() &&
       std::equal(entry.shape.begin(), entry.shape.end(), tensor.shape->begin(),
                  [](std::size_t a, std::int64_t b) { return static_cast<std::int64_t>(a) == b; });
-  require(is_right, "constant '", tensor.name, "' and its entry differ in shape");
+  require(is_right, what, " has another shape than its entry, ", text_of(entry.shape));
+  const bool is_stored_in_bytes = tensor.quantization && tensor.quantization->fits_a_byte();
+  if (is_stored_in_bytes) {
+    const Quantization& q = *tensor.quantization;
+    require(entry.dtype == (q.is_unsigned() ? "U8" : "I8"), what, ": integers of dtype ", grid_type(q),
+            " expected, got ", entry.dtype);
+    const bool is_inside =
+        std::all_of(entry.bytes.data(), entry.bytes.data() + entry.bytes.size(), [&](std::byte b) {
+          const int integer = q.is_unsigned() ? static_cast<int>(static_cast<std::uint8_t>(b))
+                                              : static_cast<int>(static_cast<std::int8_t>(b));
+          return integer >= q.qmin && integer <= q.qmax;
+        });
+    require(is_inside, what, ": an integer lies outside [", q.qmin, ", ", q.qmax, "]");
+  } else {
+    require(entry.dtype == entry_type(tensor.dtype), what, ": dtype ", name_of(tensor.dtype),
+            " expected, its entry has ", entry.dtype);
+  }
   static const std::byte kNothing{};
   tensor.data = entry.bytes.empty() ? &kNothing : entry.bytes.data();
 }
 
-Tensor read_tensor(const Json& json, const Entries& entries) {
+Tensor read_tensor(const Json& json, Entries& entries) {
   Tensor tensor;
   tensor.name = text(member(json, "name", "tensor"), "tensor name");
-  require(!tensor.name.empty(), "a tensor has no name");
-  tensor.dtype = dtype_from_name(text(member(json, "dtype", "tensor"), "tensor dtype"));
+  require(!tensor.name.empty(), "a tensor's name should be a string that is not empty");
+  const std::string what = concatenate("tensor '", tensor.name, "'");
+  const auto quantization = json.find("quantization");
+  require(json.size() <= (quantization == json.end() ? 3u : 4u), what, ": unknown keys");
+  tensor.dtype = dtype_from_name(text(member(json, "dtype", "tensor"), "tensor dtype"), what);
   const Json& shape = member(json, "shape", "tensor");
   if (!shape.is_null()) {
-    require(shape.is_array() && shape.size() <= kMaxRank, "tensor '", tensor.name,
-            "': shape is not an array of at most ", kMaxRank, " extents");
+    require(shape.is_array(), what, ": expected a list as shape");
+    require(shape.size() <= kMaxRank, what, ": the engine takes at most ", kMaxRank, " axes");
     tensor.shape.emplace();
     for (const Json& extent : shape) {
+      require(extent.is_null() || (extent.is_number_integer() && integer(extent, "extent") >= 0), what,
+              ", shape: expected a list of integers >= 0");
       const std::int64_t value = extent.is_null() ? kUnknownExtent : integer(extent, "extent");
-      require(extent.is_null() || (value >= 0 && value < kMaxExtent), "tensor '", tensor.name, "': extent ",
-              value, " is out of range");
+      require(value < kMaxExtent, what, ": extent ", value, " is more than the engine takes");
       tensor.shape->push_back(value);
     }
   }
-  const auto quantization = json.find("quantization");
-  if (quantization != json.end() && !quantization->is_null()) {
-    require(tensor.dtype == DType::kFloat32, "tensor '", tensor.name, "' is quantized but not float32");
-    tensor.quantization = read_quantization(*quantization, entries);
+  if (quantization != json.end()) {
+    tensor.quantization = read_quantization(*quantization, what, entries);
+    require(tensor.dtype == DType::kFloat32, what, " is quantized, so its dtype must be float32, got '",
+            name_of(tensor.dtype), "'");
     const auto& axis = tensor.quantization->quant_axis;
     if (axis) {
       require(tensor.shape && *axis < tensor.shape->size() &&
                   (*tensor.shape)[*axis] == static_cast<std::int64_t>(tensor.quantization->scale.size()),
-              "tensor '", tensor.name, "' does not have one scale for each channel");
+              what, ": ", tensor.quantization->scale.size(), " scales along axis ", *axis,
+              " do not fit its shape");
     }
   }
   const auto entry = entries.find(tensor.name);
-  if (entry != entries.end()) attach_data(tensor, entry->second);
-  require(tensor.is_constant() || !tensor.quantization || !tensor.quantization->quant_axis, "activation '",
-          tensor.name, "' has a scale per channel");
+  if (entry != entries.end()) attach_data(tensor, entry->second, what);
+  require(tensor.is_constant() || !tensor.quantization || !tensor.quantization->quant_axis, what,
+          ": only a constant may have a scale for each channel");
   return tensor;
 }
 
-Attribute read_list(const Json& json) {
+Attribute read_list(const Json& json, const std::string& label, const std::string& key) {
   bool all_integers = true, all_numbers = true, all_strings = true;
   for (const Json& item : json) {
     all_integers = all_integers && item.is_number_integer();
@@ -282,122 +418,133 @@ Attribute read_list(const Json& json) {
     return values;
   }
   if (all_numbers) return json.get<std::vector<double>>();
-  require(all_strings, "an attribute's list is neither of numbers nor of strings");
+  require(all_strings, label, ": attribute '", key, "' has no valid value: neither numbers nor strings");
   return json.get<std::vector<std::string>>();
 }
 
-Attribute read_attribute(const Json& json) {
-  if (json.is_boolean()) return std::int64_t{json.get<bool>()};
+Attribute read_attribute(const Json& json, const std::string& label, const std::string& key) {
   if (json.is_number_integer()) return integer(json, "attribute");
   if (json.is_number()) return json.get<double>();
   if (json.is_string()) return json.get<std::string>();
-  require(json.is_array(), "an attribute is neither a number, a string nor a list");
-  return read_list(json);
+  const bool is_list = json.is_array() && std::none_of(json.begin(), json.end(), [](const Json& item) {
+                         return item.is_structured() || item.is_null() || item.is_boolean();
+                       });
+  require(is_list, label, ": attribute '", key, "' has no valid value");
+  return read_list(json, label, key);
 }
 
 class GraphReader {
  public:
-  GraphReader(const Json& json, const Entries& entries) : json_(json), entries_(entries) {}
+  GraphReader(const Json& json, Entries& entries) : json_(json), entries_(entries) {}
 
   Model read() {
     const std::int64_t version = integer(member(json_, "format_version", kWhat), "format_version");
-    require(version == kFormatVersion, "format version ", version, ", this program reads ", kFormatVersion);
+    require(version <= kFormatVersion, "the file has format version ", version, ", this qslim reads up to ",
+            kFormatVersion, ": install a newer qslim, or export the model again");
+    require(version == kFormatVersion, "format_version: expected ", kFormatVersion, ", got ", version);
     for (const Json& tensor : array(json_, "tensors", kWhat)) {
       model_.tensors.push_back(read_tensor(tensor, entries_));
       const bool is_new =
           index_.emplace(model_.tensors.back().name, static_cast<int>(model_.tensors.size() - 1)).second;
-      require(is_new, "tensor '", model_.tensors.back().name, "' is there twice");
+      require(is_new, "tensor '", model_.tensors.back().name, "' is described twice");
     }
-    has_value_.assign(model_.tensors.size(), false);
-    for (std::size_t i = 0; i < model_.tensors.size(); ++i) has_value_[i] = model_.tensors[i].is_constant();
-    model_.inputs = references(array(json_, "inputs", kWhat));
-    for (const int input : model_.inputs) define(input, "an input");
+    for (const auto& [name, entry] : entries_)
+      require(entry.is_used, "no tensor of the graph has the stored entries ['", name, "']");
+    for (const Tensor& tensor : model_.tensors) has_value_.push_back(tensor.is_constant());
+    read_inputs();
     for (const Json& node : array(json_, "nodes", kWhat)) model_.nodes.push_back(read_node(node));
-    model_.outputs = references(array(json_, "outputs", kWhat));
+    for (const Json& item : array(json_, "outputs", kWhat)) {
+      const std::string name = text(item, "outputs");
+      const int id = find(name);
+      require(id != kAbsent && has_value(id), "output '", name, "' is written by no node");
+      model_.outputs.push_back(id);
+    }
     require(!model_.outputs.empty(), "the graph has no outputs");
-    for (const int output : model_.outputs) use(output, "an output");
     return std::move(model_);
   }
 
  private:
   static constexpr const char* kWhat = "graph";
 
-  std::vector<int> references(const Json& names) const {
-    std::vector<int> result;
-    for (const Json& item : names) {
-      const std::string name = text(item, "tensor reference");
-      if (name.empty()) {
-        result.push_back(kAbsent);
-        continue;
-      }
-      const auto found = index_.find(name);
-      require(found != index_.end(), "tensor '", name, "' is referred to but not there");
-      result.push_back(found->second);
+  int find(const std::string& name) const {
+    const auto found = index_.find(name);
+    return found == index_.end() ? kAbsent : found->second;
+  }
+
+  bool has_value(int id) const { return has_value_[static_cast<std::size_t>(id)]; }
+
+  void read_inputs() {
+    for (const Json& item : array(json_, "inputs", kWhat)) {
+      const std::string name = text(item, "inputs");
+      const int id = find(name);
+      require(id != kAbsent, "input '", name, "' is no tensor of the graph");
+      const auto i = static_cast<std::size_t>(id);
+      require(!model_.tensors[i].is_constant(), "input '", name, "' is a constant");
+      require(!has_value_[i], "an input is named twice: '", name, "'");
+      has_value_[i] = true;
+      model_.inputs.push_back(id);
     }
-    return result;
-  }
-
-  void define(int tensor, const char* what) {
-    require(tensor != kAbsent, what, " has no name");
-    const auto i = static_cast<std::size_t>(tensor);
-    require(!has_value_[i], "tensor '", model_.tensors[i].name, "' gets its value twice");
-    has_value_[i] = true;
-  }
-
-  void use(int tensor, const char* what) const {
-    require(tensor != kAbsent, what, " has no name");
-    const auto i = static_cast<std::size_t>(tensor);
-    require(has_value_[i], "tensor '", model_.tensors[i].name, "' is used before it has a value");
   }
 
   Node read_node(const Json& json) {
     Node node;
-    node.op_type = text(member(json, "op_type", "node"), "op_type");
-    node.domain = text(member(json, "domain", "node"), "domain");
-    const auto label = json.find("label");
-    if (label != json.end()) node.label = text(*label, "label");
-    node.inputs = references(array(json, "inputs", "node"));
-    node.outputs = references(array(json, "outputs", "node"));
-    require(!node.outputs.empty(), "node '", node.op_type, "' has no outputs");
-    for (const int input : node.inputs) {
-      if (input != kAbsent) use(input, "an input");
+    node.label = text(member(json, "label", "a node"), "label");
+    node.op_type = text(member(json, "op_type", "a node"), "op_type");
+    node.domain = text(member(json, "domain", "a node"), "domain");
+    for (const Json& item : array(json, "inputs", "a node")) {
+      const std::string name = text(item, "inputs");
+      const int id = find(name);
+      require(name.empty() || (id != kAbsent && has_value(id)), node.label, " reads '", name,
+              "', which no node before it writes");
+      node.inputs.push_back(id);
     }
-    for (const int output : node.outputs) {
-      if (output != kAbsent) define(output, "an output");
+    for (const Json& item : array(json, "outputs", "a node")) {
+      const std::string name = text(item, "outputs");
+      const int id = find(name);
+      require(name.empty() || id != kAbsent, node.label, " writes '", name,
+              "', which is no tensor of the graph");
+      require(name.empty() || !has_value(id), node.label, " writes '", name, "', which is written already");
+      if (id != kAbsent) has_value_[static_cast<std::size_t>(id)] = true;
+      node.outputs.push_back(id);
     }
-    const Json& attributes = member(json, "attributes", "node");
-    require(attributes.is_object(), "node '", node.op_type, "': attributes are not an object");
-    for (const auto& item : attributes.items()) node.attributes[item.key()] = read_attribute(item.value());
+    require(!node.outputs.empty(), node.label, " has no outputs");
+    const Json& attributes = member(json, "attributes", "a node");
+    require(attributes.is_object(), node.label, ": expected an object as attributes, got ",
+            attributes.type_name());
+    for (const auto& item : attributes.items())
+      node.attributes[item.key()] = read_attribute(item.value(), node.label, item.key());
     return node;
   }
 
   const Json& json_;
-  const Entries& entries_;
+  Entries& entries_;
   Model model_;
   std::unordered_map<std::string, int> index_;
-  std::vector<bool> has_value_;
+  std::vector<bool> has_value_;  // of the tensors: constant, input, or written by a node before
 };
 
 }  // namespace
 
 Model parse_model(Span<const std::byte> bytes, std::shared_ptr<const void> owner) {
-  require(bytes.size() >= 8, "expected at least 8 bytes, got ", bytes.size());
+  require(bytes.size() >= 8, "the file is too short for a header: ", bytes.size(), " bytes");
   std::uint64_t header_size = 0;
   for (std::size_t i = 8; i-- > 0;) header_size = header_size << 8 | static_cast<std::uint64_t>(bytes[i]);
-  require(header_size <= bytes.size() - 8 && header_size <= kMaxHeader, "its header should have ",
-          header_size, " bytes, but the file has ", bytes.size(), "; is it a model file, and whole?");
+  require(header_size <= bytes.size() - 8 && header_size <= kMaxHeader, "the header should be ", header_size,
+          " bytes long, but the file has ", bytes.size(), ": it is damaged, cut short, or no qslim model");
   const auto* text_begin = reinterpret_cast<const char*>(bytes.data() + 8);
   const Json header = parse_json(text_begin, text_begin + header_size, "the header");
   const auto data_begin = static_cast<std::size_t>(8 + header_size);
   const Span<const std::byte> data = bytes.subspan(data_begin, bytes.size() - data_begin);
 
-  const Json& metadata = member(header, "__metadata__", "the header");
-  const std::string graph_text = text(member(metadata, "graph", "__metadata__"), "the graph");
-  Entries entries;
-  for (const auto& item : header.items()) {
-    if (item.key() != "__metadata__") entries.emplace(item.key(), read_entry(item.value(), data));
-  }
-  const Json graph = parse_json(graph_text.data(), graph_text.data() + graph_text.size(), "the graph");
+  const auto metadata = header.find("__metadata__");
+  const bool is_ours = metadata != header.end() && metadata->is_object() && metadata->contains("format") &&
+                       (*metadata)["format"] == "qslim";
+  require(is_ours, "this is no qslim model: \"__metadata__\" with \"format\": \"qslim\" is missing");
+  constexpr const char* kGraph = "the graph in \"__metadata__\"";
+  require(metadata->contains("graph") && (*metadata)["graph"].is_string(), kGraph, " is missing");
+  const auto& graph_text = (*metadata)["graph"].get_ref<const std::string&>();
+  Entries entries = read_entries(header, data, data_begin);
+  const Json graph = parse_json(graph_text.data(), graph_text.data() + graph_text.size(), kGraph);
   Model model = GraphReader(graph, entries).read();
   model.storage = std::move(owner);
   model.file_bytes = bytes.size();

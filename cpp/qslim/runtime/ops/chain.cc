@@ -16,32 +16,30 @@ constexpr std::size_t kFirstStep = 128;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 const std::unordered_map<std::string, ElementwiseOp>& plain_operators() {
-  static const std::unordered_map<std::string, ElementwiseOp> kOps = {
-      {"Abs", ElementwiseOp::kAbs},
-      {"Add", ElementwiseOp::kAdd},
-      {"Ceil", ElementwiseOp::kCeil},
-      {"Cos", ElementwiseOp::kCos},
-      {"Div", ElementwiseOp::kDiv},
-      {"Erf", ElementwiseOp::kErf},
-      {"Exp", ElementwiseOp::kExp},
-      {"Floor", ElementwiseOp::kFloor},
-      {"HardSwish", ElementwiseOp::kHardSwish},
-      {"Log", ElementwiseOp::kLog},
-      {"Max", ElementwiseOp::kMax},
-      {"Min", ElementwiseOp::kMin},
-      {"Mish", ElementwiseOp::kMish},
-      {"Mul", ElementwiseOp::kMul},
-      {"Neg", ElementwiseOp::kNeg},
-      {"PRelu", ElementwiseOp::kPRelu},
-      {"Pow", ElementwiseOp::kPow},
-      {"Reciprocal", ElementwiseOp::kReciprocal},
-      {"Round", ElementwiseOp::kRound},
-      {"Sigmoid", ElementwiseOp::kSigmoid},
-      {"Sin", ElementwiseOp::kSin},
-      {"Softplus", ElementwiseOp::kSoftplus},
-      {"Sqrt", ElementwiseOp::kSqrt},
-      {"Sub", ElementwiseOp::kSub},
-      {"Tanh", ElementwiseOp::kTanh}};
+  static const auto& kOps =
+      *new std::unordered_map<std::string, ElementwiseOp>{{"Abs", ElementwiseOp::kAbs},
+                                                          {"Add", ElementwiseOp::kAdd},
+                                                          {"Ceil", ElementwiseOp::kCeil},
+                                                          {"Div", ElementwiseOp::kDiv},
+                                                          {"Erf", ElementwiseOp::kErf},
+                                                          {"Exp", ElementwiseOp::kExp},
+                                                          {"Floor", ElementwiseOp::kFloor},
+                                                          {"HardSwish", ElementwiseOp::kHardSwish},
+                                                          {"Log", ElementwiseOp::kLog},
+                                                          {"Max", ElementwiseOp::kMax},
+                                                          {"Min", ElementwiseOp::kMin},
+                                                          {"Mish", ElementwiseOp::kMish},
+                                                          {"Mul", ElementwiseOp::kMul},
+                                                          {"Neg", ElementwiseOp::kNeg},
+                                                          {"PRelu", ElementwiseOp::kPRelu},
+                                                          {"Pow", ElementwiseOp::kPow},
+                                                          {"Reciprocal", ElementwiseOp::kReciprocal},
+                                                          {"Round", ElementwiseOp::kRound},
+                                                          {"Sigmoid", ElementwiseOp::kSigmoid},
+                                                          {"Softplus", ElementwiseOp::kSoftplus},
+                                                          {"Sqrt", ElementwiseOp::kSqrt},
+                                                          {"Sub", ElementwiseOp::kSub},
+                                                          {"Tanh", ElementwiseOp::kTanh}};
   return kOps;
 }
 
@@ -137,9 +135,9 @@ std::vector<std::size_t> as_shape(const Dims& dims) { return {dims.begin(), dims
 }  // namespace
 
 bool is_elementwise(const Node& node) {
-  static const std::unordered_map<std::string, bool> kOthers = {{"Relu", true},        {"Clip", true},
-                                                                {"LeakyRelu", true},   {"Elu", true},
-                                                                {"HardSigmoid", true}, {"Gelu", true}};
+  static const auto& kOthers =
+      *new std::unordered_map<std::string, bool>{{"Relu", true}, {"Clip", true},        {"LeakyRelu", true},
+                                                 {"Elu", true},  {"HardSigmoid", true}, {"Gelu", true}};
   return node.domain.empty() &&
          (plain_operators().count(node.op_type) != 0 || kOthers.count(node.op_type) != 0);
 }

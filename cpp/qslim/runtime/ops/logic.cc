@@ -14,7 +14,7 @@ namespace qslim::runtime {
 namespace {
 
 const std::unordered_map<std::string, TypedOp>& typed_operators() {
-  static const std::unordered_map<std::string, TypedOp> kOps = {
+  static const auto& kOps = *new std::unordered_map<std::string, TypedOp>{
       {"Add", TypedOp::kAdd},         {"And", TypedOp::kAnd},
       {"Div", TypedOp::kDiv},         {"Equal", TypedOp::kEqual},
       {"Greater", TypedOp::kGreater}, {"GreaterOrEqual", TypedOp::kGreaterOrEqual},

@@ -15,9 +15,10 @@ constexpr Operator kOperators[] = {
 }  // namespace
 
 const Operator* find_operator(const Node& node) {
-  static const auto by_name = [] {
-    std::unordered_map<std::string, const Operator*> map;
-    for (const Operator& op : kOperators) map.emplace(op.name, &op);
+  // Never destroyed, like every table here: threads may outlive the end of main().
+  static const auto& by_name = *[] {
+    auto* const map = new std::unordered_map<std::string, const Operator*>;
+    for (const Operator& op : kOperators) map->emplace(op.name, &op);
     return map;
   }();
   if (!node.domain.empty()) return nullptr;

@@ -86,7 +86,7 @@ class _Rewriter:
     def quantize_weight(self, weight: WeightRewrite) -> None:
         variable = self._block.var(weight.name)
         if weight.stored.dtype == np.int8:
-            variable.desc.set_dtype(self._paddle.base.core.VarDesc.VarType.INT8)
+            variable.desc.set_dtype(framework.legacy_core().VarDesc.VarType.INT8)
         _set(self._paddle, self._scope, weight.name, weight.stored)
         self._dequantize(
             0,

@@ -35,7 +35,7 @@ __all__ = ["Rewriter", "write_pir"]
 def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> None:
     """Save a rewritten copy of `source` as `path_prefix`.json and .pdiparams, in ``source.active()``."""
     paddle = framework.paddle_module()
-    mapping = paddle.pir.IrMapping()
+    mapping = framework.ir_mapping()
     program = source.program.clone(mapping)
     values = {name: mapping.look_up(value) for name, value in source.values.items()}
     feeds = [values[name] for name in source.feed_names]
@@ -51,6 +51,7 @@ def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> Non
             rewriter.quantize_activation(name, params)
         rewriter.multiply_integers()
         rewriter.remove_marks()
+        rewriter.remove_unread_parameters()
         paddle.static.save_inference_model(
             path_prefix,
             feeds,
@@ -91,7 +92,7 @@ class Rewriter:
         self, paddle: Any, program: Any, values: dict[str, Any], scope: Any, never_negative: set[str]
     ) -> None:
         self._paddle = paddle
-        self._pir = paddle.base.libpaddle.pir
+        self._pir = framework.pir_core()
         self._program = program
         self._startup = paddle.static.Program()
         self._values = values
@@ -134,7 +135,7 @@ class Rewriter:
             inverse = paddle.full([1], float(np.float32(1) / params.scale), "float32")
             step = paddle.full([1], float(params.scale), "float32")
             # Step and qmin are for whoever reads the file; in inference the kernel looks at neither.
-            quantized = paddle._C_ops.quantize_linear(
+            quantized = framework.operators().quantize_linear(
                 paddle.multiply(value, inverse),
                 *(qmax, zero, step, one, -1, 8, params.qmin, params.qmax, 0, True, False),
             )
@@ -184,6 +185,13 @@ class Rewriter:
             self._redirect(_uses(op.result(0)), op.operand_source(0))
             block.remove_op(op)
 
+    def remove_unread_parameters(self) -> None:
+        """Take out the parameters that others replace; Paddle 3.0 saves whatever the program declares."""
+        block = self._program.global_block()
+        for op in [op for op in block.ops if op.name() == "builtin.parameter"]:
+            if op.result(0).use_empty():
+                block.remove_op(op)
+
     def replace_batch_norm(
         self, conv_output: str, norm_output: str, bias_name: str, bias: NDArray[np.float32]
     ) -> None:
@@ -198,13 +206,7 @@ class Rewriter:
 
     def _parameter(self, name: str, value: NDArray[Any]) -> Any:
         with self._paddle.static.program_guard(self._program, self._startup):
-            parameter = self._paddle.pir.core.create_parameter(
-                str(value.dtype),
-                list(value.shape),
-                name=name,
-                initializer=self._paddle.nn.initializer.Constant(0),
-                trainable=False,
-            )
+            parameter = framework.pir_parameter(name, str(value.dtype), list(value.shape))
         _set(self._paddle, self._scope, name, value)
         return parameter
 

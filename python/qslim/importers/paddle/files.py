@@ -176,7 +176,7 @@ def _declares_parameters(program: str) -> bool:
         data = file.read()
     if program.endswith(".json"):
         return re.search(rb'"#"\s*:\s*"p"', data) is not None  # builtin.parameter
-    core = framework.paddle_module().base.core
+    core = framework.legacy_core()
     try:
         program_desc = core.ProgramDesc(data)  # the variables are views into it
         variables = program_desc.block(0).all_vars()

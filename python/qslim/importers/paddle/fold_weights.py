@@ -133,7 +133,7 @@ def _run_pir(source: PaddleProgram, values: list[Any]) -> list[NDArray[Any]]:
     """What constants of the program are, computed by a copy that has nothing else in it."""
     if not values:
         return []
-    mapping = framework.paddle_module().pir.IrMapping()
+    mapping = framework.ir_mapping()
     program = source.program.clone(mapping)
     wanted = [mapping.look_up(value) for value in values]
     block = program.global_block()
@@ -156,13 +156,7 @@ def _replace_pir(source: PaddleProgram, value: Any, name: str, content: NDArray[
         if op.operand_source(index).initialized() and op.operand_source(index).is_same(value)
     ]
     with paddle.static.program_guard(source.program, paddle.static.Program()):
-        parameter = paddle.pir.core.create_parameter(
-            str(content.dtype),
-            list(content.shape),
-            name=name,
-            initializer=paddle.nn.initializer.Constant(0),
-            trainable=False,
-        )
+        parameter = framework.pir_parameter(name, str(content.dtype), list(content.shape))
     source.set_parameter(name, content)
     for op, index in users:
         op.operand(index).set_source(parameter)

@@ -1,29 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that imports Paddle for importers and exporters, and the modes it may be in.
+"""The one place that imports Paddle for importers and exporters, its modes, and its private names.
 
 Paddle is a process with global switches: dygraph or static, PIR or legacy IR, a current scope. Each helper
 here changes one of them for a block and puts it back, whatever happens inside.
+
+What is no public name of Paddle's stands here and nowhere else, each behind a function. All were seen on
+Paddle 3.0.0, 3.1.1, 3.2.2 and 3.3.1, but where a docstring says otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import inspect
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Callable
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
+    "capture_fallback",
     "dygraph",
     "dygraph_inside_a_trace",
+    "eval_frame_setter",
     "executor",
     "forget_captures",
     "forget_failed_traces",
+    "global_store",
+    "ir_mapping",
+    "is_legacy_program",
+    "is_pir_program",
+    "is_pir_value",
+    "legacy_core",
     "legacy_ir",
+    "legacy_operator",
+    "memory_of",
+    "operators",
     "paddle_module",
+    "parameter_class",
+    "pir_core",
     "pir_ir",
+    "pir_parameter",
     "quiet",
     "static_function_class",
     "static_mode",
+    "translated_to_pir",
 ]
 
 
@@ -139,6 +162,98 @@ def forget_captures() -> None:
     except ImportError:
         return
     OpcodeExecutorCache().clear()
+
+
+def capture_fallback() -> tuple[Callable[..., None], dict[str, Any]]:
+    """The function that keeps its caller out of captured bytecode, and the arguments to call it with.
+
+    It must be called from the function itself that is to run as Python. Before 3.1 it cannot hold for what
+    that function calls.
+    """
+    from paddle.jit.sot.psdb import fallback
+
+    holds_below = "recursive" in inspect.signature(fallback).parameters
+    return fallback, {"recursive": True} if holds_below else {}
+
+
+def eval_frame_setter() -> Callable[[Any], Any]:
+    """What sets the hook that captures bytecode, and returns the one before: None runs code as Python."""
+    setter: Callable[[Any], Any] = paddle_module().framework.core.set_eval_frame
+    return setter
+
+
+def memory_of(tensor: Any) -> NDArray[Any]:
+    """The elements of a dense CPU tensor as an array over the tensor's own memory, to read and to write.
+
+    Before 3.3 ``np.from_dlpack`` gives an array that cannot be written to; it is made anew at its address.
+    """
+    array = np.from_dlpack(tensor)
+    if array.flags.writeable or not array.size or not array.flags.c_contiguous:
+        return array
+    buffer: Any = (ctypes.c_char * array.nbytes).from_address(array.__array_interface__["data"][0])
+    buffer.owner = array  # which keeps the memory
+    return np.frombuffer(buffer, array.dtype).reshape(array.shape)
+
+
+def operators() -> Any:
+    """Paddle's operators as functions (``paddle._C_ops``), for what has no public one."""
+    return paddle_module()._C_ops
+
+
+def legacy_core() -> Any:
+    """ProgramDesc and VarDesc of the legacy IR."""
+    return paddle_module().base.core
+
+
+def legacy_operator(block: Any, desc: Any) -> Any:
+    """The Operator of a legacy block for a description."""
+    return paddle_module().base.framework.Operator(block, desc)
+
+
+def parameter_class() -> Any:
+    """The class of a legacy program's parameters."""
+    return paddle_module().base.framework.Parameter
+
+
+def is_legacy_program(program: Any) -> bool:
+    return isinstance(program, paddle_module().base.framework.Program)
+
+
+def is_pir_program(program: Any) -> bool:
+    return isinstance(program, pir_core().Program)
+
+
+def is_pir_value(value: Any) -> bool:
+    return isinstance(value, paddle_module().pir.Value)
+
+
+def pir_core() -> Any:
+    """Types and insertion points of PIR (``paddle.base.libpaddle.pir``)."""
+    return paddle_module().base.libpaddle.pir
+
+
+def ir_mapping() -> Any:
+    """What ``Program.clone`` fills with each value's copy."""
+    return paddle_module().pir.IrMapping()
+
+
+def translated_to_pir(desc: Any) -> tuple[Any, dict[str, Any]]:
+    """A legacy program's description in PIR, and its variables' values by name."""
+    program, variables = paddle_module().pir.translate_to_pir_with_param_map(desc)
+    return program, variables
+
+
+def pir_parameter(name: str, dtype: str, shape: list[int]) -> Any:
+    """A new parameter of the program whose guard is active, which nobody trains."""
+    paddle = paddle_module()
+    return paddle.pir.core.create_parameter(
+        dtype, shape, name=name, initializer=paddle.nn.initializer.Constant(0), trainable=False
+    )
+
+
+def global_store() -> Any:
+    """The key-value store of the process group, on rank 0's machine."""
+    return paddle_module().base.core.create_or_get_global_tcp_store()
 
 
 def executor(place: Any = None) -> Any:

@@ -112,7 +112,7 @@ def _save(layer: Any, prefix: str, input_spec: list[Any]) -> list[str]:
     layer.forward = paddle.jit.to_static(layer.forward, input_spec=specs, full_graph=True)
     program = layer.forward.concrete_program
     inputs, outputs = (
-        [value for value in paddle.utils.flatten(values) if isinstance(value, paddle.pir.Value)]
+        [value for value in paddle.utils.flatten(values) if framework.is_pir_value(value)]
         for values in (program.inputs, program.outputs)
     )
     read = _needed(outputs)

@@ -173,7 +173,7 @@ class PaddleProgram:
                         block._remove_op(index)
                 self._fetch_program = (names, program, list(names))
             else:
-                mapping = framework.paddle_module().pir.IrMapping()
+                mapping = framework.ir_mapping()
                 program = self.program.clone(mapping)
                 block = program.global_block()
                 for op in [op for op in block.ops if op.name() == "pd_op.fetch"]:
@@ -185,8 +185,7 @@ class PaddleProgram:
         """The program in PIR, and the names of its values by their id."""
         if not self.is_legacy:
             return self.program, {}
-        paddle = framework.paddle_module()
-        program, variables = paddle.pir.translate_to_pir_with_param_map(self.program.desc)
+        program, variables = framework.translated_to_pir(self.program.desc)
         names = {}
         for name, values in variables.items():
             # An in-place operator's result has the name of what it overwrites; the first value is the tensor.
@@ -309,7 +308,7 @@ def _check_parameter_file(files: ModelFiles, program: Any, is_legacy: bool) -> N
 
 def _is_stored(variable: Any) -> bool:
     """Whether `variable` is a parameter, and no feed or fetch list."""
-    types = framework.paddle_module().base.core.VarDesc.VarType
+    types = framework.legacy_core().VarDesc.VarType
     return bool(variable.persistable) and variable.type not in (
         types.FEED_MINIBATCH,
         types.FETCH_LIST,

@@ -23,15 +23,18 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 from paddle.autograd import PyLayer
-from paddle.jit.sot.psdb import fallback
 
 from qslim.graph import QuantParams
 from qslim.graph.passes.fold_batch_norm import folded_bias, folded_scale, norm_factor
+from qslim.importers.paddle import framework
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.tensors import array_of, fake_quant
 from qslim.quant.qat.weights import WeightQuantizer
 
 __all__ = ["computes_integers", "evaluate", "fold_norms_in_evaluation"]
+
+_fallback, _RECURSIVELY = framework.capture_fallback()
+_set_eval_frame = framework.eval_frame_setter()
 
 _NORMS = (nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D, nn.SyncBatchNorm)
 # Their forward is linear in input and weight, and adds the bias last.
@@ -109,12 +112,12 @@ def fold_norms_in_evaluation(model: Any) -> None:
 def _folded_norm(norm: Any, inputs: Any, output: Any) -> Any:
     if norm.training or not paddle.in_dynamic_mode():
         return None
-    fallback(recursive=True)  # where paddle.jit.to_static captures bytecode; otherwise it does nothing
-    capture = paddle.framework.core.set_eval_frame(None)
+    _fallback(**_RECURSIVELY)  # where paddle.jit.to_static captures bytecode; otherwise it does nothing
+    capture = _set_eval_frame(None)
     try:
         return _fold(norm, inputs)
     finally:
-        paddle.framework.core.set_eval_frame(capture)
+        _set_eval_frame(capture)
 
 
 def _fold(norm: Any, inputs: Any) -> Any:

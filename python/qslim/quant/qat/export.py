@@ -21,6 +21,7 @@ import paddle
 from numpy.typing import NDArray
 
 from qslim.exporters.paddle import WeightStorage, export_with_engine_file
+from qslim.exporters.staging import output_path
 from qslim.graph import Graph, QuantParams
 from qslim.graph.passes import fold_batch_norm
 from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
@@ -307,7 +308,7 @@ def _evaluated(layer: Any, weight: Callable[[], Any]) -> NDArray[np.float32]:
 def _split(path: Union[str, os.PathLike[str]]) -> tuple[str, str]:
     if not isinstance(path, (str, os.PathLike)):
         raise ValueError(f"path: expected the prefix of the files to write, got {type(path).__name__}")
-    directory, stem = os.path.split(os.fspath(path))
+    directory, stem = os.path.split(output_path(path, "path"))
     for ending in (".pdmodel", ".json", ".pdiparams", ".qslim"):
         stem = stem.removesuffix(ending)
     if not stem:

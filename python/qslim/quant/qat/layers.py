@@ -14,7 +14,6 @@ import inspect
 from typing import Any, Optional
 
 import paddle
-from paddle.jit.sot.psdb import fallback
 
 from qslim.graph import QuantParams
 from qslim.importers.paddle import framework
@@ -31,6 +30,9 @@ __all__ = [
     "output_channel_axis",
     "quantized_class",
 ]
+
+_fallback, _RECURSIVELY = framework.capture_fallback()
+_set_eval_frame = framework.eval_frame_setter()
 
 
 class _Dynamic:
@@ -50,13 +52,13 @@ class _Dynamic:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         if not args:
             args = _first_argument(self, kwargs)
-        fallback(recursive=True)  # where bytecode is captured; otherwise it does nothing
+        _fallback(**_RECURSIVELY)  # where bytecode is captured; otherwise it does nothing
         if paddle.in_dynamic_mode():
-            capture = paddle.framework.core.set_eval_frame(None)
+            capture = _set_eval_frame(None)
             try:
                 return self._forward(*args, **kwargs)
             finally:
-                paddle.framework.core.set_eval_frame(capture)
+                _set_eval_frame(capture)
         if self.training and self._is_exporting is None and not self._is_converted:
             _refuse_to_trace(self)
         return self._forward(*args, **kwargs)

@@ -28,6 +28,7 @@ from paddle.autograd import PyLayer
 
 from qslim import functional
 from qslim.graph import QuantParams
+from qslim.importers.paddle import framework
 from qslim.quant import distributed
 from qslim.quant.qat.tensors import array_of, context, fake_quant, is_native
 
@@ -104,7 +105,7 @@ def _backward(x: Any, grad: Any, grid: LearnedGrid) -> tuple[Any, NDArray[np.flo
     params = grid.params
     native = is_native(x) and is_native(grad)
     dx = paddle.empty(grad.shape, "float32") if native else None
-    out: Any = np.from_dlpack(dx) if dx is not None and grad.size else None
+    out: Any = framework.memory_of(dx) if dx is not None and grad.size else None
     values, upstream = array_of(x), array_of(grad)
     if grid.rule == "pact":
         gradient, d_threshold = functional.pact_backward(

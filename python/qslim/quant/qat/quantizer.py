@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from paddle import nn
 
 from qslim.graph import QuantParams
+from qslim.importers.paddle import framework
 from qslim.quant.qat.tensors import array_of
 
 __all__ = ["THRESHOLD_FLOOR", "Quantizer"]
@@ -57,7 +58,7 @@ class Quantizer(nn.Layer):  # type: ignore[misc]
         buffer = getattr(self, name)
         array = np.asarray(value)
         if buffer.place.is_cpu_place() and list(buffer.shape) == list(array.shape):
-            np.from_dlpack(buffer)[...] = array
+            framework.memory_of(buffer)[...] = array
         else:
             buffer.set_value(paddle.to_tensor(array, dtype=buffer.dtype))
 

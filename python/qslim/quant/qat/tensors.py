@@ -59,7 +59,7 @@ def is_native(x: Any) -> bool:
 def array_of(x: Any) -> NDArray[Any]:
     """The elements of the tensor `x`: its own memory if it is a dense CPU tensor, else a copy."""
     if is_native(x) and x.size:
-        return np.from_dlpack(x.detach())
+        return framework.memory_of(x.detach())
     if x.dtype in (paddle.float16, paddle.bfloat16):
         x = x.astype("float32")
     return np.asarray(x.detach().numpy())

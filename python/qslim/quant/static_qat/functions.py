@@ -213,7 +213,7 @@ class Fragment:
             ):
                 for slot in slots:
                     rename(slot, [renamed.get(name) or self._variable_for(name) for name in names(slot)])
-            self._block.ops.insert(position, self._paddle.base.framework.Operator(self._block, copied))
+            self._block.ops.insert(position, framework.legacy_operator(self._block, copied))
             position += 1
         return position
 
@@ -223,7 +223,7 @@ class Fragment:
         if self._block.has_var(own):
             return own
         source = self._program.global_block().var(name)
-        if isinstance(source, self._paddle.base.framework.Parameter):
+        if isinstance(source, framework.parameter_class()):
             self._block.create_parameter(
                 name=own,
                 shape=source.shape,

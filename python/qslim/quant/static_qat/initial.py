@@ -34,7 +34,7 @@ def initial_thresholds(
         choose("calib_config", key, _KEYS)
     algo = choose("algo", calib_config.get("algo", "hist"), ALGORITHMS)
     paddle = framework.paddle_module()
-    if isinstance(program, paddle.base.libpaddle.pir.Program):
+    if framework.is_pir_program(program):
         raise ValueError(
             "quant_post_first: needs a program of the legacy IR; with PIR start from the thresholds of an "
             "earlier run (scale_dict), or leave it out: the moving average finds them in the first batches"

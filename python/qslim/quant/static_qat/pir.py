@@ -113,7 +113,7 @@ class _Quantizer:
         thresholds: dict[str, float],
     ) -> None:
         self._paddle = framework.paddle_module()
-        self._pir = self._paddle.base.libpaddle.pir
+        self._pir = framework.pir_core()
         self._program = program
         self._startup = self._paddle.static.Program()
         self._config = config
@@ -204,7 +204,7 @@ class _Quantizer:
         return name if self._counts[name] == 1 else f"{name}.{self._counts[name]}"
 
     def _fake_quantize_weight(self, source: Any, axis: int) -> Any:
-        bits, ops = self._config.weight_bits, self._paddle._C_ops
+        bits, ops = self._config.weight_bits, framework.operators()
         if self._config.weight_quantize_type == "channel_wise_abs_max":
             results = ops.fake_channel_wise_quantize_dequantize_abs_max(source, bits, 0, axis)
         else:
@@ -212,7 +212,7 @@ class _Quantizer:
         return _first(results)
 
     def _fake_quantize_activation(self, source: Any, name: str) -> Any:
-        config, ops = self._config, self._paddle._C_ops
+        config, ops = self._config, framework.operators()
         known = self._thresholds.get(name)
         if known is not None:
             # It stands for as many batches as the average ever remembers.
@@ -254,13 +254,7 @@ class _Quantizer:
     def _state(self, name: str, value: ArrayLike) -> Any:
         """A parameter that nobody trains; what the scope has already is kept."""
         array = np.atleast_1d(np.asarray(value, np.float32))
-        parameter = self._paddle.pir.core.create_parameter(
-            "float32",
-            list(array.shape),
-            name=name,
-            initializer=self._paddle.nn.initializer.Constant(0),
-            trainable=False,
-        )
+        parameter = framework.pir_parameter(name, "float32", list(array.shape))
         variable = self._scope.find_var(name)
         if variable is None or not variable.get_tensor()._is_initialized():
             self._set(name, array)

@@ -205,10 +205,9 @@ def convert(
 
 
 def _is_pir(program: Any, function: str) -> bool:
-    paddle = framework.paddle_module()
-    if isinstance(program, paddle.base.libpaddle.pir.Program):
+    if framework.is_pir_program(program):
         return True
-    if isinstance(program, paddle.base.framework.Program):
+    if framework.is_legacy_program(program):
         return False
     raise ValueError(f"{function}: program must be a paddle.static.Program, got {type(program).__name__}")
 
