@@ -96,6 +96,9 @@ def derived_attributes(layer: Any, old_shapes: dict[str, tuple[int, ...]]) -> di
     """
     nn = framework.paddle_module().nn
     weight = weight_tensor(layer)
+    if isinstance(layer, (nn.layer.rnn.RNNBase, nn.layer.rnn.RNNCellBase)):
+        sizes = [list(one.shape) for one in layer.parameters(include_sublayers=False) if len(one.shape) == 2]
+        return {"input_size": sizes[0][1], "hidden_size": sizes[1][1]} if len(sizes) > 1 else {}
     matrices = (nn.Embedding, nn.Linear, nn.layer.conv._ConvNd)
     if weight is None or len(weight.shape) < (2 if isinstance(layer, matrices) else 1):
         return {}

@@ -21,7 +21,7 @@ from qslim.importers.paddle import framework
 from qslim.logger import logger
 from qslim.prune.arguments import check_names, check_ratio, check_scores
 from qslim.prune.groups import Groups, find_groups
-from qslim.prune.operators import VOLUMES
+from qslim.prune.operators import KEPT_OPERATORS
 from qslim.prune.pruners.batch_norm import following_scale
 from qslim.prune.selection import select_atoms
 from qslim.prune.sensitivity import Sensitivities, load_sensitivities, save_sensitivities
@@ -38,7 +38,7 @@ _CRITERIA: dict[str, SaliencyCriterion] = {
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _SELECTORS = ("default_idx_selector", "optimal_threshold")
 _LITERAL = "an operator of the program has its extents as numbers"
-_VOLUME = "shapes of three axes are not followed in a program; prune the Layer with a FilterPruner"
+_WITHOUT_SHAPES = "in a program its shapes are not followed; prune the Layer with a FilterPruner"
 
 Criterion = Union[str, Callable[[NDArray[Any], int], NDArray[Any]]]
 _Backup = dict[str, NDArray[Any]]
@@ -328,10 +328,10 @@ def _groups_of(network: StaticProgram) -> Groups:
     for part in groups.selected:
         groups.freeze(part, _LITERAL)
     for node in network.graph.nodes:
-        if node.domain == "paddle" and node.op_type in VOLUMES:
+        if node.domain == "paddle" and node.op_type in KEPT_OPERATORS:
             for key, member in groups.members.items():
                 if key[0] in node.inputs:
-                    groups.freeze(member.atoms.tolist(), f"{node.label}: {_VOLUME}")
+                    groups.freeze(member.atoms.tolist(), f"{node.label}: {_WITHOUT_SHAPES}")
     return groups
 
 

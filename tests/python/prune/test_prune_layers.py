@@ -139,17 +139,80 @@ class Recurrent(nn.Layer):
         return self.head(self.rnn(nn.functional.relu(self.conv(x)).squeeze(2).transpose([0, 2, 1]))[0])
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [
-        lambda: nn.LSTM(24, 12, 2, direction="bidirect"),
-        lambda: nn.GRU(24, 24),
-        lambda: nn.SimpleRNN(24, 24),
-    ],
-    ids=["lstm", "gru", "simple_rnn"],
-)
-def test_recurrent_layers_stay_whole_with_a_reason(cell: Any, caplog: Any) -> None:
-    net = Recurrent(cell())
+class LastState(Recurrent):
+    """Reads the output and the last state."""
+
+    def forward(self, x: Any) -> Any:
+        y, state = self.rnn(self.conv(x).squeeze(2).transpose([0, 2, 1]))
+        state = state[0] if isinstance(state, tuple) else state
+        return self.head(paddle.concat([y[:, -1], state[-1]], axis=-1))
+
+
+CELLS: dict[str, Callable[[], Any]] = {
+    "lstm": lambda: nn.LSTM(24, 12, 2, direction="bidirect"),
+    "gru": lambda: nn.GRU(24, 24),
+    "gru_of_three": lambda: nn.GRU(24, 24, 3),
+    "simple_rnn": lambda: nn.SimpleRNN(24, 24, activation="relu"),
+}
+
+
+@pytest.mark.parametrize("kind", [Recurrent, LastState])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_recurrent_layers_lose_hidden_units_in_every_gate(cell: Any, kind: Any, tmp_path: Path) -> None:
+    def build() -> Any:
+        rnn = cell()
+        net = kind(rnn)
+        if kind is LastState:
+            net.head = nn.Linear(24 + rnn.hidden_size, 9)
+        return net
+
+    net = build()
+    hidden = net.rnn.hidden_size
+    optimizer = paddle.optimizer.Adam(0.01, parameters=net.parameters())
+    x = paddle.randn([2, 3, 1, 20])
+    net(x).square().mean().backward()
+    optimizer.step()
+    optimizer.clear_grad()
+    net.eval()
+    before = values(net)
+    pruner = L1NormFilterPruner(net, [2, 3, 1, 20], opt=optimizer)
+    ratios = {net.rnn.weight_ih_l0.name: 0.5, net.conv.weight.name: 0.25}
+    pruner.prune_vars(ratios, axis=0, apply="lazy")
+    masked = net(x).numpy()
+    pruner.restore()
+    assert_same_values(values(net), before)
+    pruner.prune_vars(ratios, axis=0)
+    np.testing.assert_allclose(net(x).numpy(), masked, rtol=0, atol=1e-5)
+    assert (net.rnn.hidden_size, net.rnn.input_size) == (hidden // 2, 18)
+    for name, parameter in net.rnn.named_parameters():
+        if "weight_hh" in name:
+            assert parameter.shape[1] == hidden // 2
+            assert parameter.shape[0] % (hidden // 2) == 0
+    qslim.prune.save(net, tmp_path / "net.pdparams")
+    again = qslim.prune.load(tmp_path / "net.pdparams", build())
+    again.eval()
+    np.testing.assert_array_equal(again(x).numpy(), net(x).numpy())
+    net.train()
+    for _ in range(2):
+        net(x).square().mean().backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    pruner.restore()
+    assert net.rnn.hidden_size == hidden
+    assert net(x).shape == [2, 20, 9] if kind is Recurrent else [2, 9]
+
+
+def test_a_recurrent_layer_with_a_state_that_is_given_stays_whole(caplog: Any) -> None:
+    class Given(Recurrent):
+        def __init__(self) -> None:
+            super().__init__(nn.GRU(24, 24))
+            self.state = self.create_parameter([1, 1, 24])
+
+        def forward(self, x: Any) -> Any:
+            x = self.conv(x).squeeze(2).transpose([0, 2, 1])
+            return self.head(self.rnn(x, self.state.expand([1, x.shape[0], 24]))[0])
+
+    net = Given()
     net.eval()
     before = values(net)
     pruner = L1NormFilterPruner(net, [2, 3, 1, 20])
@@ -158,7 +221,7 @@ def test_recurrent_layers_stay_whole_with_a_reason(cell: Any, caplog: Any) -> No
         pruner.prune_vars({p.name: 0.5 for p in net.rnn.parameters()}, axis=0)
     finally:
         logger.removeHandler(caplog.handler)
-    assert "recurrent layers are left whole" in caplog.text
+    assert "starts from a state that is given" in caplog.text
     assert_same_values(values(net), before)
 
 

@@ -83,7 +83,8 @@ class _Walk:
         self._parameter = parameter
         self._kept = kept
         self._counts: Counter[str] = Counter()
-        self._vectors: dict[int, tuple[Node, Optional[int]]] = {}  # and the axis that its outputs lose
+        # The node, the axis that its outputs lose, and the place of the list's first piece among its outputs.
+        self._vectors: dict[int, tuple[Node, Optional[int], int]] = {}
 
         self._lists: dict[int, list[str]] = {}
 
@@ -187,7 +188,8 @@ class _Walk:
             if converted.list_results is not None:
                 self._lists[value.id] = converted.list_results
             else:
-                self._vectors[value.id] = (node, converted.squeezed_axis)
+                first = len(outputs) if stem in self._kept else 0
+                self._vectors[value.id] = (node, converted.squeezed_axis, first)
         if not outputs and converted.list_results is not None:
             return  # the operators before it make the whole list
         if not vectors and not preceding:
@@ -215,7 +217,7 @@ class _Walk:
                 at = index if op.name() == "builtin.split" else op.attrs()["index"]
                 self.names[op.result(index).id] = names[at]
             return
-        node, squeezed_axis = self._vectors[source.id]
+        node, squeezed_axis, first = self._vectors[source.id]
         outputs = list(node.outputs)
         squeezes: list[Node] = []
         for index in range(op.num_results()):
@@ -225,11 +227,11 @@ class _Walk:
             if index == 0 and op.name() == "builtin.split":
                 self._counts[stem] += 1
             name = self._known_names.get(value.id) or f"{stem}_{self._counts[stem] - 1}.{at}"
-            while len(outputs) <= at:
+            while len(outputs) <= first + at:
                 outputs.append("")
-            outputs[at] = self._name_value(value, name, None)
+            outputs[first + at] = self._name_value(value, name, None)
             if squeezed_axis is not None:
-                squeezes.append(self._squeeze(outputs, at, squeezed_axis, node))
+                squeezes.append(self._squeeze(outputs, first + at, squeezed_axis, node))
         self.graph.set_outputs(node, outputs)
         for squeeze in squeezes:
             self.graph.add_node(squeeze)

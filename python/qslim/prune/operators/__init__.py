@@ -14,16 +14,18 @@ from qslim.prune.operators.elementwise import ELEMENTWISE
 from qslim.prune.operators.movement import MOVEMENT
 from qslim.prune.operators.normalization import NORMALIZATION
 from qslim.prune.operators.products import PRODUCTS
+from qslim.prune.operators.recurrent import RECURRENT
 from qslim.prune.operators.reductions import REDUCTIONS
 from qslim.prune.operators.rule import CannotFollow, Rule
 
-__all__ = ["KEPT_OPERATORS", "VOLUMES", "follow"]
+__all__ = ["KEPT_OPERATORS", "follow"]
 
-# Operators over one or three axes, which the importer takes apart: the rules follow them as they are.
-VOLUMES = frozenset(("conv3d", "linear_interp", "max_pool3d_with_index", "pool3d", "trilinear_interp"))
-KEPT_OPERATORS = VOLUMES | {"rnn"}
+# Operators that the importer takes apart: the rules follow them as they are.
+KEPT_OPERATORS = frozenset(
+    ("conv3d", "linear_interp", "max_pool3d_with_index", "pool3d", "rnn", "trilinear_interp")
+)
 
-_RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVEMENT, **NORMALIZATION, **PRODUCTS, **REDUCTIONS}
+_RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVEMENT, **NORMALIZATION, **PRODUCTS, **RECURRENT, **REDUCTIONS}
 
 
 def follow(channels: Channels, node: Node) -> None:

@@ -124,10 +124,6 @@ def _spread(factors: Factors, rank: int) -> Factors:
     return [factor.reshape(*factor.shape, *(1,) * (rank - 2)) for factor in factors]
 
 
-def _recurrent(channels: Channels, node: Node) -> list[Factors]:
-    raise CannotFollow("recurrent layers are left whole, for a hidden unit lives in every gate and in time")
-
-
 PRODUCTS: dict[str, Rule] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
@@ -138,5 +134,4 @@ PRODUCTS: dict[str, Rule] = {
     "paddle.conv3d_transpose": _conv_transpose,
     "paddle.depthwise_conv2d": _conv,
     "paddle.depthwise_conv2d_transpose": _conv_transpose,
-    "paddle.rnn": _recurrent,
 }
