@@ -55,6 +55,15 @@ struct Workspace {
 // Bytes of all workspaces of a session.
 using Usage = std::atomic<std::size_t>;
 
+// Counts `bytes` more if `limit` leaves room for them.
+bool take(Usage& usage, std::size_t bytes, std::size_t limit) noexcept {
+  std::size_t seen = usage.load();
+  while (seen + bytes <= limit) {
+    if (usage.compare_exchange_weak(seen, seen + bytes)) return true;
+  }
+  return false;
+}
+
 // Locks here are held for moments, and the one that has to wait for memory must not be stranded by fork().
 void wait_a_moment() { std::this_thread::sleep_for(std::chrono::microseconds(200)); }
 
@@ -74,10 +83,11 @@ class Prepared {
     return count_;
   }
 
-  // From now on as many images as that can run at once without a new workspace.
-  void reserve(std::size_t images) {
+  // From now on as many images as that, or as `limit` leaves room for, can run at once without a new
+  // workspace.
+  void reserve(std::size_t images, std::size_t limit) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    while (count_ < images) add();
+    while (count_ < images && take(*usage_, bytes_each(), limit)) add();
   }
 
   // Where `limit` leaves no room for another one, waits for one that is in use.
@@ -85,7 +95,7 @@ class Prepared {
     for (;;) {
       {
         const std::lock_guard<std::mutex> lock(mutex_);
-        if (free_.empty() && (count_ == 0 || *usage_ + bytes_each() <= limit)) add();
+        if (free_.empty() && take(*usage_, bytes_each(), limit)) add();
         if (!free_.empty()) {
           std::unique_ptr<Workspace> workspace = std::move(free_.back());
           free_.pop_back();
@@ -110,11 +120,16 @@ class Prepared {
   }
 
  private:
+  // Makes the workspace that take() has counted.
   void add() {
-    free_.reserve(count_ + 1);
-    free_.push_back(std::make_unique<Workspace>(plan_));
+    try {
+      free_.reserve(count_ + 1);
+      free_.push_back(std::make_unique<Workspace>(plan_));
+    } catch (...) {
+      *usage_ -= bytes_each();
+      throw;
+    }
     ++count_;
-    *usage_ += bytes_each();
   }
 
   const Plan plan_;
@@ -293,10 +308,7 @@ struct Session::Impl {
     } else {
       Compiler compiler(model, std::move(facts), context.isa(), context.pool().num_threads(), weights);
       Plan plan = compiler.compile();
-      const std::size_t needed = Workspace::bytes_for(plan);
-      QSLIM_REQUIRE(needed <= room(), "a run on inputs of these extents would need ", (needed >> 20) + 1,
-                    " MiB of memory, and max_memory leaves ", room() >> 20, " (", max_memory >> 20,
-                    " without packed weights)");
+      check_room(Workspace::bytes_for(plan));
       recipe.prepared = std::make_shared<Prepared>(std::move(plan), usage);
     }
     recipes.push_front(std::make_shared<const Recipe>(std::move(recipe)));
@@ -307,6 +319,12 @@ struct Session::Impl {
   // Bytes that workspaces may take.
   std::size_t room() const noexcept { return max_memory - std::min(max_memory, weights.bytes()); }
 
+  void check_room(std::size_t needed) const {
+    QSLIM_REQUIRE(needed <= room(), "a run on inputs of these extents would need ", (needed >> 20) + 1,
+                  " MiB of memory, and max_memory leaves ", room() >> 20, " (", max_memory >> 20,
+                  " without packed weights)");
+  }
+
   // Gives `prepared` workspaces for `images` at once, or for one if there is no room for all; the plans that
   // were last used longest ago make room for it.
   void make_room(Prepared& prepared, std::size_t images) {
@@ -316,12 +334,13 @@ struct Session::Impl {
     for (;;) {
       const std::size_t count = prepared.count();
       if (count >= wanted) return;
+      check_room(prepared.bytes_each());  // weights that other extents have packed may have taken it
       const std::size_t more = (wanted - count) * prepared.bytes_each();
       while (*usage + more > room() && drop_last_used(prepared)) {
       }
-      if (*usage + more <= room()) return prepared.reserve(wanted);
-      if (count > 0) return;  // one after the other, then
-      wait_a_moment();        // for runs on other extents to end
+      prepared.reserve(wanted, room());
+      if (prepared.count() > 0) return;  // of several images, one after the other
+      wait_a_moment();                   // for runs on other extents to end
     }
   }
 
