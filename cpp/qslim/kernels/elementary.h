@@ -222,7 +222,7 @@ QSLIM_INLINE float sin_of_quadrant(double r, double quadrant) noexcept {
   s = s * z + -1.0 / 5040;
   s = s * z + 1.0 / 120;
   s = s * z + -1.0 / 6;
-  s = s * z * r + r;
+  s = r * (1.0 + s * z);  // which keeps the sign of a zero
   double c = 1.0 / 479001600;
   c = c * z + -1.0 / 3628800;
   c = c * z + 1.0 / 40320;

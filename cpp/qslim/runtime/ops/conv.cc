@@ -3,10 +3,10 @@
 // Conv and ConvTranspose.
 //
 // A transposed convolution of stride s is s_h * s_w ordinary ones, one for each residue of the output
-// position modulo the stride: position oh takes the taps kh with (oh + pad - kh * d) mod s = 0, d the dilation,
-// from the input rows ih = (oh + pad - kh * d) / s. With g = gcd(s, d) these are every (s / g)-th tap, d / g
-// rows apart. Each convolution writes every s-th pixel of every s-th row. Where no tap reaches, one tap that
-// sees nothing but padding leaves the bias.
+// position modulo the stride: position oh takes the taps kh with (oh + pad - kh * d) mod s = 0, d the
+// dilation, from the input rows ih = (oh + pad - kh * d) / s. With g = gcd(s, d) these are every (s / g)-th
+// tap, d / g rows apart. Each convolution writes every s-th pixel of every s-th row. Where no tap reaches,
+// one tap that sees nothing but padding leaves the bias.
 #include <numeric>
 
 #include "qslim/runtime/ops/linear.h"
@@ -133,6 +133,11 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
   check_constant_weight(compiler, node);
   const Dims &x = compiler.dims(node.inputs[0]), &w = compiler.dims(node.inputs[1]);
   const Window window = transposed_window_of(node, x, w[2], w[3]);
+  // One convolution for each residue: no network has as many as this, files made to harm do.
+  constexpr std::int64_t kMostResidues = 1024;
+  QSLIM_REQUIRE(window.stride[0] <= kMostResidues && window.stride[1] <= kMostResidues / window.stride[0],
+                "ConvTranspose '", node.label, "': strides ", window.stride[0], " and ", window.stride[1],
+                " are too large, their product may be at most ", kMostResidues);
   const std::int64_t groups = Attributes(node).integer("group", 1);
   const std::int64_t oc_group = w[1], ic_group = w[0] / groups, oc = oc_group * groups;
   const ConvExtents whole = extents_of(x, window, as_size(oc));
