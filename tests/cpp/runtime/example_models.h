@@ -262,8 +262,8 @@ inline std::map<std::string, ModelBuilder> example_models() {
   ModelBuilder& unary = models["unary"];
   unary.input("x0", Dims{-1, 7});
   std::string last = "x0";
-  for (const char* op : {"Abs", "Sqrt", "Log", "Ceil", "Floor", "Neg", "Elu", "LeakyRelu", "Mish", "Softplus", "Sin", "Cos",
-                         "Round", "Erf", "Tanh", "Exp", "Reciprocal"}) {
+  for (const char* op : {"Abs", "Sqrt", "Log", "Ceil", "Floor", "Neg", "Elu", "LeakyRelu", "Mish", "Softplus",
+                         "Sin", "Cos", "Round", "Erf", "Tanh", "Exp", "Reciprocal"}) {
     unary.node(op, {last}, {std::string("y_") + op});
     last = std::string("y_") + op;
   }

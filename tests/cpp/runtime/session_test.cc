@@ -353,33 +353,34 @@ TEST_P(TransposedConvolution, EqualsItsDefinition) {
              {"pads", {pad, pad, pad, pad}},
              {"output_padding", {extra, extra}}})
       .output("y");
-  expect_network(builder, kImages, [&, stride = stride, dilation = dilation, pad = pad,
-                                    extra = extra](const Array& raw) {
-    const Array x = fake_quant(raw, QParams{1, 0, -128, 127});
-    const Dims& d = x.dims;
-    const auto out = [&](std::int64_t in) {
-      return (in - 1) * stride + 2 * dilation + 1 - 2 * pad + extra;
-    };
-    Array y{{d[0], 3, out(d[2]), out(d[3])}, {}};
-    y.values.assign(count_of(y.dims), 0.0f);
-    for (std::int64_t i = 0; i < static_cast<std::int64_t>(x.values.size()); ++i) {
-      const std::int64_t iw = i % d[3], ih = i / d[3] % d[2], ic = i / (d[3] * d[2]) % d[1],
-                         n = i / (d[3] * d[2] * d[1]);
-      for (std::int64_t oc = 0; oc < 3; ++oc) {
-        for (std::int64_t kh = 0; kh < 3; ++kh) {
-          for (std::int64_t kw = 0; kw < 3; ++kw) {
-            const std::int64_t oh = stride * ih - pad + kh * dilation;
-            const std::int64_t ow = stride * iw - pad + kw * dilation;
-            if (oh < 0 || oh >= y.dims[2] || ow < 0 || ow >= y.dims[3]) continue;
-            y.values[static_cast<std::size_t>(((n * 3 + oc) * y.dims[2] + oh) * y.dims[3] + ow)] +=
-                x.values[static_cast<std::size_t>(i)] *
-                w[static_cast<std::size_t>(((ic * 3 + oc) * 3 + kh) * 3 + kw)];
+  expect_network(
+      builder, kImages,
+      [&, stride = stride, dilation = dilation, pad = pad, extra = extra](const Array& raw) {
+        const Array x = fake_quant(raw, QParams{1, 0, -128, 127});
+        const Dims& d = x.dims;
+        const auto out = [&](std::int64_t in) {
+          return (in - 1) * stride + 2 * dilation + 1 - 2 * pad + extra;
+        };
+        Array y{{d[0], 3, out(d[2]), out(d[3])}, {}};
+        y.values.assign(count_of(y.dims), 0.0f);
+        for (std::int64_t i = 0; i < static_cast<std::int64_t>(x.values.size()); ++i) {
+          const std::int64_t iw = i % d[3], ih = i / d[3] % d[2], ic = i / (d[3] * d[2]) % d[1],
+                             n = i / (d[3] * d[2] * d[1]);
+          for (std::int64_t oc = 0; oc < 3; ++oc) {
+            for (std::int64_t kh = 0; kh < 3; ++kh) {
+              for (std::int64_t kw = 0; kw < 3; ++kw) {
+                const std::int64_t oh = stride * ih - pad + kh * dilation;
+                const std::int64_t ow = stride * iw - pad + kw * dilation;
+                if (oh < 0 || oh >= y.dims[2] || ow < 0 || ow >= y.dims[3]) continue;
+                y.values[static_cast<std::size_t>(((n * 3 + oc) * y.dims[2] + oh) * y.dims[3] + ow)] +=
+                    x.values[static_cast<std::size_t>(i)] *
+                    w[static_cast<std::size_t>(((ic * 3 + oc) * 3 + kh) * 3 + kw)];
+              }
+            }
           }
         }
-      }
-    }
-    return y;
-  });
+        return y;
+      });
 }
 
 TEST(Session, SqueezeAndExcite) {
