@@ -76,7 +76,8 @@ def missing_operators(graph: Graph, output: str) -> list[str]:
     missing: dict[str, None] = {}
     for node in _ancestors(graph, output):
         if not _has_kernel(node):
-            missing[f"{node.domain}.{node.op_type}" if node.domain else node.op_type] = None
+            name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            missing[f"{name} ({node.note})" if node.note else name] = None
     return list(missing)
 
 

@@ -41,6 +41,7 @@ class Node:
 
     ``source_op`` is the operator's name in the framework it came from ("depthwise_conv2d") and ``path``
     where it stands in the layer tree ("/MobileNet/Conv2D/"), both for messages and for the user's selections.
+    ``note`` says why the operator was kept in its framework's domain, and what would help, if that is known.
     """
 
     op_type: str
@@ -50,6 +51,7 @@ class Node:
     domain: str = ""
     source_op: str = ""
     path: str = ""
+    note: str = ""
 
     @property
     def label(self) -> str:

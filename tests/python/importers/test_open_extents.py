@@ -6,6 +6,7 @@ Each function is traced with every extent open but the channels, then run at two
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ from paddle import nn
 from paddle.nn import functional as F
 from small_networks import dygraph
 
+from qslim.exporters.engine_file import write_engine_file
 from qslim.graph import evaluate
 from qslim.graph.passes import prepare_for_runtime
 from qslim.importers.paddle import import_layer
@@ -211,3 +213,20 @@ def test_open_extents(function: Callable[..., Any]) -> None:
             for a, b in zip(got, outputs):
                 assert (a.dtype, a.shape) == (b.dtype, b.shape)
                 np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)  # sums in another order
+
+
+def test_a_note_says_which_extents_to_fix(tmp_path: Path) -> None:
+    class Volumes(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2D(3, 4, 1)
+
+        def forward(self, x: Any) -> Any:
+            return F.max_pool3d(self.conv(x).unsqueeze(1), 2)
+
+    with dygraph():
+        spec = [paddle.static.InputSpec([None, 3, None, None], "float32", "x")]
+        graph = import_layer(Volumes(), spec, legacy=False).graph
+    written = write_engine_file(graph, tmp_path / "model.qslim")
+    (note,) = written.notes
+    assert "paddle.pool3d (its input has shape [?, 1, 4, ?, ?]: fix all extents but the batch" in note

@@ -182,7 +182,14 @@ class _Walk:
         if converted.keeps_first_output:
             outputs = outputs[:1]
         node = Node(
-            converted.op_type, converted.inputs, outputs, converted.attributes, converted.domain, stem, path
+            converted.op_type,
+            converted.inputs,
+            outputs,
+            converted.attributes,
+            converted.domain,
+            stem,
+            path,
+            converted.note,
         )
         for value in vectors:
             if converted.list_results is not None:

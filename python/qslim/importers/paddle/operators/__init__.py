@@ -50,4 +50,17 @@ def convert(op: SourceOp) -> list[ConvertedOp]:
     for preceding in op.preceding:  # a row that gave up half-way
         for name in preceding.outputs:
             del op.graph.tensors[name]
-    return [ConvertedOp(op.name, op.inputs, op.attributes, "paddle")]
+    kept = ConvertedOp(op.name, op.inputs, op.attributes, "paddle")
+    if converter is not None:
+        kept.note = _open_extents(op)
+    return [kept]
+
+
+def _open_extents(op: SourceOp) -> str:
+    """What to do about operands whose extents are open, the batch apart; empty if there are none."""
+    for name in filter(None, op.inputs):
+        shape = op.graph.tensors[name].shape
+        if shape is not None and None in shape[1:]:
+            extents = ", ".join("?" if extent is None else str(extent) for extent in shape)
+            return f"its input has shape [{extents}]: fix all extents but the batch in the input_spec"
+    return ""

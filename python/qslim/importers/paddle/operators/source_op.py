@@ -38,6 +38,8 @@ class ConvertedOp:
     # What the list of tensors among the Paddle operator's results holds, where other operators make them.
     list_results: Optional[list[str]] = None
     outputs: list[str] = field(default_factory=list)
+    # Why an operator that has a row was kept in Paddle's domain.
+    note: str = ""
 
 
 @dataclass
