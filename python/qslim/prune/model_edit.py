@@ -59,7 +59,7 @@ def set_array(tensor: Any, value: NDArray[Any]) -> None:
     place = tensor.place
     target = paddle.CUDAPlace(place.gpu_device_id()) if place.is_gpu_place() else paddle.CPUPlace()
     if tuple(tensor.shape) != value.shape and tensor.grad is not None:
-        tensor.grad = None  # the next one would be added to it
+        tensor.clear_gradient(False)  # to none; the next one would be added to it
     tensor.get_tensor().set(np.require(value, requirements="C"), target)  # which keeps a scalar one
 
 
