@@ -6,10 +6,10 @@ from __future__ import annotations
 import math
 from typing import Any, Union
 
-from qslim.analysis.model_graph import Dtypes, dygraph_mode, graph_of
+from qslim.analysis.model_graph import Dtypes, graph_of
 from qslim.graph import Graph
 from qslim.graph.flops import count, parameters_of
-from qslim.importers.paddle import PaddleProgram
+from qslim.importers.paddle import PaddleProgram, framework
 from qslim.importers.paddle.framework import paddle_module
 
 __all__ = ["dygraph_flops", "flops", "model_size"]
@@ -120,7 +120,7 @@ def model_size(program: Any) -> int:
         # Shapes, axes and bounds are constants, too; parameters are float arrays.
         return sum(int(v.size) for v in values if v is not None and v.ndim > 0 and v.dtype.kind == "f")
     if isinstance(program, paddle_module().nn.Layer):
-        with dygraph_mode():
+        with framework.dygraph():
             parameters = program.parameters()
     elif hasattr(program, "desc"):
         parameters = program.all_parameters()

@@ -6,8 +6,7 @@ Weights are read for their shapes alone; those of a live program are zeros witho
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 
@@ -19,7 +18,7 @@ from qslim.importers.paddle import PaddleProgram, framework, import_layer
 from qslim.importers.paddle.framework import legacy_ir, paddle_module, quiet
 from qslim.importers.paddle.pir_walk import walk_program
 
-__all__ = ["ModelGraph", "dygraph_mode", "graph_of"]
+__all__ = ["ModelGraph", "graph_of"]
 
 Dtypes = Optional[Union[str, Sequence[str]]]
 
@@ -65,7 +64,7 @@ def graph_of(model: Any, inputs: Any, dtypes: Dtypes, function: str) -> ModelGra
             raise ValueError(
                 f"{function}: {type(model).__name__} cannot run on inputs {shapes}: {_reason(error)}"
             ) from error
-        with dygraph_mode():
+        with framework.dygraph():
             names = {parameter.name: name for name, parameter in model.named_parameters()}
         return ModelGraph(program.graph, layer_names=names)
     if not hasattr(model, "global_block"):
@@ -81,19 +80,6 @@ def _reason(error: Exception) -> str:
     """The line of a Paddle error that says what is wrong; the rest is where in the forward function."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if "Error:" in line), lines[0] if lines else repr(error))
-
-
-@contextlib.contextmanager
-def dygraph_mode() -> Iterator[None]:
-    """A Layer's parameters can be listed in the mode in which they were made only."""
-    paddle = paddle_module()
-    was_dygraph = paddle.in_dynamic_mode()
-    paddle.disable_static()
-    try:
-        yield
-    finally:
-        if not was_dygraph:
-            paddle.enable_static()
 
 
 # ---- inputs ------------------------------------------------------------------------------------------

@@ -144,3 +144,20 @@ def test_a_weight_that_is_random_in_every_run_stays(tmp_path: Path) -> None:
 
     program = load_program(find_model_files(_saved(Noisy(), tmp_path / "noisy", "pir")))
     assert fold_weights(program) == []
+
+
+def test_a_weight_that_is_an_output_stays_computed(tmp_path: Path) -> None:
+    class Shows(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = self.create_parameter([6, 40])
+
+        def forward(self, x: Any) -> Any:
+            weight = self.weight.transpose([1, 0])
+            return paddle.matmul(x, weight), weight
+
+    program = load_program(find_model_files(_saved(Shows(), tmp_path / "shows", "pir")))
+    before = program.run_outputs({"x": X})
+    assert fold_weights(program) == []
+    for a, b in zip(program.run_outputs({"x": X}), before):
+        np.testing.assert_array_equal(a, b)

@@ -57,8 +57,9 @@ _IMPURE = frozenset(
 def fold_weights(program: PaddleProgram) -> list[str]:
     """Make parameters of the weights that `program` computes of its parameters; return their names.
 
-    The program and its Graph change in place; what they compute does not. A program that is quantized already
-    is left alone: there, weights are computed of integers.
+    The program and its Graph change in place; what they compute does not. A weight that is an output of the
+    network stays computed. A program that is quantized already is left alone: there, weights are computed of
+    integers.
     """
     if has_quantizers(program.graph):
         return []
@@ -82,7 +83,8 @@ def _fold_pir(source: PaddleProgram) -> list[str]:
             continue
         weight = op.operand_source(1)
         producer = weight.get_defining_op()
-        if parameters.get(weight.id) and producer.name() != "builtin.parameter":
+        is_output = any(reader.name() == "pd_op.fetch" for reader in weight.all_used_ops())
+        if parameters.get(weight.id) and producer.name() != "builtin.parameter" and not is_output:
             weights[weight.id] = weight
     values = _run_pir(source, list(weights.values()))
     names: list[str] = []
@@ -181,7 +183,8 @@ def _fold_legacy(source: PaddleProgram) -> list[str]:
         read = op.input(_LEGACY_PRODUCTS[op.type]) if op.type in _LEGACY_PRODUCTS else []
         is_constant = all(name in parameters for name in _outputs(op))
         weights += [name for name in read if name in computed and parameters[name] and not is_constant]
-    weights = list(dict.fromkeys(weights))
+    outputs = {variable.name for variable in source.fetches}
+    weights = [name for name in dict.fromkeys(weights) if name not in outputs]
     values = _run_legacy(source, weights)
     names = []
     for weight, value in zip(weights, values):
