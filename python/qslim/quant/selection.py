@@ -118,6 +118,8 @@ def _decide(
     weight = weight_input(graph, node)
     if weight is None and (weights_only or node.source_op in CONVOLUTIONS):
         return Decision(node, False, "its weight is computed at run time")
+    if weight is not None and weight[0] in graph.outputs:
+        return Decision(node, False, "its weight is an output of the network")
     data = _computed_inputs(graph, node)
     if weight is None and not data:
         return Decision(node, False, "it has no floating-point input")

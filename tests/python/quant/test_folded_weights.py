@@ -146,18 +146,37 @@ def test_a_weight_that_is_random_in_every_run_stays(tmp_path: Path) -> None:
     assert fold_weights(program) == []
 
 
-def test_a_weight_that_is_an_output_stays_computed(tmp_path: Path) -> None:
-    class Shows(nn.Layer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = self.create_parameter([6, 40])
+class _Returned(nn.Layer):
+    """Returns its weight turned, what it was made of, and an activation that a product reads on a grid."""
 
-        def forward(self, x: Any) -> Any:
-            weight = self.weight.transpose([1, 0])
-            return paddle.matmul(x, weight), weight
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = self.create_parameter([40, 40])
+        self.own = self.create_parameter([40, 40])
+        self.head = nn.Linear(40, 6)
 
-    program = load_program(find_model_files(_saved(Shows(), tmp_path / "shows", "pir")))
-    before = program.run_outputs({"x": X})
-    assert fold_weights(program) == []
-    for a, b in zip(program.run_outputs({"x": X}), before):
-        np.testing.assert_array_equal(a, b)
+    def forward(self, x: Any) -> Any:
+        weight = self.weight.t()
+        y = nn.functional.linear(nn.functional.linear(x, weight), self.own)
+        return y, self.head(y), weight, self.own
+
+
+@pytest.mark.parametrize("ir", IRS)
+def test_weights_and_activations_that_the_network_returns_stay_in_float(ir: str, tmp_path: Path) -> None:
+    paddle.seed(0)
+    model = _saved(_Returned(), tmp_path / "float", ir)
+    expected = load_program(find_model_files(model)).run_outputs({"x": X})
+    quantized = str(tmp_path / "int8")
+    paddle.enable_static()
+    try:
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        report = slim.quant.quant_post_static(executor, model, quantized, data_loader=[{"x": X}])
+    finally:
+        paddle.disable_static()
+    ours = slim.runtime.Session(report.engine_file).run({"x": X})
+    theirs = load_program(find_model_files(quantized)).run_outputs({"x": X})
+    for engine, written, real in zip(ours, theirs, expected):
+        np.testing.assert_allclose(written, engine, rtol=0, atol=1e-6 * np.abs(real).max())
+        assert np.abs(engine - real).max() < 0.05 * np.abs(real).max()
+    for place in (2, 3):
+        np.testing.assert_array_equal(ours[place], expected[place])

@@ -16,7 +16,7 @@ from qslim.exporters.paddle.legacy import write_legacy
 from qslim.exporters.paddle.pir import write_pir
 from qslim.exporters.paddle.plan import RewritePlan, WeightStorage, plan_rewrite
 from qslim.exporters.staging import WriteError, staged_directory
-from qslim.graph import Graph
+from qslim.graph import Graph, Node
 from qslim.graph.passes import FoldedBatchNorm
 from qslim.importers.paddle import (
     ModelFileError,
@@ -115,10 +115,30 @@ def export_with_engine_file(
     plan = plan_rewrite(program, weight_storage, folded)
     with staged_directory(directory, names.set) as staging:
         files = _write(program, plan, names, staging, directory)
-        engine = write_engine_file(engine_graph, os.path.join(staging, names.engine), files.paths)
+        returned = [name for name in program.graph.outputs if name in plan.activations]
+        runnable = _with_float_outputs(engine_graph, returned)
+        engine = write_engine_file(runnable, os.path.join(staging, names.engine), files.paths)
     if engine.path is not None:
         engine = replace(engine, path=os.path.join(directory, names.engine))
     return files.in_directory(directory), engine
+
+
+def _with_float_outputs(graph: Graph, names: Sequence[str]) -> Graph:
+    """A copy of `graph` whose outputs `names` are in float, as Paddle fetches them; readers see the grid."""
+    result = graph.copy()
+    for name in names:
+        tensor = result.tensors.get(name)
+        if tensor is None or tensor.quantization is None or name not in result.outputs:
+            continue
+        on_grid = result.new_name(name + ".quantized")
+        result.replace_uses(name, on_grid)
+        result.add_tensor(replace(tensor, name=on_grid))
+        tensor.quantization = None
+        result.add_node(Node("Identity", [name], [on_grid]))
+        producer = result.producer(name)
+        position = 0 if producer is None else result.nodes.index(producer) + 1
+        result.nodes.insert(position, result.nodes.pop())
+    return result
 
 
 def _write(

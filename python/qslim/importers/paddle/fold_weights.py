@@ -57,9 +57,8 @@ _IMPURE = frozenset(
 def fold_weights(program: PaddleProgram) -> list[str]:
     """Make parameters of the weights that `program` computes of its parameters; return their names.
 
-    The program and its Graph change in place; what they compute does not. A weight that is an output of the
-    network stays computed. A program that is quantized already is left alone: there, weights are computed of
-    integers.
+    The program and its Graph change in place; what they compute does not. A program that is quantized already
+    is left alone: there, weights are computed of integers. So is a weight that the network also returns.
     """
     if has_quantizers(program.graph):
         return []
@@ -78,13 +77,13 @@ def _fold_pir(source: PaddleProgram) -> list[str]:
         if made_of is not None:
             parameters.update((op.result(index).id, made_of) for index in range(op.num_results()))
     weights = {}
+    fetched = {value.id for value in source.fetches}
     for op in block.ops:
         if _plain_name(op) not in _PIR_PRODUCTS or (op.results() and op.result(0).id in parameters):
             continue
         weight = op.operand_source(1)
-        producer = weight.get_defining_op()
-        is_output = any(reader.name() == "pd_op.fetch" for reader in weight.all_used_ops())
-        if parameters.get(weight.id) and producer.name() != "builtin.parameter" and not is_output:
+        is_computed = weight.get_defining_op().name() != "builtin.parameter"
+        if parameters.get(weight.id) and is_computed and weight.id not in fetched:
             weights[weight.id] = weight
     values = _run_pir(source, list(weights.values()))
     names: list[str] = []
@@ -183,8 +182,8 @@ def _fold_legacy(source: PaddleProgram) -> list[str]:
         read = op.input(_LEGACY_PRODUCTS[op.type]) if op.type in _LEGACY_PRODUCTS else []
         is_constant = all(name in parameters for name in _outputs(op))
         weights += [name for name in read if name in computed and parameters[name] and not is_constant]
-    outputs = {variable.name for variable in source.fetches}
-    weights = [name for name in dict.fromkeys(weights) if name not in outputs]
+    fetched = {variable.name for variable in source.fetches}
+    weights = [name for name in dict.fromkeys(weights) if name not in fetched]
     values = _run_legacy(source, weights)
     names = []
     for weight, value in zip(weights, values):

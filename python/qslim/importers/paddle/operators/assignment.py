@@ -147,7 +147,8 @@ def _index_put(op: SourceOp) -> Optional[ConvertedOp]:
     if not isinstance(indices, list) or len(indices) != 1 or op.attributes.get("accumulate") or not is_number:
         return None
     index = op.graph.tensors[indices[0]]
-    if rank is None or index.shape is None:
+    x_shape = op.shape(0)
+    if rank is None or index.shape is None or x_shape is None:
         return None
     held, held_rank = indices[0], len(index.shape)
     if index.dtype in ("int32", "int64"):
@@ -173,13 +174,20 @@ def _index_put(op: SourceOp) -> Optional[ConvertedOp]:
         most = op.before("ReduceMax", [meets, op.new_ints([1])], "float32", (None,), keepdims=0)
         half = op.new_constant(np.asarray(0.5, np.float32))
         held, held_rank = op.before("Greater", [most, half], "bool", (None,)), 1
-    elif index.dtype != "bool":
+    elif index.dtype != "bool" or not _covers(index.shape, x_shape):
         return None
     trailing = [*range(held_rank, rank)]
     if trailing:
         held = op.before("Unsqueeze", [held, op.new_ints(trailing)], "bool", (None,) * rank)
     number = op.before("Reshape", [op.inputs[-1], op.new_ints([1] * rank)], op.dtype(0), (1,) * rank)
     return ConvertedOp("Where", [held, number, op.inputs[0]])
+
+
+def _covers(mask: tuple[Optional[int], ...], shape: tuple[Optional[int], ...]) -> bool:
+    """Whether a mask may be one of the first axes of a tensor; a Where would broadcast any other."""
+    return len(mask) <= len(shape) and all(
+        extent == other or None in (extent, other) for extent, other in zip(mask, shape)
+    )
 
 
 ASSIGNMENT: dict[str, Converter] = {
