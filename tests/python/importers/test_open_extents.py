@@ -230,3 +230,17 @@ def test_a_note_says_which_extents_to_fix(tmp_path: Path) -> None:
     written = write_engine_file(graph, tmp_path / "model.qslim")
     (note,) = written.notes
     assert "paddle.pool3d (its input has shape [?, 1, 4, ?, ?]: fix all extents but the batch" in note
+
+
+def test_a_mask_of_other_axes_is_refused() -> None:
+    class Masked(nn.Layer):
+        def forward(self, x: Any) -> Any:
+            y = x * 1.0
+            y[:, 0, x[0, 0] > 0] = 0.0  # Paddle traces this with the mask on the wrong axes
+            return y + 0.0
+
+    with dygraph():
+        spec = [paddle.static.InputSpec([None, 3, 6, 8], "float32", "x")]
+        graph = import_layer(Masked(), spec, legacy=False).graph
+    with pytest.raises(ValueError, match=r"no kernel for: paddle\.index_put"):
+        Session(graph)

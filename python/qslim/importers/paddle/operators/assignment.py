@@ -184,10 +184,8 @@ def _index_put(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _covers(mask: tuple[Optional[int], ...], shape: tuple[Optional[int], ...]) -> bool:
-    """Whether a mask may be one of the first axes of a tensor; a Where would broadcast any other."""
-    return len(mask) <= len(shape) and all(
-        extent == other or None in (extent, other) for extent, other in zip(mask, shape)
-    )
+    """Whether a mask is one of the first axes of a tensor; a Where would broadcast any other."""
+    return mask == shape[: len(mask)]
 
 
 ASSIGNMENT: dict[str, Converter] = {
