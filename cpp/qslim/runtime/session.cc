@@ -329,7 +329,7 @@ struct Session::Impl {
   // were last used longest ago make room for it.
   void make_room(Prepared& prepared, std::size_t images) {
     if (prepared.count() >= images) return;
-    const std::lock_guard<std::mutex> lock(mutex);
+    std::unique_lock<std::mutex> lock(mutex);
     const std::size_t wanted = images * prepared.bytes_each() <= room() ? images : 1;
     for (;;) {
       const std::size_t count = prepared.count();
@@ -340,7 +340,11 @@ struct Session::Impl {
       }
       prepared.reserve(wanted, room());
       if (prepared.count() > 0) return;  // of several images, one after the other
-      wait_a_moment();                   // for runs on other extents to end
+      // For runs on other extents to end. They may be waiting for the lock themselves, with the memory of a
+      // plan that was forgotten meanwhile.
+      lock.unlock();
+      wait_a_moment();
+      lock.lock();
     }
   }
 
