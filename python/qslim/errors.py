@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with a model before anything is computed with it."""
+"""Errors that say what is wrong with a model before anything is computed with it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _PRODUCTS = ("Conv", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "RNN")
 
 @dataclass(frozen=True)
 class HostTail:
-    """What remains to be computed.
+    """Holds the operators that run behind the engine, and runs them.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Union
 
-__all__ = ["file_digests"]
+__all__ = ["file_digests", "read_varint"]
 
 _TEXT_VALUES = (5, 8, 17, 18)
 
@@ -43,7 +43,7 @@ def _digest(path: str) -> str:
 
 
 def _meaning(program: bytes) -> bytes:
-    """What the operators of a ProgramDesc are, variables numbered in the order in which they are met."""
+    """List the operators of a ProgramDesc, variables numbered in the order in which they are met."""
     numbers: dict[bytes, int] = {}
     lines: list[bytes] = []
     for block in _parts(program, 1):
@@ -71,14 +71,14 @@ def _parts(message: bytes, wanted: int) -> list[bytes]:
 def _fields(message: bytes) -> Iterator[tuple[int, Union[int, bytes]]]:
     at = 0
     while at < len(message):
-        tag, at = _varint(message, at)
+        tag, at = read_varint(message, at)
         number, kind = tag >> 3, tag & 7
         if kind == 0:
-            value, at = _varint(message, at)
+            value, at = read_varint(message, at)
             yield number, value
             continue
         if kind == 2:
-            size, at = _varint(message, at)
+            size, at = read_varint(message, at)
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
@@ -89,7 +89,8 @@ def _fields(message: bytes) -> Iterator[tuple[int, Union[int, bytes]]]:
         at += size
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read a protobuf integer of `data` at `at`: its value, and where it ends."""
     value = shift = 0
     while True:
         byte = data[at]

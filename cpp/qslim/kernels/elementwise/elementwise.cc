@@ -6,6 +6,7 @@
 // below outer axes. A block is several whole rows where they are short, else a piece of one. Float operands
 // that are contiguous over the block are used where they lie, others are brought into a slot; what repeats in
 // every row (a vector over channels, a scalar) is brought there once and stays for the blocks that follow.
+// One file: the walk relies on the extents and slots that the checks and the planning settle.
 #include "qslim/kernels/elementwise/elementwise.h"
 
 #include <algorithm>

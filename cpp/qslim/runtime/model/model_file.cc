@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads the safetensors container, then the graph inside it, then checks the whole.
+// Reads the safetensors container, then the graph inside it, then checks the whole. One file, as its mirror
+// qslim/importers/qslim_file.py is: every rule of docs/engine.md stands once, in the order of the bytes.
 #include "qslim/runtime/model/model_file.h"
 
 #include <algorithm>

@@ -46,7 +46,7 @@ class _Names:
 
     @property
     def set(self) -> list[str]:
-        """What belongs to the model of this name, in either IR: none of it may be left of an older one."""
+        """Name every file of the model in either IR; none may be left of an older one."""
         endings = (".json", ".pdmodel", ".pdiparams", ".pdiparams.info", ".qslim")
         return [*dict.fromkeys([self.params, *(self.stem + ending for ending in endings)])]
 
@@ -106,7 +106,7 @@ def export_with_engine_file(
     weight_storage: WeightStorage = "int8",
     folded: Sequence[FoldedBatchNorm] = (),
 ) -> tuple[ModelFiles, EngineFile]:
-    """As ``export_program``, with the engine's file of `engine_graph` beside it, all of them or none.
+    """Write what ``export_program`` writes and the engine's file of `engine_graph`, all of them or none.
 
     The engine's file says which files it was written with (``docs/engine.md``), so that it is not taken for
     another network's.

@@ -100,7 +100,7 @@ def _multiclass_nms(attributes: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def _matrix_nms(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    """As ``multiclass_nms3``, but scores decay by overlap, and each image's rows are ordered by score."""
+    """Keep boxes by scores that decay with overlap, each image's rows ordered by score."""
     boxes, scores = inputs
     rows: list[Any] = []
     places, counts = [], []

@@ -131,7 +131,7 @@ def _has_parameter(block: Any, name: str) -> bool:
 
 
 def _run_pir(source: PaddleProgram, values: list[Any]) -> list[NDArray[Any]]:
-    """What constants of the program are, computed by a copy that has nothing else in it."""
+    """Compute constants of the program by a copy that has nothing else in it."""
     if not values:
         return []
     mapping = framework.ir_mapping()

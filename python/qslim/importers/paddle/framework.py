@@ -177,7 +177,7 @@ def capture_fallback() -> tuple[Callable[..., None], dict[str, Any]]:
 
 
 def eval_frame_setter() -> Callable[[Any], Any]:
-    """What sets the hook that captures bytecode, and returns the one before: None runs code as Python."""
+    """Return the function that sets the hook capturing bytecode (None runs code as Python)."""
     setter: Callable[[Any], Any] = paddle_module().framework.core.set_eval_frame
     return setter
 

@@ -18,6 +18,7 @@ import struct
 from dataclasses import dataclass
 
 from qslim.errors import ModelFileError
+from qslim.importers.file_digests import read_varint
 
 __all__ = ["TensorRecord", "read_records"]
 
@@ -80,17 +81,17 @@ def _parse_desc(desc: bytes, path: str) -> tuple[int, tuple[int, ...]]:
     data_type, dims, at = -1, [], 0
     try:
         while at < len(desc):
-            tag, at = _varint(desc, at)
+            tag, at = read_varint(desc, at)
             if tag == 0x08:
-                data_type, at = _varint(desc, at)
+                data_type, at = read_varint(desc, at)
             elif tag == 0x10:
-                dim, at = _varint(desc, at)
+                dim, at = read_varint(desc, at)
                 dims.append(dim)
             elif tag == 0x12:
-                length, at = _varint(desc, at)
+                length, at = read_varint(desc, at)
                 end = at + length
                 while at < end:
-                    dim, at = _varint(desc, at)
+                    dim, at = read_varint(desc, at)
                     dims.append(dim)
             else:
                 raise IndexError
@@ -99,14 +100,3 @@ def _parse_desc(desc: bytes, path: str) -> tuple[int, tuple[int, ...]]:
     if data_type not in _ITEMSIZE or any(dim >= 1 << 62 for dim in dims):
         raise ModelFileError(f"{path!r} is damaged: a tensor's description cannot be read")
     return data_type, tuple(dims)
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FilterPruner: cut a Layer's filters with everything that depends on them."""
+"""FilterPruner: cut a Layer's filters with everything that depends on them.
+
+One file, because it is one class: PaddleSlim's pruners have all these methods on one object, and each of them
+is a few lines here that call the planner, the sensitivities or the report.
+"""
 
 from __future__ import annotations
 
