@@ -29,7 +29,8 @@ from qslim.graph.graph import Graph, Node, Tensor
 from qslim.graph.integer_operators import IntegerOperator, find_integer_operator
 from qslim.graph.operators import OPERATORS, OperatorFunction
 from qslim.graph.operators.detection import DETECTION
-from qslim.graph.operators.windows import average_parts, convolve, convolve_transposed
+from qslim.graph.operators.products import convolve, convolve_transposed
+from qslim.graph.operators.windows import average_parts
 from qslim.graph.quantization import QuantParams
 
 __all__ = ["can_evaluate", "evaluate"]
@@ -92,7 +93,8 @@ def _definition(node: Node) -> Optional[OperatorFunction]:
     """ONNX's operators, and those that end Paddle's detectors."""
     if node.domain:
         return DETECTION.get(node.op_type) if node.domain == "paddle" else None
-    return OPERATORS.get(node.op_type)
+    row = OPERATORS.get(node.op_type)
+    return None if row is None else row.compute
 
 
 class _Run:

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multiply-adds of a Graph, node by node, for one sample.
+"""Count the multiply-adds of a Graph, node by node, for one sample.
 
-    Conv             H_out * W_out * C_out * KH * KW * C_in / group
-    ConvTranspose    H_in * W_in * C_in * KH * KW * C_out / group: every input pixel meets the whole kernel
-    MatMul, Gemm     elements of the product * length of the sum, of any rank
-
+The formulas of convolutions and matrix products stand in their rows (``qslim.graph.operators.products``).
 Without `only_conv` also PaddleSlim's numbers for the rest: relu, relu6 and sigmoid count their elements,
 batch_norm 2 for each, average pooling 2 * k * k for each element of its result (k: kernel height; 1 where all
 of the image is averaged, because PaddleSlim takes adaptive pooling's output size). Biases are never counted.
@@ -17,10 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Callable, Optional
+from typing import Optional
 
 from qslim.graph.graph import Graph, Node
-from qslim.graph.shape_inference import Shape, infer_shapes
+from qslim.graph.moved_data import keeps_elements
+from qslim.graph.operators import OPERATORS, Attributes, Shape
+from qslim.graph.operators.operator import KnownShapes, MacsRule
+from qslim.graph.operators.products import conv_macs, conv_transpose_macs, matmul_macs
+from qslim.graph.shape_inference import infer_shapes
 
 __all__ = ["count", "parameters_of"]
 
@@ -75,13 +76,12 @@ def count(
         depends = any(name in of_a_sample for name in node.inputs)
         if depends:
             of_a_sample.update(node.outputs)
-        rule = _PRODUCTS.get(node.op_type)
+        rule = _macs_rule(node)
         if rule is None and not only_conv:
-            # The sigmoid inside a swish is no operator of the source; PaddleSlim does not count it.
-            rule = _OTHERS.get(node.source_op if is_labelled else _SOURCE_OPS.get(node.op_type, ""))
+            rule = _paddleslim_rule(node, is_labelled)
         if rule is None:
             continue
-        macs = rule(node, _Known(node, shapes))
+        macs = rule(node.attributes, _Known(node, shapes))
         result[node.outputs[0]] = macs // batch if depends and macs % batch == 0 else macs
     return result
 
@@ -92,15 +92,12 @@ def parameters_of(graph: Graph, node: Node) -> list[str]:
     for name in filter(None, node.inputs):
         while True:
             producer = graph.producer(name)
-            if producer is None or producer.op_type not in _RESHAPING:
+            if producer is None or not (keeps_elements(producer) or producer.op_type == "Cast"):
                 break
             name = producer.inputs[0]
         if graph.constant(name) is not None:
             found.append(name)
     return found
-
-
-_RESHAPING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 class _Known:
@@ -129,68 +126,43 @@ def _batch(graph: Graph, shapes: Mapping[str, Shape]) -> int:
     return leading.pop() if len(leading) == 1 else 1
 
 
-def _conv(_: Node, known: _Known) -> int:
-    return math.prod(known.output()) * math.prod(known.input(1)[1:])
-
-
-def _conv_transpose(_: Node, known: _Known) -> int:
-    return math.prod(known.input(0)) * math.prod(known.input(1)[1:])
-
-
-def _matmul(_: Node, known: _Known) -> int:
-    return math.prod(known.output()) * known.input(0)[-1]
-
-
-def _gemm(node: Node, known: _Known) -> int:
-    return math.prod(known.output()) * known.input(0)[0 if node.attributes.get("transA", 0) else 1]
-
-
-def _raw_matmul(node: Node, known: _Known) -> int:
-    """Paddle's operator, kept because a transposed operand's shape was unknown."""
+def _raw_matmul(attributes: Attributes, known: KnownShapes) -> int:
+    """Count Paddle's own operator, kept because a transposed operand's shape was unknown."""
     x = known.input(0)
-    return math.prod(known.output()) * x[-2 if node.attributes.get("transpose_x") and len(x) > 1 else -1]
+    return math.prod(known.output()) * x[-2 if attributes.get("transpose_x") and len(x) > 1 else -1]
 
 
-def _elements(_: Node, known: _Known) -> int:
+def _elements(_: Attributes, known: KnownShapes) -> int:
     return math.prod(known.input(0))
 
 
-def _batch_norm(_: Node, known: _Known) -> int:
+def _batch_norm(_: Attributes, known: KnownShapes) -> int:
     return 2 * math.prod(known.input(0))
 
 
-def _average_pool(node: Node, known: _Known) -> int:
-    if node.op_type not in ("AveragePool", "GlobalAveragePool"):
-        return 0
-    kernel = node.attributes["kernel_shape"][0] if node.op_type == "AveragePool" else 1
-    return 2 * math.prod(known.output()) * int(kernel) ** 2
+def _average_pool(attributes: Attributes, known: KnownShapes) -> int:
+    return 2 * math.prod(known.output()) * int(attributes["kernel_shape"][0]) ** 2
 
 
-_Rule = Callable[[Node, _Known], int]
+def _global_average_pool(_: Attributes, known: KnownShapes) -> int:
+    return 2 * math.prod(known.output())
 
-# By op_type; below them Paddle's names of operators that have no ONNX form (NHWC, three dimensions).
-_PRODUCTS: dict[str, _Rule] = {
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Gemm": _gemm,
-    "MatMul": _matmul,
-    "bmm": _matmul,
-    "conv2d": _conv,
-    "conv2d_transpose": _conv_transpose,
-    "conv3d": _conv,
-    "conv3d_transpose": _conv_transpose,
-    "depthwise_conv2d": _conv,
-    "depthwise_conv2d_transpose": _conv_transpose,
+
+# Paddle's names of operators that have no ONNX form (NHWC, three dimensions).
+_PADDLE_PRODUCTS: dict[str, MacsRule] = {
+    **dict.fromkeys(("conv2d", "conv3d", "depthwise_conv2d"), conv_macs),
+    **dict.fromkeys(
+        ("conv2d_transpose", "conv3d_transpose", "depthwise_conv2d_transpose"), conv_transpose_macs
+    ),
+    "bmm": matmul_macs,
     "matmul": _raw_matmul,
 }
-_OTHERS: dict[str, _Rule] = {
-    "batch_norm": _batch_norm,
-    "pool2d": _average_pool,
-    "relu": _elements,
-    "relu6": _elements,
-    "sigmoid": _elements,
-    "sync_batch_norm": _batch_norm,
+# PaddleSlim's other numbers, by Paddle's name; of pools by the operator's own.
+_OTHERS: dict[str, MacsRule] = {
+    **dict.fromkeys(("batch_norm", "sync_batch_norm"), _batch_norm),
+    **dict.fromkeys(("relu", "relu6", "sigmoid"), _elements),
 }
+_POOLS: dict[str, MacsRule] = {"AveragePool": _average_pool, "GlobalAveragePool": _global_average_pool}
 # For graphs that did not come from Paddle.
 _SOURCE_OPS = {
     "AveragePool": "pool2d",
@@ -199,3 +171,14 @@ _SOURCE_OPS = {
     "Relu": "relu",
     "Sigmoid": "sigmoid",
 }
+
+
+def _macs_rule(node: Node) -> Optional[MacsRule]:
+    row = None if node.domain else OPERATORS.get(node.op_type)
+    return _PADDLE_PRODUCTS.get(node.op_type) if row is None else row.macs
+
+
+def _paddleslim_rule(node: Node, is_labelled: bool) -> Optional[MacsRule]:
+    """The sigmoid inside a swish is no operator of the source; PaddleSlim does not count it."""
+    source_op = node.source_op if is_labelled else _SOURCE_OPS.get(node.op_type, "")
+    return _POOLS.get(node.op_type) if source_op == "pool2d" else _OTHERS.get(source_op)

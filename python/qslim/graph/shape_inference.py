@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shape of every tensor of a Graph for given input shapes, from the weights as they are now.
+"""Infer the shape of every tensor of a Graph for given input shapes, from the weights as they are now.
 
-Nothing large is computed: convolutions, pooling, matrix products and element-wise operators have formulas,
-every other operator of ``qslim.graph.operators`` runs on zeros without memory of their own. Integers that
-describe shapes (Shape, Gather, Concat, then Reshape) are followed by value. An operator that has no
-definition there keeps the shape that its importer declared.
+Nothing large is computed: an operator with a shape rule in ``qslim.graph.operators`` is asked for it, every
+other one runs on zeros without memory of their own. Integers that describe shapes (Shape, Gather, Concat,
+then Reshape) are followed by value. An operator without a definition keeps its importer's declared shape.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph.graph import Graph, Node, Tensor
-from qslim.graph.operators import OPERATORS
+from qslim.graph.operators import OPERATORS, Operator, Shape
 
 __all__ = ["Shape", "infer_shapes"]
 
-Shape = tuple[int, ...]
+# Paddle's operators whose first operand is the shape of their result.
+_SHAPED_BY_INPUT = ("gaussian", "uniform")
 
 # As large as a vector of extents may get; beyond it, values are not followed.
 _MOST_VALUES = 1024
@@ -80,33 +80,30 @@ class _Inference:
 
     def _visit(self, node: Node) -> None:
         names = [name for name in node.inputs if name]
-        is_defined = not node.domain and node.op_type in OPERATORS
-        if not is_defined or any(name not in self.shapes for name in names):
+        row = None if node.domain else OPERATORS.get(node.op_type)
+        if row is None or any(name not in self.shapes for name in names):
             self._keep_declared(node)
             return
         shapes = [self.shapes[name] if name else () for name in node.inputs]
         try:
-            formula = _FORMULAS.get(node.op_type)
             if node.op_type == "Shape":
-                self._set_value(
-                    node, OPERATORS["Shape"](node.attributes, [self._stand_in(node.inputs[0])])[0]
-                )
+                self._set_value(node, row.compute(node.attributes, [self._stand_in(node.inputs[0])])[0])
             elif all(name in self.values for name in names) and sum(map(math.prod, shapes)) <= _MOST_VALUES:
-                self._run(node)
-            elif formula is not None:
-                self.shapes[node.outputs[0]] = formula(node.attributes, shapes)
+                self._run(node, row)
+            elif row.shape is not None:
+                self.shapes[node.outputs[0]] = row.shape(node.attributes, shapes)
             else:
-                self._run(node)
+                self._run(node, row)
         except (ValueError, IndexError) as error:
             listed = ", ".join(f"{name} {list(self.shapes[name])}" for name in names)
             raise ValueError(
                 f"infer_shapes: {node.label} does not fit its operands ({listed}): {error}"
             ) from error
 
-    def _run(self, node: Node) -> None:
-        """The operator itself, on the values that are known and on zeros."""
+    def _run(self, node: Node, row: Operator) -> None:
+        """Compute the operator itself, on the values that are known and on zeros."""
         inputs = [self._stand_in(name) if name else None for name in node.inputs]
-        results = OPERATORS[node.op_type](node.attributes, inputs)  # type: ignore[arg-type]
+        results = row.compute(node.attributes, inputs)  # type: ignore[arg-type]
         is_known = all(name in self.values for name in node.inputs if name)
         for name, result in zip(node.outputs, results):
             if name:
@@ -124,7 +121,7 @@ class _Inference:
         self.shapes[node.outputs[0]], self.values[node.outputs[0]] = value.shape, value
 
     def _keep_declared(self, node: Node) -> None:
-        if node.domain == "paddle" and node.op_type in _RANDOM and node.inputs[0] in self.values:
+        if node.domain == "paddle" and node.op_type in _SHAPED_BY_INPUT and node.inputs[0] in self.values:
             self.shapes[node.outputs[0]] = tuple(int(extent) for extent in self.values[node.inputs[0]])
             return
         for name in filter(None, node.outputs):
@@ -159,119 +156,3 @@ def _text(shape: Optional[tuple[Optional[int], ...]]) -> str:
     if shape is None:
         return "(unknown)"
     return "[" + ", ".join("?" if extent is None else str(extent) for extent in shape) + "]"
-
-
-# ---- formulas: (attributes, shapes of the inputs) to the shape of the first output -------------------------
-
-# Paddle's operators whose first operand is the shape of their result.
-_RANDOM = ("gaussian", "uniform")
-
-_Formula = Callable[[Mapping[str, Any], list[Shape]], Shape]
-
-
-def _broadcast(_: Mapping[str, Any], shapes: list[Shape]) -> Shape:
-    return np.broadcast_shapes(*shapes)
-
-
-def _first(_: Mapping[str, Any], shapes: list[Shape]) -> Shape:
-    return shapes[0]
-
-
-def _extent(attributes: Mapping[str, Any], axis: int, extent: int, kernel: int) -> int:
-    """Output extent of a convolution or pooling along H (axis 0) or W (axis 1)."""
-    stride = int(attributes.get("strides", [1, 1])[axis])
-    if attributes.get("auto_pad", "NOTSET").startswith("SAME"):
-        return -(-extent // stride)
-    pads = (
-        attributes.get("pads", [0, 0, 0, 0]) if attributes.get("auto_pad", "NOTSET") == "NOTSET" else [0] * 4
-    )
-    span = (kernel - 1) * int(attributes.get("dilations", [1, 1])[axis]) + 1
-    room = extent + int(pads[axis]) + int(pads[axis + 2]) - span
-    if room < 0:
-        raise ValueError(f"the window spans {span} of {extent} elements")
-    return (-(-room // stride) if attributes.get("ceil_mode", 0) else room // stride) + 1
-
-
-def _image(shape: Shape) -> Shape:
-    if len(shape) != 4:
-        raise ValueError(f"expected an image of 4 dimensions, got {len(shape)}")
-    return shape
-
-
-def _conv(attributes: Mapping[str, Any], shapes: list[Shape]) -> Shape:
-    (n, channels, *image), weight = _image(shapes[0]), _image(shapes[1])
-    group = attributes.get("group", 1)
-    if channels != weight[1] * group:
-        raise ValueError(f"the weight takes {weight[1] * group} channels, the image has {channels}")
-    return (n, weight[0], *(_extent(attributes, axis, image[axis], weight[2 + axis]) for axis in (0, 1)))
-
-
-def _conv_transpose(attributes: Mapping[str, Any], shapes: list[Shape]) -> Shape:
-    (n, channels, *image), weight = _image(shapes[0]), _image(shapes[1])
-    if channels != weight[0]:
-        raise ValueError(f"the weight takes {weight[0]} channels, the image has {channels}")
-    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
-    is_padded = attributes.get("auto_pad", "NOTSET") == "NOTSET"
-    pads = attributes.get("pads", [0, 0, 0, 0]) if is_padded else [0, 0, 0, 0]
-    extra = attributes.get("output_padding", [0, 0])
-    extents = (
-        (image[i] - 1) * strides[i]
-        + (weight[2 + i] - 1) * dilations[i]
-        + 1
-        - pads[i]
-        - pads[i + 2]
-        + extra[i]
-        for i in (0, 1)
-    )
-    return (n, weight[1] * attributes.get("group", 1), *extents)
-
-
-def _pool(attributes: Mapping[str, Any], shapes: list[Shape]) -> Shape:
-    n, channels, *image = _image(shapes[0])
-    kernel = attributes["kernel_shape"]
-    return (n, channels, *(_extent(attributes, axis, image[axis], kernel[axis]) for axis in (0, 1)))
-
-
-def _global_pool(_: Mapping[str, Any], shapes: list[Shape]) -> Shape:
-    return (*shapes[0][:2], *(1,) * (len(shapes[0]) - 2))
-
-
-def _matmul(_: Mapping[str, Any], shapes: list[Shape]) -> Shape:
-    x, y = shapes
-    left = x if len(x) > 1 else (1, *x)
-    right = y if len(y) > 1 else (*y, 1)
-    if left[-1] != right[-2]:
-        raise ValueError(f"{left[-1]} columns against {right[-2]} rows")
-    rows = left[-2:-1] if len(x) > 1 else ()
-    columns = right[-1:] if len(y) > 1 else ()
-    return (*np.broadcast_shapes(left[:-2], right[:-2]), *rows, *columns)
-
-
-def _gemm(attributes: Mapping[str, Any], shapes: list[Shape]) -> Shape:
-    x = shapes[0][::-1] if attributes.get("transA", 0) else shapes[0]
-    y = shapes[1][::-1] if attributes.get("transB", 0) else shapes[1]
-    return _matmul({}, [x, y])
-
-
-_BROADCASTING = (
-    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod",
-    "Mul", "Or", "PRelu", "Pow", "Sub", "Where", "Xor",
-)  # fmt: skip
-_SHAPE_KEEPING = (
-    "Abs", "BatchNormalization", "Ceil", "Clip", "Cos", "CumSum", "Dropout", "Elu", "Erf", "Exp", "Floor",
-    "Gelu", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
-    "LayerNormalization", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid",
-    "Sin", "Softmax", "Softplus", "Sqrt", "Tanh",
-)  # fmt: skip
-_FORMULAS: dict[str, _Formula] = {
-    **dict.fromkeys(_BROADCASTING, _broadcast),
-    **dict.fromkeys(_SHAPE_KEEPING, _first),
-    "AveragePool": _pool,
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Gemm": _gemm,
-    "GlobalAveragePool": _global_pool,
-    "GlobalMaxPool": _global_pool,
-    "MatMul": _matmul,
-    "MaxPool": _pool,
-}

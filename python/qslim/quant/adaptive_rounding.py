@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph import Graph, Node, QuantParams
-from qslim.graph.operators.windows import pixel_patches
+from qslim.graph.operators.products import pixel_patches
 from qslim.quant.selection import Selection, weight_input
 
 __all__ = ["InputMoments", "input_moments", "round_adaptively"]

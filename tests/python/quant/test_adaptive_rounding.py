@@ -17,7 +17,7 @@ from paddle import nn
 
 import qslim
 from qslim.graph import Graph, Node, QuantParams, Tensor
-from qslim.graph.operators.windows import convolve
+from qslim.graph.operators.products import convolve
 from qslim.quant.adaptive_rounding import InputMoments, round_adaptively
 
 RNG = np.random.default_rng(0)

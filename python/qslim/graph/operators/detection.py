@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from qslim.graph.operators.types import Array, Attributes, OperatorFunction, input_or_none
+from qslim.graph.operators.operator import Array, Attributes, OperatorFunction, input_or_none
 
 __all__ = ["DETECTION"]
 

@@ -7,7 +7,7 @@ from typing import Optional
 
 import numpy as np
 
-from qslim.graph.operators.types import Array, Attributes, OperatorFunction, input_or_none
+from qslim.graph.operators.operator import Array, Attributes, Operator, OperatorFunction, input_or_none, table
 
 __all__ = ["RECURRENT"]
 
@@ -64,4 +64,5 @@ def _recurrent(op_type: str) -> OperatorFunction:
     return operator
 
 
-RECURRENT: dict[str, OperatorFunction] = {name: _recurrent(name) for name in ("GRU", "LSTM", "RNN")}
+# GRU's, LSTM's and RNN's outputs are several, so that ``compute`` on zeros gives their shapes.
+RECURRENT = table(*(Operator(name, _recurrent(name), 7) for name in ("GRU", "LSTM", "RNN")))

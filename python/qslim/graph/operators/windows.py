@@ -1,108 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions and pooling over [N, C, H, W].
-
-``convolve`` and ``convolve_transposed`` sum in float64. On integers of 8 bits they are exact: no sum comes
-near 2^53, so these two serve float and int8 operators alike.
-"""
+"""Operators that look at windows of an image: pools, Resize and GridSample."""
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import math
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
-from qslim.graph.operators.types import Array, Attributes, OperatorFunction, input_or_none
+from qslim.graph.operators.geometry import image_shape, pads_of, window_extent, windows_of
+from qslim.graph.operators.operator import (
+    Array,
+    Attributes,
+    Movement,
+    Operator,
+    OperatorFunction,
+    Shape,
+    Signs,
+    if_first_is,
+    input_or_none,
+    table,
+)
 
-__all__ = ["WINDOWS", "convolve", "convolve_transposed", "pixel_patches"]
-
-
-def _pads(attributes: Attributes, extents: tuple[int, ...], kernel: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(begin, end) of H and W. `kernel` counts the dilation in."""
-    auto_pad = attributes.get("auto_pad", "NOTSET")
-    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        result = []
-        for extent, size, stride in zip(extents, kernel, attributes.get("strides", [1, 1])):
-            total = max((-(-extent // stride) - 1) * stride + size - extent, 0)
-            begin = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
-            result.append((begin, total - begin))
-        return result
-    pads = attributes.get("pads", [0, 0, 0, 0]) if auto_pad == "NOTSET" else [0, 0, 0, 0]
-    return [(pads[0], pads[2]), (pads[1], pads[3])]
-
-
-def _windows(x: Array, kernel: tuple[int, ...], strides: Any, dilations: Any) -> Array:
-    """View of `x` as [N, C, OH, OW, KH, KW]."""
-    spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
-    view = sliding_window_view(x, spans, axis=(2, 3))
-    return np.asarray(view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]])
-
-
-def _padded_windows(x: Array, kernel: tuple[int, ...], attributes: Attributes) -> Array:
-    dilations = attributes.get("dilations", [1, 1])
-    spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
-    padded = np.pad(x, [(0, 0), (0, 0), *_pads(attributes, x.shape[2:], spans)])
-    return _windows(padded, kernel, attributes.get("strides", [1, 1]), dilations)
-
-
-def pixel_patches(x: Array, kernel: tuple[int, ...], attributes: Attributes, most: int) -> Array:
-    """What a convolution of `x` [N, C, H, W] multiplies for at most about `most` output pixels.
-
-    They are evenly spread over the images. [patches, C * KH * KW].
-    """
-    windows = _padded_windows(x, kernel, attributes)
-    n, _, height, width = windows.shape[:4]
-    pixels = np.arange(0, n * height * width, -(-n * height * width // most))
-    image, row, column = np.unravel_index(pixels, (n, height, width))
-    return np.asarray(windows[image, :, row, column].reshape(len(pixels), -1))
-
-
-def convolve(x: Array, weight: Array, attributes: Attributes) -> Array:
-    """`x` [N, IC, H, W] with `weight` [OC, IC / group, KH, KW], as float64 [N, OC, OH, OW]."""
-    group = attributes.get("group", 1)
-    windows = _padded_windows(x.astype(np.float64), weight.shape[2:], attributes)
-    n, channels, height, width = windows.shape[:4]
-    columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, group, -1, height * width)
-    rows = weight.astype(np.float64).reshape(group, weight.shape[0] // group, -1)
-    assert columns.shape[2] == rows.shape[2], (channels, weight.shape, group)
-    return np.asarray(np.matmul(rows, columns).reshape(n, weight.shape[0], height, width))
-
-
-def convolve_transposed(x: Array, weight: Array, attributes: Attributes) -> Array:
-    """`x` [N, IC, H, W] with `weight` [IC, OC / group, KH, KW], as float64 [N, OC, OH, OW]."""
-    group = attributes.get("group", 1)
-    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
-    extra = attributes.get("output_padding", [0, 0])
-    n, channels, height, width = x.shape
-    spans = [(size - 1) * dilation + 1 for size, dilation in zip(weight.shape[2:], dilations)]
-    if attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise NotImplementedError("ConvTranspose: auto_pad SAME")
-    (top, bottom), (left, right) = _pads(attributes, (height, width), (spans[0], spans[1]))
-    full = [(extent - 1) * s + span + e for extent, s, span, e in zip((height, width), strides, spans, extra)]
-    result = np.zeros((n, group, weight.shape[1], *full))
-    pixels = x.astype(np.float64).reshape(n, group, channels // group, -1)
-    rows = weight.astype(np.float64).reshape(group, channels // group, weight.shape[1], *weight.shape[2:])
-    for kh in range(weight.shape[2]):
-        for kw in range(weight.shape[3]):
-            product = np.matmul(rows[:, :, :, kh, kw].transpose(0, 2, 1), pixels)
-            y0, x0 = kh * dilations[0], kw * dilations[1]
-            y1, x1 = y0 + (height - 1) * strides[0] + 1, x0 + (width - 1) * strides[1] + 1
-            result[..., y0 : y1 : strides[0], x0 : x1 : strides[1]] += product.reshape(
-                *product.shape[:3], height, width
-            )
-    result = result.reshape(n, -1, *full)
-    return result[:, :, top : full[0] - bottom, left : full[1] - right]
-
-
-def _conv(function: Callable[[Array, Array, Attributes], Array]) -> OperatorFunction:
-    def operator(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-        x, weight, bias = inputs[0], inputs[1], input_or_none(inputs, 2)
-        result = function(x, weight, attributes)
-        if bias is not None:
-            result = result + bias.reshape(-1, 1, 1)
-        return [result.astype(x.dtype)]
-
-    return operator
+__all__ = ["WINDOWS", "average_parts"]
 
 
 def _pooled_windows(attributes: Attributes, x: Array, fill: float) -> tuple[Array, list[tuple[int, int]]]:
@@ -111,13 +30,13 @@ def _pooled_windows(attributes: Attributes, x: Array, fill: float) -> tuple[Arra
     strides = attributes.get("strides", [1, 1])
     dilations = attributes.get("dilations", [1, 1])
     spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
-    pads = _pads(attributes, x.shape[2:], spans)
+    pads = pads_of(attributes, x.shape[2:], spans)
     widths = [(0, 0), (0, 0)]
     for (begin, end), extent, span, stride in zip(pads, x.shape[2:], spans, strides):
         rest = (extent + begin + end - span) % stride
         widths.append((begin, end + (stride - rest if attributes.get("ceil_mode", 0) and rest else 0)))
     padded = np.pad(x.astype(np.float64), widths, constant_values=fill)
-    return _windows(padded, kernel, strides, dilations), pads
+    return windows_of(padded, kernel, strides, dilations), pads
 
 
 def _max_pool(attributes: Attributes, inputs: list[Array]) -> list[Array]:
@@ -195,12 +114,113 @@ def _grid_sample(attributes: Attributes, inputs: list[Array]) -> list[Array]:
     return [result.astype(x.dtype)]
 
 
-WINDOWS: dict[str, OperatorFunction] = {
-    "AveragePool": _average_pool("AveragePool"),
-    "Conv": _conv(convolve),
-    "ConvTranspose": _conv(convolve_transposed),
-    "GlobalAveragePool": _average_pool("GlobalAveragePool"),
-    "GlobalMaxPool": _global_max_pool,
-    "GridSample": _grid_sample,
-    "MaxPool": _max_pool,
-}
+# ---- Resize ------------------------------------------------------------------------------------------------
+
+
+def _resize(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+    """One axis after the other; both modes are separable."""
+    x, scales, sizes = inputs[0], input_or_none(inputs, 2), input_or_none(inputs, 3)
+    result = x
+    for index, axis in enumerate(attributes.get("axes", range(x.ndim))):
+        extent = x.shape[axis]
+        if sizes is not None and sizes.size:
+            out = int(sizes.reshape(-1)[index])
+            scale = out / extent
+        else:
+            assert scales is not None
+            scale = float(scales.reshape(-1)[index])
+            out = math.floor(extent * scale)
+        if out != extent or scale != 1:
+            result = _resize_axis(result, axis, out, scale, attributes)
+    return [result]
+
+
+def _resize_axis(x: Array, axis: int, out: int, scale: float, attributes: Attributes) -> Array:
+    extent = x.shape[axis]
+    position = _source_position(np.arange(out), extent, out, scale, attributes)
+    mode = attributes.get("mode", "nearest")
+    if mode == "nearest":
+        rounding = attributes.get("nearest_mode", "round_prefer_floor")
+        index = {
+            "floor": np.floor(position),
+            "ceil": np.ceil(position),
+            "round_prefer_floor": np.ceil(position - 0.5),
+            "round_prefer_ceil": np.floor(position + 0.5),
+        }[rounding]
+        return np.asarray(np.take(x, np.clip(index, 0, extent - 1).astype(np.int64), axis=axis))
+    if mode == "cubic":
+        return _cubic(x, axis, position, attributes.get("cubic_coeff_a", -0.75))
+    if mode != "linear":
+        raise NotImplementedError(f"Resize: mode {mode!r}")
+    position = np.clip(position, 0, extent - 1)
+    low = np.floor(position).astype(np.int64)
+    high = np.minimum(low + 1, extent - 1)
+    shape = [-1 if other == axis else 1 for other in range(x.ndim)]
+    weight = (position - low).reshape(shape)
+    wide = x.astype(np.float64)
+    result = np.take(wide, low, axis=axis) * (1 - weight) + np.take(wide, high, axis=axis) * weight
+    return np.asarray(result, x.dtype)
+
+
+def _cubic(x: Array, axis: int, position: Array, a: float) -> Array:
+    """Keys' convolution over four neighbours; outside of the image its edge goes on."""
+    first = np.floor(position).astype(np.int64)
+    result = np.zeros([len(position) if other == axis else n for other, n in enumerate(x.shape)])
+    for tap in range(-1, 3):
+        at = np.abs(position - (first + tap))
+        near = ((a + 2) * at - (a + 3)) * at * at + 1
+        far = ((a * at - 5 * a) * at + 8 * a) * at - 4 * a
+        weight = np.where(at <= 1, near, np.where(at < 2, far, 0.0))
+        values = np.take(x.astype(np.float64), np.clip(first + tap, 0, x.shape[axis] - 1), axis=axis)
+        result += values * weight.reshape([-1 if other == axis else 1 for other in range(x.ndim)])
+    return np.asarray(result, x.dtype)
+
+
+def _source_position(index: Array, extent: int, out: int, scale: float, attributes: Attributes) -> Array:
+    """Where in the input each output element lies."""
+    mode = attributes.get("coordinate_transformation_mode", "half_pixel")
+    if mode == "asymmetric":
+        return np.asarray(index / scale)
+    if mode == "align_corners":
+        return np.asarray(index * ((extent - 1) / max(out - 1, 1)))
+    if mode == "half_pixel" or (mode == "pytorch_half_pixel" and out > 1):
+        return np.asarray((index + 0.5) / scale - 0.5)
+    if mode == "pytorch_half_pixel":
+        return np.asarray(index * 0.0)
+    raise NotImplementedError(f"Resize: coordinate_transformation_mode {mode!r}")
+
+
+# ---- shapes and signs --------------------------------------------------------------------------------------
+
+
+def _pool_shape(attributes: Attributes, shapes: list[Shape]) -> Shape:
+    n, channels, *image = image_shape(shapes[0])
+    kernel = attributes["kernel_shape"]
+    return (n, channels, *(window_extent(attributes, axis, image[axis], kernel[axis]) for axis in (0, 1)))
+
+
+def _global_pool_shape(_: Attributes, shapes: list[Shape]) -> Shape:
+    return (*shapes[0][:2], *(1,) * (len(shapes[0]) - 2))
+
+
+def _interpolation_is_non_negative(attributes: Attributes, signs: Signs) -> bool:
+    """Decide it by the weights of the neighbours, of which cubic ones are negative in part."""
+    return bool(signs[0]) and attributes.get("mode", "nearest") != "cubic"
+
+
+WINDOWS = table(
+    Operator("AveragePool", _average_pool("AveragePool"), 10, _pool_shape, non_negative=if_first_is),
+    Operator(
+        "GlobalAveragePool",
+        _average_pool("GlobalAveragePool"),
+        1,
+        _global_pool_shape,
+        non_negative=if_first_is,
+    ),
+    Operator("GlobalMaxPool", _global_max_pool, 1, _global_pool_shape, Movement.PICK),
+    Operator("GridSample", _grid_sample, 20, non_negative=_interpolation_is_non_negative),
+    Operator("MaxPool", _max_pool, 10, _pool_shape, Movement.PICK),
+    Operator(
+        "Resize", _resize, 13, movement=Movement.PICK_IF_NEAREST, non_negative=_interpolation_is_non_negative
+    ),
+)

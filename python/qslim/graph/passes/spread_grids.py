@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say of moved data what holds of the data: a Transpose of a tensor on a grid lies on that grid."""
+"""Give moved data the quantization parameters of its source: what a Transpose makes is quantized alike."""
 
 from __future__ import annotations
 
 from qslim.graph.graph import Graph, Node
+from qslim.graph.moved_data import moved_inputs
 
 __all__ = ["spread_grids"]
 
 
 def spread_grids(graph: Graph) -> None:
-    """Annotate what Transposes make of quantized tensors, so that products behind them see integers.
+    """Annotate what operators make of quantized tensors by moving elements; products behind see integers.
 
     A convolution of a channels-last image stands between two Transposes, one of a volume behind the operators
     that gather its windows; the tensor that was calibrated is the one before them. No value changes.
     """
     for node in graph.nodes:
-        if not _moves(graph, node) or node.outputs[0] in graph.outputs:
+        if not _spreads(graph, node) or node.outputs[0] in graph.outputs:
             continue
         source, target = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
         params = source.quantization
@@ -23,14 +24,10 @@ def spread_grids(graph: Graph) -> None:
             target.quantization = params
 
 
-def _moves(graph: Graph, node: Node) -> bool:
-    """Whether `node` moves elements: a Transpose, or a part of an operator that moves or adds zeros."""
-    if node.domain or node.op_type == "Transpose":
-        return not node.domain
-    if node.source_op:
-        return False
-    if node.op_type == "Pad":
-        value = graph.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-        is_constant = node.attributes.get("mode", "constant") == "constant"
-        return is_constant and value is not None and not value.any()
-    return node.op_type in ("Gather", "Reshape")
+def _spreads(graph: Graph, node: Node) -> bool:
+    """Return True for a Transpose, and for a part of a source operator, that moves its first operand alone.
+
+    Other operators of the source stay as calibration left them, so that reports name the tensors it saw.
+    """
+    moved = moved_inputs(graph, node)
+    return moved == node.inputs[:1] and bool(moved) and (node.op_type == "Transpose" or not node.source_op)

@@ -27,7 +27,7 @@ def _moved(channels: Channels, node: Node, factor: Labels) -> list[Labels]:
         if name and constant is None:
             raise CannotFollow("its extents are computed")
         inputs.append(constant)  # type: ignore[arg-type]
-    return [thin(result) for result in OPERATORS[node.op_type](node.attributes, inputs)]
+    return [thin(result) for result in OPERATORS[node.op_type].compute(node.attributes, inputs)]
 
 
 def _move(channels: Channels, node: Node) -> list[Factors]:
