@@ -16,9 +16,9 @@
 #include <limits>
 #include <utility>
 
+#include "qslim/core/dispatch.h"
 #include "qslim/core/qparams.h"
-#include "qslim/kernels/elementwise/kernels.h"
-#include "qslim/kernels/quantize/kernels.h"
+#include "qslim/kernels/elementwise/table.h"
 
 namespace qslim {
 namespace {
@@ -28,42 +28,6 @@ constexpr std::size_t kMaxOperands = Elementwise::kMaxOperands, kMaxSteps = Elem
 constexpr std::size_t kBlock = 512;      // elements: a few slots of 2 KB fit the first-level cache
 constexpr std::size_t kTask = 16 << 10;  // elements: some 5 us, well above the cost of handing a task over
 constexpr std::size_t kOneThread = 32 << 10;
-
-struct ElementwiseKernels {
-  Isa isa;
-  const char* name;
-  const char* table_name;
-  ElementwiseStepFn step;
-  ElementwiseTableFn table;
-  ElementwiseAddFn add;
-  ElementwiseMulFn mul;
-  QuantizeRowsFn quantize;
-  DequantizeRowsFn<std::uint8_t> dequantize;
-};
-
-constexpr ElementwiseKernels kKernels[] = {
-#define QSLIM_ELEMENTWISE_KERNELS(isa, suffix) \
-  {isa,                                        \
-   "elementwise_" #suffix,                     \
-   "lut_u8_" #suffix,                          \
-   elementwise_step_##suffix,                  \
-   table_u8_##suffix,                          \
-   add_u8_u8_u8_##suffix,                      \
-   mul_u8_f32_u8_##suffix,                     \
-   quantize_f32_x8_rows_##suffix,              \
-   dequantize_u8_f32_rows_##suffix},
-#include "qslim/kernels/elementwise/kernels.inc"
-#undef QSLIM_ELEMENTWISE_KERNELS
-};
-
-const ElementwiseKernels& find_kernels(Isa allowed) {
-  for (const ElementwiseKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
-
-bool is_binary(ElementwiseOp op) { return op >= ElementwiseOp::kAdd && op <= ElementwiseOp::kPRelu; }
 
 // One stored type as the quantize and dequantize kernels want it.
 struct StoredGrid {
@@ -473,7 +437,7 @@ Elementwise::Elementwise(Isa isa, std::vector<ElementwiseType> operands, std::ve
   QSLIM_REQUIRE(steps.size() <= kMaxSteps, "elementwise: steps must be at most ", kMaxSteps, ", got ",
                 steps.size());
   auto impl = std::make_shared<Impl>();
-  impl->kernels = &find_kernels(isa);
+  impl->kernels = &best_kernel(kElementwiseKernels, isa);
   impl->operands = operands.size();
   const auto grid_of_type = [](const ElementwiseType& type) {
     QSLIM_REQUIRE(type.dtype == DType::kFloat32 || type.dtype == DType::kUint8,
