@@ -5,7 +5,7 @@
 // set.
 //
 // Largest error against the true value, over every finite float whose result is normal (measured by
-// ElementaryFunctions in elementwise_test.cc on a dense sample, in units of the last place):
+// ElementaryFunctions in elementary_test.cc on a dense sample, in units of the last place):
 //   exp 1.0   log 0.8   tanh 1.4   sigmoid 2.4   erf 1.2   log1p_01 1.3   pow 0.51
 //   sin 0.51   cos 0.51
 // NaN gives NaN. exp(-inf) = 0, exp(x > 88.73) = inf, subnormal results within one of their steps;
