@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "qslim/conv/conv_f32.h"
-#include "qslim/conv/conv_u8s8.h"
 #include "qslim/core/aligned_buffer.h"
+#include "qslim/kernels/conv/conv_f32.h"
+#include "qslim/kernels/conv/conv_u8s8.h"
 
 namespace qslim {
 namespace {

@@ -108,12 +108,9 @@ std::uint64_t read_all(const float* x, std::size_t n) {
 #endif
 }
 
-void register_layer(const Layer& layer, Buffers& b) {
+void register_fake_quant(const Layer& layer, Buffers& b) {
   const std::string at = std::string("/") + layer.name;
   const std::size_t n = b.n, rows = layer.rows, inner = layer.inner;
-  add("memcpy" + at, 8 * n, n, [&b, n] { std::memcpy(b.y.data(), b.x.data(), n * sizeof(float)); });
-  add("read" + at, 4 * n, n, [&b, n] { benchmark::DoNotOptimize(read_all(b.x.data(), n)); });
-
 #define QSLIM_FAKE_QUANT_KERNELS(isa, suffix)                                                                \
   if (is_supported(isa)) {                                                                                   \
     for (const bool stream : {false, true}) {                                                                \
@@ -140,7 +137,11 @@ void register_layer(const Layer& layer, Buffers& b) {
   }
 #include "qslim/kernels/fake_quant/kernels.inc"
 #undef QSLIM_FAKE_QUANT_KERNELS
+}
 
+void register_quantize(const Layer& layer, Buffers& b) {
+  const std::string at = std::string("/") + layer.name;
+  const std::size_t n = b.n, rows = layer.rows, inner = layer.inner;
 #define QSLIM_QUANTIZE_KERNELS(isa, suffix)                                                              \
   if (is_supported(isa)) {                                                                               \
     add("quantize_rows_" #suffix + at, 5 * n, n, [=, &b] {                                               \
@@ -154,7 +155,11 @@ void register_layer(const Layer& layer, Buffers& b) {
   }
 #include "qslim/kernels/quantize/kernels.inc"
 #undef QSLIM_QUANTIZE_KERNELS
+}
 
+void register_reduce(const Layer& layer, Buffers& b) {
+  const std::string at = std::string("/") + layer.name;
+  const std::size_t n = b.n, rows = layer.rows, inner = layer.inner;
 #define QSLIM_REDUCE_KERNELS(isa, suffix)                                                                   \
   if (is_supported(isa)) {                                                                                  \
     add("abs_max_rows_" #suffix + at, 4 * n, n, [=, &b, acc = std::vector<std::uint32_t>(rows)]() mutable { \
@@ -170,7 +175,11 @@ void register_layer(const Layer& layer, Buffers& b) {
   }
 #include "qslim/kernels/reduce/kernels.inc"
 #undef QSLIM_REDUCE_KERNELS
+}
 
+void register_histogram(const Layer& layer, Buffers& b) {
+  const std::string at = std::string("/") + layer.name;
+  const std::size_t n = b.n;
 #define QSLIM_HISTOGRAM_KERNELS(isa, suffix)                                                               \
   if (is_supported(isa)) {                                                                                 \
     for (const bool half_zeros : {false, true}) {                                                          \
@@ -190,6 +199,17 @@ void register_layer(const Layer& layer, Buffers& b) {
   }
 #include "qslim/kernels/histogram/kernels.inc"
 #undef QSLIM_HISTOGRAM_KERNELS
+}
+
+void register_layer(const Layer& layer, Buffers& b) {
+  const std::string at = std::string("/") + layer.name;
+  const std::size_t n = b.n;
+  add("memcpy" + at, 8 * n, n, [&b, n] { std::memcpy(b.y.data(), b.x.data(), n * sizeof(float)); });
+  add("read" + at, 4 * n, n, [&b, n] { benchmark::DoNotOptimize(read_all(b.x.data(), n)); });
+  register_fake_quant(layer, b);
+  register_quantize(layer, b);
+  register_reduce(layer, b);
+  register_histogram(layer, b);
 }
 
 }  // namespace

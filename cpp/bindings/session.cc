@@ -124,7 +124,11 @@ py::list signatures(const std::vector<Session::Signature>& signatures) {
 
 void bind_session(py::module_& m) {
   using py::arg;
-  m.def("operator_names", &runtime::operator_names, "The operators that Session runs.");
+  m.def("operator_names", &runtime::operator_names, "Return the names of the operators that Session runs.");
+  m.def("operator_traits", &runtime::operator_traits,
+        "Return (name, what it does to elements) of the operators that Session runs: computes, moves, "
+        "moves_all, "
+        "moves_if_nearest or pads.");
   py::class_<Session>(m, "Session", "A model, ready to run.")
       .def(py::init(&make_session), arg("source"), arg("num_threads") = 1, arg("isa") = py::none(),
            arg("max_memory") = py::none())

@@ -6,7 +6,7 @@
 # the linker keeps for everyone, and older CPUs then crash in, say, std::max. There must be none.
 set(checked 0)
 foreach(object IN LISTS OBJECTS)
-  if(NOT object MATCHES "/x86_[a-z0-9]+\\.cc\\.o(bj)?$")
+  if(NOT object MATCHES "/(x86|arm)_[a-z0-9]+\\.cc\\.o(bj)?$")
     continue()
   endif()
   math(EXPR checked "${checked} + 1")

@@ -14,46 +14,46 @@ endif()
 
 set(QSLIM_FLAGS_x86_avx512vnni ${QSLIM_FLAGS_x86_avx512} -mavx512vnni)
 
+# The instruction sets of this processor, and the macro by which kernels.inc files know it.
+set(QSLIM_ISAS "")
+set(QSLIM_BUILD_X86 0)
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" qslim_processor)
 if(qslim_processor MATCHES "^(x86_64|amd64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
   set(QSLIM_BUILD_X86 1)
-else()
-  set(QSLIM_BUILD_X86 0)
+  set(QSLIM_ISAS x86_avx2 x86_avx512 x86_avx512vnni)
 endif()
 
-# Adds the kernels of one family (a folder below cpp/qslim/kernels) to a target.
-function(qslim_add_kernels target family)
-  set(folder ${CMAKE_CURRENT_SOURCE_DIR}/cpp/qslim/kernels/${family})
-  if(EXISTS ${folder}/scalar.cc)
-    target_sources(${target} PRIVATE ${folder}/scalar.cc)
-  endif()
-  if(NOT QSLIM_BUILD_X86)
-    return()
-  endif()
-  foreach(isa x86_avx2 x86_avx512 x86_avx512vnni)
-    if(NOT EXISTS ${folder}/${isa}.cc)
-      continue()
-    endif()
-    set(flags ${QSLIM_FLAGS_${isa}})
-    if(isa MATCHES "^x86_avx512" AND QSLIM_EMULATE_AVX512)
-      # SIMDe builds the 512-bit operations from AVX2 ones; it is not clean under our warnings. Compiled with more
-      # effort than -O1, the matrix kernels take minutes.
-      set(flags ${QSLIM_FLAGS_x86_avx2} -w -O1)
-    endif()
-    target_sources(${target} PRIVATE ${folder}/${isa}.cc)
-    set_source_files_properties(${folder}/${isa}.cc PROPERTIES COMPILE_OPTIONS "${flags}")
-  endforeach()
-endfunction()
-
-# Kernels that are plain loops (kernels/loop_kernels.h). The flags let the compiler vectorize square roots,
-# rounding and selections; none of them changes a result. -Wno-psabi: vectors wider than the baseline's only
-# pass between inlined functions (kernels/lanes.h).
+# Families whose kernels are plain loops (kernels/loop_kernels.h). The flags let the compiler vectorize square
+# roots, rounding and selections; none of them changes a result. -Wno-psabi: vectors wider than the baseline's
+# only pass between inlined functions (kernels/lanes.h).
+set(QSLIM_LOOP_FAMILIES axis_reductions elementwise layer_norm learned_quant matmul_f32 movement pool resize
+  saliency softmax)
 set(QSLIM_FLAGS_loops -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
 
-function(qslim_add_loop_kernels target family)
-  qslim_add_kernels(${target} ${family})
-  foreach(isa scalar x86_avx2 x86_avx512)
-    set_property(SOURCE ${CMAKE_CURRENT_SOURCE_DIR}/cpp/qslim/kernels/${family}/${isa}.cc
-      APPEND PROPERTY COMPILE_OPTIONS ${QSLIM_FLAGS_loops})
+# Adds the kernels of every family (a folder of cpp/qslim/kernels with a kernels.inc) to a target.
+function(qslim_add_kernels target)
+  target_compile_definitions(${target} PUBLIC
+    QSLIM_BUILD_X86=${QSLIM_BUILD_X86} QSLIM_EMULATE_AVX512=$<BOOL:${QSLIM_EMULATE_AVX512}>)
+  file(GLOB rows CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cpp/qslim/kernels/*/kernels.inc)
+  foreach(row ${rows})
+    get_filename_component(folder ${row} DIRECTORY)
+    get_filename_component(family ${folder} NAME)
+    foreach(isa scalar ${QSLIM_ISAS})
+      set(source ${folder}/${isa}.cc)
+      if(NOT EXISTS ${source})
+        continue()
+      endif()
+      set(flags ${QSLIM_FLAGS_${isa}})
+      if(isa MATCHES "^x86_avx512" AND QSLIM_EMULATE_AVX512)
+        # SIMDe builds the 512-bit operations from AVX2 ones; it is not clean under our warnings. Compiled with
+        # more effort than -O1, the matrix kernels take minutes.
+        set(flags ${QSLIM_FLAGS_x86_avx2} -w -O1)
+      endif()
+      if(family IN_LIST QSLIM_LOOP_FAMILIES)
+        list(APPEND flags ${QSLIM_FLAGS_loops})
+      endif()
+      target_sources(${target} PRIVATE ${source})
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${flags}")
+    endforeach()
   endforeach()
 endfunction()

@@ -5,6 +5,8 @@
 // compiler vectorizes. Without contraction and reassociation every file computes the same bits.
 #pragma once
 
+#include "qslim/formulas/inline.h"
+
 #define QSLIM_JOIN(name, suffix) name##_##suffix
 #define QSLIM_JOIN_EXPANDED(name, suffix) QSLIM_JOIN(name, suffix)
 // QSLIM_KERNEL(max_u8) is max_u8_avx2 in x86_avx2.cc.
@@ -18,10 +20,4 @@
 #define QSLIM_INDEPENDENT _Pragma("GCC ivdep")
 #else
 #define QSLIM_INDEPENDENT
-#endif
-
-#if defined(__GNUC__)
-#define QSLIM_INLINE inline __attribute__((always_inline))
-#else
-#define QSLIM_INLINE inline
 #endif

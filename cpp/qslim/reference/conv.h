@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-#include "qslim/conv/geometry.h"
+#include "qslim/core/conv_geometry.h"
 
 namespace qslim::reference {
 

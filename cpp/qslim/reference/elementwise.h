@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One elementwise operation on one element: the specification of kernels/elementwise. Elementary functions
-// are those of kernels/elementary.h; everything else follows the formulas of operations.h word by
-// word.
+// One elementwise operation on one element: the specification of kernels/elementwise. The formulas are those of
+// formulas/elementwise.inc; elementwise_test.cc compares them with the functions that they stand for, in double.
 #pragma once
 
-#include "qslim/kernels/elementwise/operations.h"
+#include "qslim/formulas/elementwise_op.h"
 
 namespace qslim::reference {
 

@@ -20,10 +20,11 @@
 
 #include "qslim/core/aligned_buffer.h"
 #include "qslim/core/error.h"
-#include "qslim/runtime/compile/compiler.h"
+#include "qslim/runtime/compile/compile.h"
+#include "qslim/runtime/compile/inference.h"
 #include "qslim/runtime/model/model_file.h"
 #include "qslim/runtime/ops/registry.h"
-#include "qslim/runtime/plan.h"
+#include "qslim/runtime/plan/plan.h"
 #include "qslim/runtime/workspace.h"
 
 namespace qslim::runtime {
@@ -185,8 +186,7 @@ struct Session::Impl {
       recipe.prepared = find_locked(single)->prepared;
       recipe.images = static_cast<std::size_t>(images);
     } else {
-      Compiler compiler(model, std::move(facts), context.isa(), context.pool().num_threads(), weights);
-      Plan plan = compiler.compile();
+      Plan plan = compile(model, std::move(facts), context.isa(), context.pool().num_threads(), weights);
       check_room(Workspace::bytes_for(plan));
       recipe.prepared = std::make_shared<Prepared>(std::move(plan), usage);
     }

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "qslim/core/aligned_buffer.h"
-#include "qslim/runtime/plan.h"
+#include "qslim/runtime/plan/plan.h"
 
 namespace qslim::runtime {
 

@@ -166,7 +166,7 @@ inline void mutate(Json& graph, std::mt19937& random) {
     case 7: {
       // Another operator on the same operands.
       static const char* const kOperators[] = {
-#define QSLIM_OP(Name) #Name,
+#define QSLIM_OP(Name, movement) #Name,
 #include "qslim/runtime/ops/ops.inc"
 #undef QSLIM_OP
       };

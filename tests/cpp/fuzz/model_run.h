@@ -16,7 +16,8 @@
 #include <vector>
 
 #include "qslim/core/error.h"
-#include "qslim/runtime/compile/compiler.h"
+#include "qslim/runtime/compile/compile.h"
+#include "qslim/runtime/compile/inference.h"
 #include "qslim/runtime/model/model_file.h"
 #include "qslim/runtime/session.h"
 
@@ -45,7 +46,7 @@ inline bool is_cheap(const runtime::Model& model, const std::vector<runtime::Dim
   if (bytes > kMostBytes) return false;
   runtime::WeightCache weights;
   const runtime::Plan plan =
-      runtime::Compiler(model, std::move(facts), Isa::kScalar, /*num_threads=*/1, weights).compile();
+      runtime::compile(model, std::move(facts), Isa::kScalar, /*num_threads=*/1, weights);
   std::int64_t macs = 0;
   for (const runtime::Step& step : plan.steps) macs += std::min(step.macs, kMostMacs);
   return macs <= kMostMacs && plan.arena_bytes + plan.scratch_bytes <= 4 * kMostBytes;

@@ -9,7 +9,7 @@
 #include <new>
 #include <vector>
 
-#include "qslim/runtime/compile/inference.h"
+#include "qslim/runtime/lowering/infer_context.h"
 #include "qslim/runtime/session.h"
 #include "runtime/example_models.h"
 

@@ -40,8 +40,9 @@ inline std::vector<float> some_scales(std::size_t n, unsigned seed = 1) {
   return values;
 }
 
-inline std::map<std::string, ModelBuilder> example_models() {
-  std::map<std::string, ModelBuilder> models;
+using Models = std::map<std::string, ModelBuilder>;
+
+inline void add_image_models(Models& models) {
   const Dims image = {-1, 4, -1, -1};
   models["conv_relu"]
       .input("x", image, kSignedGrid)
@@ -74,23 +75,6 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .node("Reshape", {"t", "join"}, {"j"})
       .node("Transpose", {"j"}, {"y"}, {{"perm", {0, 2, 3, 1}}})
       .output("y");
-  models["attention"]
-      .input("x", Dims{-1, 6, 8})
-      .weights("w", {8, 8}, some_bytes(64), some_scales(8), 1)
-      .floats("g", {8}, some_floats(8))
-      .floats("b", {8}, some_floats(8))
-      .floats("scale", {1}, {0.35f})
-      .tensor("q", Dims{-1, 6, 8}, kSignedGrid)
-      .node("LayerNormalization", {"x", "g", "b"}, {"q"}, {{"epsilon", 1e-6}})
-      .node("MatMul", {"q", "w"}, {"m"})
-      .node("Transpose", {"m"}, {"t"}, {{"perm", {0, 2, 1}}})
-      .node("MatMul", {"q", "t"}, {"s"})
-      .node("Mul", {"s", "scale"}, {"u"})
-      .node("Softmax", {"u"}, {"p"}, {{"axis", -1}})
-      .node("MatMul", {"p", "m"}, {"v"})
-      .node("Gelu", {"v"}, {"e"})
-      .node("Add", {"e", "x"}, {"y"})
-      .output("y");
   models["upsample"]
       .input("x", image, kUnsignedGrid)
       .floats("none", {0}, {})
@@ -122,6 +106,9 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .node("Mul", {"m", "s"}, {"swish"})
       .node("GlobalMaxPool", {"swish"}, {"y"})
       .output("y");
+}
+
+inline void add_integer_models(Models& models) {
   models["extents"]
       .input("x", std::nullopt)
       .integers("zero", {0})
@@ -144,6 +131,32 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .output("cast", "int32")
       .output("sum", "int64")
       .output("count", "int64");
+  models["masks"]
+      .input("x", Dims{-1, 4})
+      .input("ids", Dims{-1, 4}, {}, "int64")
+      .floats("half", {}, {0.5f})
+      .integers("three", {3})
+      .node("Greater", {"x", "half"}, {"g"})
+      .node("LessOrEqual", {"x", "half"}, {"l"})
+      .node("And", {"g", "l"}, {"a"})
+      .node("Less", {"x", "half"}, {"s"})
+      .node("GreaterOrEqual", {"x", "half"}, {"b"})
+      .node("Or", {"s", "b"}, {"u"})
+      .node("And", {"a", "u"}, {"v"})
+      .node("Xor", {"v", "g"}, {"o"})
+      .node("Not", {"o"}, {"n"})
+      .node("Where", {"n", "x", "half"}, {"w"})
+      .node("Equal", {"ids", "three"}, {"e"})
+      .node("Cast", {"e"}, {"f"}, {{"to", 1}})
+      .node("Mul", {"w", "f"}, {"y"})
+      .node("Mod", {"ids", "three"}, {"m"})
+      .node("Add", {"m", "ids"}, {"i"})
+      .node("ReduceSum", {"i"}, {"count"}, {{"axes", {1}}})
+      .output("y")
+      .output("count", "int64");
+}
+
+inline void add_element_models(Models& models) {
   models["movement"]
       .input("x", Dims{-1, 4, 6}, kSignedGrid)
       .integers("pads", {0, 1, 0, 0, 0, 2})
@@ -183,29 +196,6 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .output("d")
       .output("i", "int64")
       .output("y");
-  models["masks"]
-      .input("x", Dims{-1, 4})
-      .input("ids", Dims{-1, 4}, {}, "int64")
-      .floats("half", {}, {0.5f})
-      .integers("three", {3})
-      .node("Greater", {"x", "half"}, {"g"})
-      .node("LessOrEqual", {"x", "half"}, {"l"})
-      .node("And", {"g", "l"}, {"a"})
-      .node("Less", {"x", "half"}, {"s"})
-      .node("GreaterOrEqual", {"x", "half"}, {"b"})
-      .node("Or", {"s", "b"}, {"u"})
-      .node("And", {"a", "u"}, {"v"})
-      .node("Xor", {"v", "g"}, {"o"})
-      .node("Not", {"o"}, {"n"})
-      .node("Where", {"n", "x", "half"}, {"w"})
-      .node("Equal", {"ids", "three"}, {"e"})
-      .node("Cast", {"e"}, {"f"}, {{"to", 1}})
-      .node("Mul", {"w", "f"}, {"y"})
-      .node("Mod", {"ids", "three"}, {"m"})
-      .node("Add", {"m", "ids"}, {"i"})
-      .node("ReduceSum", {"i"}, {"count"}, {{"axes", {1}}})
-      .output("y")
-      .output("count", "int64");
   models["selection"]
       .input("x", Dims{-1, 4, 6})
       .input("at", Dims{-1, 2}, {}, "int32")
@@ -232,6 +222,27 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .output("rows")
       .output("mirrored")
       .output("s");
+}
+
+inline void add_sequence_models(Models& models) {
+  const Dims image = {-1, 4, -1, -1};
+  models["attention"]
+      .input("x", Dims{-1, 6, 8})
+      .weights("w", {8, 8}, some_bytes(64), some_scales(8), 1)
+      .floats("g", {8}, some_floats(8))
+      .floats("b", {8}, some_floats(8))
+      .floats("scale", {1}, {0.35f})
+      .tensor("q", Dims{-1, 6, 8}, kSignedGrid)
+      .node("LayerNormalization", {"x", "g", "b"}, {"q"}, {{"epsilon", 1e-6}})
+      .node("MatMul", {"q", "w"}, {"m"})
+      .node("Transpose", {"m"}, {"t"}, {{"perm", {0, 2, 1}}})
+      .node("MatMul", {"q", "t"}, {"s"})
+      .node("Mul", {"s", "scale"}, {"u"})
+      .node("Softmax", {"u"}, {"p"}, {{"axis", -1}})
+      .node("MatMul", {"p", "m"}, {"v"})
+      .node("Gelu", {"v"}, {"e"})
+      .node("Add", {"e", "x"}, {"y"})
+      .output("y");
   models["recurrent"]
       .input("x", Dims{3, -1, 2})
       .floats("w", {2, 8, 2}, some_floats(32))
@@ -259,6 +270,9 @@ inline std::map<std::string, ModelBuilder> example_models() {
       .node("Resize", {"i", "none", "scales"}, {"r"}, {{"mode", "cubic"}, {"axes", {2, 3}}})
       .node("GridSample", {"r", "grid"}, {"y"}, {{"padding_mode", "reflection"}})
       .output("y");
+}
+
+inline void add_unary_models(Models& models) {
   ModelBuilder& unary = models["unary"];
   unary.input("x0", Dims{-1, 7});
   std::string last = "x0";
@@ -272,6 +286,15 @@ inline std::map<std::string, ModelBuilder> example_models() {
     last = std::string("y_") + op;
   }
   unary.output(last);
+}
+
+inline Models example_models() {
+  Models models;
+  add_image_models(models);
+  add_integer_models(models);
+  add_element_models(models);
+  add_sequence_models(models);
+  add_unary_models(models);
   return models;
 }
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "qslim/core/aligned_buffer.h"
-#include "qslim/runtime/plan.h"
+#include "qslim/runtime/plan/plan.h"
 
 namespace qslim::runtime {
 namespace {

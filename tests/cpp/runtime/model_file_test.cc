@@ -345,7 +345,7 @@ TEST(ModelFile, SurvivesWeirdAttributes) {
 
 TEST(ModelFile, SurvivesOtherOperatorsAndOperands) {
   const char* const operators[] = {
-#define QSLIM_OP(Name) #Name,
+#define QSLIM_OP(Name, movement) #Name,
 #include "qslim/runtime/ops/ops.inc"
 #undef QSLIM_OP
   };

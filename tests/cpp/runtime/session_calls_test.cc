@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "qslim/runtime/compile/inference.h"
+#include "qslim/runtime/lowering/infer_context.h"
 #include "runtime/example_models.h"
 #include "runtime/session_run.h"
 #include "test_data.h"
@@ -207,7 +207,7 @@ TEST(Session, ExamplesUseEveryOperator) {
     for (const Json& node : builder.graph["nodes"]) used.insert(node["op_type"].get<std::string>());
   }
   for (const char* op : {
-#define QSLIM_OP(Name) #Name,
+#define QSLIM_OP(Name, movement) #Name,
 #include "qslim/runtime/ops/ops.inc"
 #undef QSLIM_OP
        }) {

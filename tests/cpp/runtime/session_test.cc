@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "qslim/runtime/compile/inference.h"
+#include "qslim/runtime/lowering/infer_context.h"
 #include "runtime/example_models.h"
 #include "runtime/session_run.h"
 #include "test_data.h"

@@ -8,7 +8,7 @@
 // plain declarations only.
 #pragma once
 
-#include "qslim/kernels/depthwise/span.h"
+#include "qslim/kernels/conv_blocks/depthwise_span.h"
 
 namespace qslim {
 

@@ -3,9 +3,9 @@
 // Float depthwise convolution on AVX2 and FMA, 16 channels at a time. Contract: kernels.h.
 #include <immintrin.h>
 
+#include "qslim/kernels/conv_blocks/epilogue_avx2.h"
+#include "qslim/kernels/conv_blocks/tile.h"
 #include "qslim/kernels/depthwise_f32/kernels.h"
-#include "qslim/kernels/gemm/epilogue_avx2.h"
-#include "qslim/kernels/gemm/tile.h"
 
 namespace qslim {
 namespace {

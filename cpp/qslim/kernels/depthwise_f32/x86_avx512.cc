@@ -2,8 +2,8 @@
 //
 // Float depthwise convolution on AVX-512, 32 channels at a time. Contract: kernels.h.
 #include "qslim/kernels/x86_avx512.h"
+#include "qslim/kernels/conv_blocks/epilogue_avx512.h"
 #include "qslim/kernels/depthwise_f32/kernels.h"
-#include "qslim/kernels/gemm/epilogue_avx512.h"
 
 namespace qslim {
 namespace {

@@ -9,7 +9,7 @@
 // is raw bytes; start is the zero point's share. Included by per-ISA files: plain declarations only.
 #pragma once
 
-#include "qslim/kernels/depthwise/span.h"
+#include "qslim/kernels/conv_blocks/depthwise_span.h"
 
 namespace qslim {
 

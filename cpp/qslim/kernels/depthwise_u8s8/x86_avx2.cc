@@ -4,8 +4,8 @@
 // vpmaddwd sums exactly. Contract: kernels.h.
 #include <immintrin.h>
 
+#include "qslim/kernels/conv_blocks/epilogue_avx2.h"
 #include "qslim/kernels/depthwise_u8s8/kernels.h"
-#include "qslim/kernels/gemm/epilogue_avx2.h"
 
 namespace qslim {
 namespace {

@@ -3,8 +3,8 @@
 // Int8 depthwise convolution on AVX-512 VNNI: 64 channels of four taps, interleaved, are the quadruples that
 // vpdpbusd sums exactly. Unpacking within 128 bits puts the channels in the order that packing the results
 // undoes. Contract: kernels.h.
+#include "qslim/kernels/conv_blocks/epilogue_avx512.h"
 #include "qslim/kernels/depthwise_u8s8/kernels.h"
-#include "qslim/kernels/gemm/epilogue_avx512.h"
 #include "qslim/kernels/x86_avx512.h"
 
 namespace qslim {

@@ -6,7 +6,7 @@
 // (q = clamp(round_half_even(r * (1 / scale)) + zero_point, qmin, qmax), the rule of kernels/quantize).
 // Between the two everything is float32, one IEEE operation after another, no fused multiply-add, so each
 // instruction set gives the same bits. The elementary functions (exp, tanh, erf, ...) are our own polynomials
-// for the same reason; the header of elementary.h gives their errors.
+// for the same reason; the header of formulas/elementary.h gives their errors.
 //
 // A program of one uint8 operand without broadcasting and a uint8 result runs as a table of 256 entries that
 // the program itself fills.
@@ -20,7 +20,7 @@
 #include "qslim/core/context.h"
 #include "qslim/core/dtype.h"
 #include "qslim/core/span.h"
-#include "qslim/kernels/elementwise/operations.h"
+#include "qslim/formulas/elementwise_op.h"
 
 namespace qslim {
 

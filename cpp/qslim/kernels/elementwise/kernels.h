@@ -14,7 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "qslim/kernels/elementwise/operations.h"
+#include "qslim/formulas/elementwise_op.h"
 
 namespace qslim {
 

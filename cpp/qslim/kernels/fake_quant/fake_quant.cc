@@ -4,35 +4,12 @@
 #include "qslim/kernels/fake_quant/fake_quant.h"
 
 #include <cstring>
-#include <iterator>
 
-#include "qslim/kernels/fake_quant/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/fake_quant/table.h"
 
 namespace qslim {
 namespace {
-
-struct FakeQuantKernels {
-  Isa isa;
-  FakeQuantRowsFn rows;
-  FakeQuantElementsFn elements;
-  FakeQuantBackwardRowsFn backward_rows;
-  FakeQuantBackwardElementsFn backward_elements;
-};
-
-constexpr FakeQuantKernels kKernels[] = {
-#define QSLIM_FAKE_QUANT_KERNELS(isa, suffix)                           \
-  {isa, fake_quant_f32_rows_##suffix, fake_quant_f32_elements_##suffix, \
-   fake_quant_backward_f32_rows_##suffix, fake_quant_backward_f32_elements_##suffix},
-#include "qslim/kernels/fake_quant/kernels.inc"
-#undef QSLIM_FAKE_QUANT_KERNELS
-};
-
-const FakeQuantKernels& find_kernels(Isa allowed) {
-  for (const FakeQuantKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
 
 // From this size on (16 MiB), storing past the caches beats filling them. Below it does so too, by a third at
 // 9 MB on Zen 3, but then whoever reads the result next would have found it in the last-level cache. Rows
@@ -48,7 +25,7 @@ void fake_quant(Context& context, Span<const float> x, const ChannelExtents& ext
                 extents.size());
   QSLIM_REQUIRE(x.size() == y.size(), "fake_quant: x has ", x.size(), " elements but out has ", y.size());
   const ChannelTables tables("fake_quant", extents, params);
-  const FakeQuantKernels& kernels = find_kernels(context.isa());
+  const FakeQuantKernels& kernels = best_kernel(kFakeQuantKernels, context.isa());
   const bool large = x.size() >= kStreamElements && x.data() != y.data();
   for_each_piece(
       context.pool(), extents, tables,
@@ -79,7 +56,7 @@ void fake_quant_backward(Context& context, Span<const float> x, Span<const float
     });
     return;
   }
-  const FakeQuantKernels& kernels = find_kernels(context.isa());
+  const FakeQuantKernels& kernels = best_kernel(kFakeQuantKernels, context.isa());
   for_each_piece(
       context.pool(), extents, tables,
       [&](const ChannelPiece& p) {

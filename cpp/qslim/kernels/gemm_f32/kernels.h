@@ -8,7 +8,7 @@
 // Included by per-ISA files: plain declarations only.
 #pragma once
 
-#include "qslim/kernels/gemm/block.h"
+#include "qslim/kernels/conv_blocks/gemm_block.h"
 
 namespace qslim {
 

@@ -4,8 +4,8 @@
 // the instruction: slow, and still the same bits. Contract: kernels.h.
 #include "qslim/kernels/gemm_f32/kernels.h"
 
-#include "qslim/kernels/gemm/gather.h"
-#include "qslim/kernels/gemm/tile.h"
+#include "qslim/kernels/conv_blocks/gather.h"
+#include "qslim/kernels/conv_blocks/tile.h"
 
 namespace qslim {
 namespace {

@@ -3,10 +3,10 @@
 // Float matrix products on AVX2 and FMA. Contract: kernels.h.
 #include <immintrin.h>
 
-#include "qslim/kernels/gemm/epilogue_avx2.h"
-#include "qslim/kernels/gemm/gather.h"
-#include "qslim/kernels/gemm/operands_avx2.h"
-#include "qslim/kernels/gemm/tile.h"
+#include "qslim/kernels/conv_blocks/epilogue_avx2.h"
+#include "qslim/kernels/conv_blocks/gather.h"
+#include "qslim/kernels/conv_blocks/operands_avx2.h"
+#include "qslim/kernels/conv_blocks/tile.h"
 #include "qslim/kernels/gemm_f32/kernels.h"
 
 namespace qslim {

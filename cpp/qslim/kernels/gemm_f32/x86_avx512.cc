@@ -2,10 +2,10 @@
 //
 // Float matrix products on AVX-512. Contract: kernels.h.
 #include "qslim/kernels/x86_avx512.h"
-#include "qslim/kernels/gemm/epilogue_avx512.h"
-#include "qslim/kernels/gemm/gather.h"
-#include "qslim/kernels/gemm/operands_avx512.h"
-#include "qslim/kernels/gemm/tile.h"
+#include "qslim/kernels/conv_blocks/epilogue_avx512.h"
+#include "qslim/kernels/conv_blocks/gather.h"
+#include "qslim/kernels/conv_blocks/operands_avx512.h"
+#include "qslim/kernels/conv_blocks/tile.h"
 #include "qslim/kernels/gemm_f32/kernels.h"
 
 namespace qslim {

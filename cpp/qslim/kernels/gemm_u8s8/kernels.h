@@ -11,7 +11,7 @@
 // per-ISA files: plain declarations only.
 #pragma once
 
-#include "qslim/kernels/gemm/block.h"
+#include "qslim/kernels/conv_blocks/gemm_block.h"
 
 namespace qslim {
 

@@ -2,8 +2,8 @@
 //
 // Int8 matrix products without vector intrinsics: pairs of int16, four columns at a time. Contract:
 // kernels.h.
-#include "qslim/kernels/gemm/gather.h"
-#include "qslim/kernels/gemm/tile.h"
+#include "qslim/kernels/conv_blocks/gather.h"
+#include "qslim/kernels/conv_blocks/tile.h"
 #include "qslim/kernels/gemm_u8s8/kernels.h"
 
 namespace qslim {

@@ -2,10 +2,10 @@
 //
 // Int8 matrix products on AVX-512 without VNNI: pairs of int16 by vpmaddwd, exact. Contract: kernels.h.
 #include "qslim/kernels/x86_avx512.h"
-#include "qslim/kernels/gemm/epilogue_avx512.h"
-#include "qslim/kernels/gemm/gather.h"
-#include "qslim/kernels/gemm/operands_avx512.h"
-#include "qslim/kernels/gemm/tile.h"
+#include "qslim/kernels/conv_blocks/epilogue_avx512.h"
+#include "qslim/kernels/conv_blocks/gather.h"
+#include "qslim/kernels/conv_blocks/operands_avx512.h"
+#include "qslim/kernels/conv_blocks/tile.h"
 #include "qslim/kernels/gemm_u8s8/kernels.h"
 
 namespace qslim {

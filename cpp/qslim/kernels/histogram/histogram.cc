@@ -5,33 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <mutex>
 
-#include "qslim/kernels/histogram/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/histogram/table.h"
 
 namespace qslim {
 namespace {
-
-struct HistogramKernels {
-  Isa isa;
-  HistogramLinearFn linear;
-  HistogramSignedFn signed_grid;
-};
-
-constexpr HistogramKernels kKernels[] = {
-#define QSLIM_HISTOGRAM_KERNELS(isa, suffix) \
-  {isa, histogram_linear_f32_##suffix, histogram_signed_f32_##suffix},
-#include "qslim/kernels/histogram/kernels.inc"
-#undef QSLIM_HISTOGRAM_KERNELS
-};
-
-const HistogramKernels& find_kernels(Isa allowed) {
-  for (const HistogramKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
 
 constexpr std::size_t kMinPart = 1 << 18;               // elements worth a table of their own
 constexpr std::size_t kMaxPart = std::size_t{1} << 31;  // counts are 32 bits wide
@@ -63,7 +43,7 @@ std::vector<std::uint64_t> histogram(Context& context, Span<const float> x, std:
     b.doubt = static_cast<float>(doubt);
   if (!std::isfinite(b.bins_per_unit)) b.bins_per_unit = 0;  // a range of subnormals: the edges decide alone
 
-  const HistogramLinearFn kernel = find_kernels(context.isa()).linear;
+  const HistogramLinearFn kernel = best_kernel(kHistogramKernels, context.isa()).linear;
   std::vector<std::uint64_t> totals(bins, 0);
   std::mutex totals_mutex;
   const std::size_t parts =
@@ -80,7 +60,7 @@ std::vector<std::uint64_t> histogram(Context& context, Span<const float> x, std:
 }
 
 SignedHistogram::SignedHistogram(Isa isa, std::uint32_t bins)
-    : kernel_(find_kernels(isa).signed_grid),
+    : kernel_(best_kernel(kHistogramKernels, isa).signed_grid),
       bins_(bins),
       counts_(2 * (2 * std::size_t{bins} + kZeroSlots), 0) {
   QSLIM_REQUIRE(bins >= 64 && bins <= (1u << 14) && (bins & (bins - 1)) == 0,

@@ -2,32 +2,14 @@
 #include "qslim/kernels/layer_norm/layer_norm.h"
 
 #include <algorithm>
-#include <iterator>
 
-#include "qslim/kernels/layer_norm/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/layer_norm/table.h"
 
 namespace qslim {
 namespace {
 
 constexpr std::size_t kTask = 16 << 10;  // elements
-
-struct LayerNormKernel {
-  Isa isa;
-  LayerNormFn row;
-};
-
-constexpr LayerNormKernel kKernels[] = {
-#define QSLIM_LAYER_NORM_KERNELS(isa, suffix) {isa, layer_norm_row_##suffix},
-#include "qslim/kernels/layer_norm/kernels.inc"
-#undef QSLIM_LAYER_NORM_KERNELS
-};
-
-LayerNormFn find_kernel(Isa allowed) {
-  for (const LayerNormKernel& kernel : kKernels) {
-    if (kernel.isa <= allowed && is_supported(kernel.isa)) return kernel.row;
-  }
-  return kKernels[std::size(kKernels) - 1].row;
-}
 
 }  // namespace
 
@@ -35,7 +17,7 @@ void layer_norm(Context& context, std::size_t rows, std::size_t n, const float* 
                 const LayerNormParams& params, float* y) {
   QSLIM_REQUIRE(params.epsilon >= 0, "layer_norm: epsilon must be >= 0, got ", params.epsilon);
   if (rows == 0 || n == 0) return;
-  const LayerNormFn kernel = find_kernel(context.isa());
+  const LayerNormFn kernel = best_kernel(kLayerNormKernels, context.isa()).row;
   context.pool().for_each_block(rows, std::max<std::size_t>(kTask / n, 1), [&](Block block) {
     for (std::size_t r = block.begin; r < block.begin + block.size; ++r) {
       kernel(n, x + r * n, params.gamma, params.beta, params.epsilon, y + r * n);
@@ -50,7 +32,7 @@ void group_norm(Context& context, const GroupNormExtents& e, const float* x, con
                 " groups do not divide ", e.channels, " channels");
   const std::size_t channels = e.channels / e.groups, n = channels * e.pixels;
   if (e.batch == 0 || n == 0) return;
-  const LayerNormFn kernel = find_kernel(context.isa());
+  const LayerNormFn kernel = best_kernel(kLayerNormKernels, context.isa()).row;
   context.pool().for_each_block(e.batch * e.groups, std::max<std::size_t>(kTask / n, 1), [&](Block block) {
     for (std::size_t r = block.begin; r < block.begin + block.size; ++r) {
       float* const group = y + r * n;

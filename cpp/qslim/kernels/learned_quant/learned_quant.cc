@@ -5,36 +5,13 @@
 
 #include <array>
 #include <cmath>
-#include <iterator>
 
-#include "qslim/kernels/learned_quant/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/learned_quant/table.h"
 #include "qslim/kernels/sum_channels.h"
 
 namespace qslim {
 namespace {
-
-struct LearnedQuantKernels {
-  Isa isa;
-  PactBackwardRowsFn pact_rows;
-  PactBackwardElementsFn pact_elements;
-  LsqBackwardRowsFn lsq_rows;
-  LsqBackwardElementsFn lsq_elements;
-};
-
-constexpr LearnedQuantKernels kKernels[] = {
-#define QSLIM_LEARNED_QUANT_KERNELS(isa, suffix)                              \
-  {isa, pact_backward_f32_rows_##suffix, pact_backward_f32_elements_##suffix, \
-   lsq_backward_f32_rows_##suffix, lsq_backward_f32_elements_##suffix},
-#include "qslim/kernels/learned_quant/kernels.inc"
-#undef QSLIM_LEARNED_QUANT_KERNELS
-};
-
-const LearnedQuantKernels& find_kernels(Isa allowed) {
-  for (const LearnedQuantKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
 
 void check_sizes(const char* function, const ChannelExtents& e, std::size_t x, std::size_t g,
                  std::size_t dx) {
@@ -60,7 +37,7 @@ void pact_backward(Context& context, Span<const float> x, Span<const float> g, c
   for (const float t : threshold) {
     QSLIM_REQUIRE(t >= 0 && std::isfinite(t), name, ": threshold must be finite and >= 0, got ", t);
   }
-  const LearnedQuantKernels& kernels = find_kernels(context.isa());
+  const LearnedQuantKernels& kernels = best_kernel(kLearnedQuantKernels, context.isa());
   using Acc = std::array<double*, 1>;
   sum_channels<1>(
       context.pool(), normalized(extents), {dthreshold},
@@ -81,7 +58,7 @@ void lsq_backward(Context& context, Span<const float> x, Span<const float> g, co
   check_sum(name, "dscale", extents, dscale.size());
   check_sum(name, "doffset", extents, doffset.size());
   const ChannelTables tables(name, extents, params);
-  const LearnedQuantKernels& kernels = find_kernels(context.isa());
+  const LearnedQuantKernels& kernels = best_kernel(kLearnedQuantKernels, context.isa());
   using Acc = std::array<double*, 2>;
   sum_channels<2>(
       context.pool(), normalized(extents), {dscale, doffset},

@@ -7,11 +7,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <iterator>
 
 #include "qslim/core/aligned_buffer.h"
-#include "qslim/kernels/matmul_f32/kernels.h"
-#include "qslim/kernels/movement/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/matmul_f32/table.h"
 
 namespace qslim {
 namespace {
@@ -20,34 +19,13 @@ constexpr std::size_t kRowsPerTask = 192;          // packing a panel costs abou
 constexpr std::size_t kProductsPerTask = 1 << 17;  // some 5 us
 constexpr std::size_t kPackRows = 12;
 
-struct MatmulKernels {
-  Isa isa;
-  MatmulTileFn tile;
-  MatmulWideFn wide;
-  TransposeFn<std::uint32_t> transpose;
-};
-
-constexpr MatmulKernels kKernels[] = {
-#define QSLIM_MATMUL_F32_KERNELS(isa, suffix) \
-  {isa, matmul_f32_tile_##suffix, matmul_f32_wide_##suffix, transpose_x4_##suffix},
-#include "qslim/kernels/matmul_f32/kernels.inc"
-#undef QSLIM_MATMUL_F32_KERNELS
-};
-
-const MatmulKernels& find_kernels(Isa allowed) {
-  for (const MatmulKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
-
 std::size_t panel_bytes(std::size_t k) {
   const std::size_t bytes = k * kMatmulColumns * sizeof(float);
   return (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
 }
 
 // packed[i, n], columns past `columns` zero.
-void pack(const MatmulKernels& kernels, const MatmulExtents& e, std::size_t columns, const float* b,
+void pack(const MatmulF32Kernels& kernels, const MatmulExtents& e, std::size_t columns, const float* b,
           float* packed) {
   if (columns < kMatmulColumns) std::fill_n(packed, e.k * kMatmulColumns, 0.0f);
   if (e.b_n_stride == 1) {
@@ -73,7 +51,7 @@ void pack(const MatmulKernels& kernels, const MatmulExtents& e, std::size_t colu
 }
 
 // Rows [first_row, first_row + rows) of columns [first, first + columns).
-void run_columns(const MatmulKernels& kernels, const MatmulExtents& e, const float* a, const float* b,
+void run_columns(const MatmulF32Kernels& kernels, const MatmulExtents& e, const float* a, const float* b,
                  float* c, std::size_t first_row, std::size_t rows, std::size_t first, std::size_t columns,
                  float* packed) {
   const auto row_of_a = [&](std::size_t m) {
@@ -134,7 +112,7 @@ void matmul_f32(Context& context, const MatmulExtents& e, const float* a, const 
                 std::byte* scratch) {
   const std::size_t batches = e.batch[0] * e.batch[1] * e.batch[2];
   if (batches == 0 || e.m == 0 || e.n == 0) return;
-  const MatmulKernels& kernels = find_kernels(context.isa());
+  const MatmulF32Kernels& kernels = best_kernel(kMatmulF32Kernels, context.isa());
   const std::size_t row_runs = (e.m + kRowsPerTask - 1) / kRowsPerTask;
   const std::size_t rows_per_run = (e.m + row_runs - 1) / row_runs;
   // Whole wide blocks, and enough products to be worth a task.

@@ -7,45 +7,16 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iterator>
 #include <utility>
 
-#include "qslim/kernels/movement/kernels.h"
-#include "qslim/kernels/quantize/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/movement/table.h"
 
 namespace qslim {
 namespace {
 
 constexpr std::size_t kAxes = CopyExtents::kAxes;
 constexpr std::size_t kTaskBytes = 64 << 10;
-
-struct MovementKernels {
-  Isa isa;
-  TransposeFn<std::uint32_t> transpose_x4;
-  TransposeFn<std::uint8_t> transpose_x1;
-  Interleave3Fn interleave3;
-  QuantizeRowsFn quantize;
-  DequantizeRowsFn<std::uint8_t> dequantize;
-};
-
-constexpr MovementKernels kKernels[] = {
-#define QSLIM_MOVEMENT_KERNELS(isa, suffix) \
-  {isa,                                     \
-   transpose_x4_##suffix,                   \
-   transpose_x1_##suffix,                   \
-   interleave3_x1_##suffix,                 \
-   quantize_f32_x8_rows_##suffix,           \
-   dequantize_u8_f32_rows_##suffix},
-#include "qslim/kernels/movement/kernels.inc"
-#undef QSLIM_MOVEMENT_KERNELS
-};
-
-const MovementKernels& find_kernels(Isa allowed) {
-  for (const MovementKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
 
 struct Axis {
   std::size_t extent = 1;
@@ -202,7 +173,7 @@ void copy_as(Context& context, const CopyExtents& extents, const T* source, T* d
     // rows run along the destination, columns along the source.
     const Axis columns = *line;
     std::copy(line + 1, axes + count, line);
-    const MovementKernels& kernels = find_kernels(context.isa());
+    const MovementKernels& kernels = best_kernel(kMovementKernels, context.isa());
     const std::size_t row_tiles = (inner.extent + kTile - 1) / kTile;
     const std::size_t column_tiles = (columns.extent + kTile - 1) / kTile;
     const std::size_t tiles = row_tiles * column_tiles, outer = total / (inner.extent * columns.extent);
@@ -326,7 +297,7 @@ void nchw_f32_to_nhwc_u8(Context& context, const ImageExtents& extents, const fl
                          std::uint8_t* y) {
   check_image("nchw_f32_to_nhwc_u8", extents, params);
   const OneGrid grid(params);
-  const MovementKernels& kernels = find_kernels(context.isa());
+  const MovementKernels& kernels = best_kernel(kMovementKernels, context.isa());
   const std::size_t tiles = (extents.pixels + kTilePixels - 1) / kTilePixels;
   const std::size_t bytes = extents.batch * extents.pixels * extents.channels * sizeof(float);
   split(context, extents.batch * tiles, bytes, [&](std::size_t first, std::size_t n) {
@@ -359,7 +330,7 @@ void nhwc_u8_to_nchw_f32(Context& context, const ImageExtents& extents, const st
                          const QParams& params, float* y) {
   check_image("nhwc_u8_to_nchw_f32", extents, params);
   const OneGrid grid(params);
-  const MovementKernels& kernels = find_kernels(context.isa());
+  const MovementKernels& kernels = best_kernel(kMovementKernels, context.isa());
   const std::size_t tiles = (extents.pixels + kTilePixels - 1) / kTilePixels;
   const std::size_t bytes = extents.batch * extents.pixels * extents.channels * sizeof(float);
   split(context, extents.batch * tiles, bytes, [&](std::size_t first, std::size_t n) {

@@ -5,49 +5,16 @@
 #include "qslim/kernels/pool/pool.h"
 
 #include <algorithm>
-#include <iterator>
 #include <limits>
 
-#include "qslim/kernels/pool/kernels.h"
-#include "qslim/kernels/quantize/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/pool/table.h"
 
 namespace qslim {
 namespace {
 
 constexpr std::size_t kChannelBlock = 256;    // accumulators of one block: 1 KB
 constexpr std::size_t kTaskReads = 64 << 10;  // bytes, roughly
-
-struct PoolKernels {
-  Isa isa;
-  PoolMaxFn<std::uint8_t> max_u8;
-  PoolMaxFn<float> max_f32;
-  PoolSumFn<std::uint8_t, std::int32_t> sum_u8;
-  PoolSumFn<float, float> sum_f32;
-  PoolScaleFn scale;
-  PoolDivideFn divide;
-  QuantizeRowsFn quantize;
-};
-
-constexpr PoolKernels kKernels[] = {
-#define QSLIM_POOL_KERNELS(isa, suffix) \
-  {isa,                                 \
-   pool_max_u8_##suffix,                \
-   pool_max_f32_##suffix,               \
-   pool_sum_u8_##suffix,                \
-   pool_sum_f32_##suffix,               \
-   pool_scale_##suffix,                 \
-   pool_divide_##suffix,                \
-   quantize_f32_x8_rows_##suffix},
-#include "qslim/kernels/pool/kernels.inc"
-#undef QSLIM_POOL_KERNELS
-};
-
-const PoolKernels& find_kernels(Isa allowed) {
-  for (const PoolKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
 
 // The kernel positions whose pixels lie inside one axis of the image: [first, first + count).
 struct Inside {
@@ -215,18 +182,19 @@ PoolExtents contiguous_pool_extents(const PoolGeometry& geometry, std::size_t ba
 
 void max_pool(Context& context, const PoolGeometry& geometry, const PoolExtents& extents,
               const std::uint8_t* x, std::uint8_t* y) {
-  max_pool_as<std::uint8_t>(context, geometry, extents, x, y, 0, find_kernels(context.isa()).max_u8);
+  max_pool_as<std::uint8_t>(context, geometry, extents, x, y, 0,
+                            best_kernel(kPoolKernels, context.isa()).max_u8);
 }
 
 void max_pool(Context& context, const PoolGeometry& geometry, const PoolExtents& extents, const float* x,
               float* y) {
   max_pool_as<float>(context, geometry, extents, x, y, -std::numeric_limits<float>::infinity(),
-                     find_kernels(context.isa()).max_f32);
+                     best_kernel(kPoolKernels, context.isa()).max_f32);
 }
 
 void average_pool(Context& context, const PoolGeometry& geometry, const PoolExtents& extents, const float* x,
                   float* y) {
-  const PoolKernels& kernels = find_kernels(context.isa());
+  const PoolKernels& kernels = best_kernel(kPoolKernels, context.isa());
   average(context, geometry, extents, x, kernels.sum_f32,
           [&](std::size_t n, const float* acc, std::size_t inside, std::size_t at) {
             kernels.divide(n, acc, static_cast<float>(divisor(geometry, inside)), y + at);
@@ -236,7 +204,7 @@ void average_pool(Context& context, const PoolGeometry& geometry, const PoolExte
 void average_pool(Context& context, const PoolGeometry& geometry, const PoolExtents& extents,
                   const std::uint8_t* x, const QParams& x_params, float* y) {
   check_scale(x_params);
-  const PoolKernels& kernels = find_kernels(context.isa());
+  const PoolKernels& kernels = best_kernel(kPoolKernels, context.isa());
   average(context, geometry, extents, x, kernels.sum_u8,
           [&](std::size_t n, const std::int32_t* acc, std::size_t inside, std::size_t at) {
             kernels.scale(n, acc, x_params.zero_point * static_cast<std::int32_t>(inside),
@@ -251,7 +219,7 @@ void average_pool(Context& context, const PoolGeometry& geometry, const PoolExte
   QSLIM_REQUIRE(y_params.qmin >= 0 && y_params.qmin <= y_params.qmax && y_params.qmax <= 255,
                 "average_pool: [qmin, qmax] must lie in [0, 255], got [", y_params.qmin, ", ", y_params.qmax,
                 "]");
-  const PoolKernels& kernels = find_kernels(context.isa());
+  const PoolKernels& kernels = best_kernel(kPoolKernels, context.isa());
   const float inv_scale = 1.0f / y_params.scale, lo = static_cast<float>(y_params.qmin - y_params.zero_point);
   const float hi = static_cast<float>(y_params.qmax - y_params.zero_point);
   const float zero_point = static_cast<float>(y_params.zero_point);

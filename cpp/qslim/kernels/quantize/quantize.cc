@@ -3,45 +3,15 @@
 // Checks, dispatch and blocking of quantize and dequantize.
 #include "qslim/kernels/quantize/quantize.h"
 
-#include <iterator>
 #include <limits>
 #include <type_traits>
 
+#include "qslim/core/dispatch.h"
 #include "qslim/core/dtype.h"
-#include "qslim/kernels/quantize/kernels.h"
+#include "qslim/kernels/quantize/table.h"
 
 namespace qslim {
 namespace {
-
-struct QuantizeKernels {
-  Isa isa;
-  QuantizeRowsFn quantize_rows;
-  QuantizeElementsFn quantize_elements;
-  DequantizeRowsFn<std::int8_t> dequantize_s8_rows;
-  DequantizeElementsFn<std::int8_t> dequantize_s8_elements;
-  DequantizeRowsFn<std::uint8_t> dequantize_u8_rows;
-  DequantizeElementsFn<std::uint8_t> dequantize_u8_elements;
-};
-
-constexpr QuantizeKernels kKernels[] = {
-#define QSLIM_QUANTIZE_KERNELS(isa, suffix) \
-  {isa,                                     \
-   quantize_f32_x8_rows_##suffix,           \
-   quantize_f32_x8_elements_##suffix,       \
-   dequantize_s8_f32_rows_##suffix,         \
-   dequantize_s8_f32_elements_##suffix,     \
-   dequantize_u8_f32_rows_##suffix,         \
-   dequantize_u8_f32_elements_##suffix},
-#include "qslim/kernels/quantize/kernels.inc"
-#undef QSLIM_QUANTIZE_KERNELS
-};
-
-const QuantizeKernels& find_kernels(Isa allowed) {
-  for (const QuantizeKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
 
 DequantizeRowsFn<std::int8_t> rows_kernel(const QuantizeKernels& k, std::int8_t) {
   return k.dequantize_s8_rows;
@@ -73,7 +43,7 @@ void quantize(Context& context, Span<const float> x, const ChannelExtents& exten
   QSLIM_REQUIRE(x.size() == q.size(), "quantize: x has ", x.size(), " elements but out has ", q.size());
   check_range<Q>("quantize", params);
   const ChannelTables tables("quantize", extents, params);
-  const QuantizeKernels& kernels = find_kernels(context.isa());
+  const QuantizeKernels& kernels = best_kernel(kQuantizeKernels, context.isa());
   auto* bytes = reinterpret_cast<std::uint8_t*>(q.data());
   for_each_piece(
       context.pool(), extents, tables,
@@ -94,7 +64,7 @@ void dequantize(Context& context, Span<const Q> q, const ChannelExtents& extents
                 extents.size());
   QSLIM_REQUIRE(q.size() == y.size(), "dequantize: q has ", q.size(), " elements but out has ", y.size());
   const ChannelTables tables("dequantize", extents, params);
-  const QuantizeKernels& kernels = find_kernels(context.isa());
+  const QuantizeKernels& kernels = best_kernel(kQuantizeKernels, context.isa());
   const auto rows = rows_kernel(kernels, Q{});
   const auto elements = elements_kernel(kernels, Q{});
   for_each_piece(

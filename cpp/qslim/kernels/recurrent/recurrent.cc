@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "qslim/kernels/elementary.h"
+#include "qslim/formulas/elementary.h"
 #include "qslim/kernels/matmul_f32/matmul_f32.h"
 
 namespace qslim {

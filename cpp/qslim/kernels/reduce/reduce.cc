@@ -10,49 +10,15 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <iterator>
 #include <limits>
 #include <vector>
 
-#include "qslim/kernels/reduce/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/reduce/table.h"
 #include "qslim/kernels/sum_channels.h"
 
 namespace qslim {
 namespace {
-
-struct ReduceKernels {
-  Isa isa;
-  AbsMaxRowsFn abs_max_rows;
-  AbsMaxElementsFn abs_max_elements;
-  MinMaxRowsFn min_max_rows;
-  MinMaxElementsFn min_max_elements;
-  SumRowsFn sum_rows;
-  SumElementsFn sum_elements;
-  SumRowsFn sum_of_squares_rows;
-  SumElementsFn sum_of_squares_elements;
-};
-
-constexpr ReduceKernels kKernels[] = {
-#define QSLIM_REDUCE_KERNELS(isa, suffix) \
-  {isa,                                   \
-   abs_max_f32_rows_##suffix,             \
-   abs_max_f32_elements_##suffix,         \
-   min_max_f32_rows_##suffix,             \
-   min_max_f32_elements_##suffix,         \
-   sum_f32_rows_##suffix,                 \
-   sum_f32_elements_##suffix,             \
-   sum_of_squares_f32_rows_##suffix,      \
-   sum_of_squares_f32_elements_##suffix},
-#include "qslim/kernels/reduce/kernels.inc"
-#undef QSLIM_REDUCE_KERNELS
-};
-
-const ReduceKernels& find_kernels(Isa allowed) {
-  for (const ReduceKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
 
 constexpr std::size_t kMinPart = 1 << 16;  // elements worth a second thread
 constexpr std::size_t kMinRun = 256;       // elements worth a kernel call
@@ -127,7 +93,7 @@ void sum_of_terms(Context& context, SumRowsFn rows, SumElementsFn elements, Span
 void abs_max(Context& context, Span<const float> x, const ChannelExtents& extents, Span<float> result) {
   check("abs_max", x.size(), extents, result.size());
   const ChannelExtents e = normalized(extents);
-  const ReduceKernels& kernels = find_kernels(context.isa());
+  const ReduceKernels& kernels = best_kernel(kReduceKernels, context.isa());
   const std::size_t run = run_length(e), parts = part_count(context.pool(), e);
   std::vector<std::uint32_t> acc(run * parts, 0);
   if (!x.empty()) {
@@ -152,7 +118,7 @@ void min_max(Context& context, Span<const float> x, const ChannelExtents& extent
   if (extents.channels == 0) return;
   QSLIM_REQUIRE(!x.empty(), "min_max: x must not be empty");
   const ChannelExtents e = normalized(extents);
-  const ReduceKernels& kernels = find_kernels(context.isa());
+  const ReduceKernels& kernels = best_kernel(kReduceKernels, context.isa());
   const std::size_t run = run_length(e), parts = part_count(context.pool(), e);
   std::vector<std::int32_t> low(run * parts, INT32_MAX), high(run * parts, INT32_MIN);
   fold_parts(
@@ -178,20 +144,20 @@ void min_max(Context& context, Span<const float> x, const ChannelExtents& extent
 
 void sum(Context& context, Span<const float> x, const ChannelExtents& extents, Span<double> result) {
   check("sum", x.size(), extents, result.size());
-  const ReduceKernels& kernels = find_kernels(context.isa());
+  const ReduceKernels& kernels = best_kernel(kReduceKernels, context.isa());
   sum_of_terms(context, kernels.sum_rows, kernels.sum_elements, x, normalized(extents), result);
 }
 
 void sum_of_squares(Context& context, Span<const float> x, const ChannelExtents& extents,
                     Span<double> result) {
   check("sum_of_squares", x.size(), extents, result.size());
-  const ReduceKernels& kernels = find_kernels(context.isa());
+  const ReduceKernels& kernels = best_kernel(kReduceKernels, context.isa());
   sum_of_terms(context, kernels.sum_of_squares_rows, kernels.sum_of_squares_elements, x, normalized(extents),
                result);
 }
 
 void min_max_rows(Isa isa, std::size_t rows, std::size_t inner, const float* x, float* min, float* max) {
-  const MinMaxRowsFn kernel = find_kernels(isa).min_max_rows;
+  const MinMaxRowsFn kernel = best_kernel(kReduceKernels, isa).min_max_rows;
   for (std::size_t r = 0; r < rows; ++r) {
     std::int32_t low = INT32_MAX, high = INT32_MIN;
     kernel(1, inner, x + r * inner, &low, &high);

@@ -4,33 +4,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <iterator>
 #include <utility>
 
-#include "qslim/kernels/resize/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/resize/table.h"
 
 namespace qslim {
 namespace {
 
 constexpr std::size_t kTaskBytes = 64 << 10;
-
-struct ResizeKernels {
-  Isa isa;
-  BilinearFn bilinear;
-};
-
-constexpr ResizeKernels kKernels[] = {
-#define QSLIM_RESIZE_KERNELS(isa, suffix) {isa, bilinear_f32_##suffix},
-#include "qslim/kernels/resize/kernels.inc"
-#undef QSLIM_RESIZE_KERNELS
-};
-
-const ResizeKernels& find_kernels(Isa allowed) {
-  for (const ResizeKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
 
 // The input position of an output position.
 float coordinate(std::size_t position, std::size_t in, std::size_t out, float scale, ResizeCoordinates kind) {
@@ -190,7 +172,7 @@ void resize_bilinear(Context& context, const ResizeExtents& e, Span<const Linear
     QSLIM_REQUIRE(is_inside(tap.first, e.in_w) && is_inside(tap.second, e.in_w), "resize_bilinear: columns ",
                   tap.first, " and ", tap.second, " of ", e.in_w);
   }
-  const BilinearFn kernel = find_kernels(context.isa()).bilinear;
+  const BilinearFn kernel = best_kernel(kResizeKernels, context.isa()).bilinear;
   for_each_row(context, e, rows.size(), columns.size() * e.channels * sizeof(float),
                [&](std::size_t n, std::size_t oh, bool) {
                  const std::size_t row_size = e.in_w * e.x_pixel_stride;

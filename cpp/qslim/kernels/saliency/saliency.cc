@@ -11,45 +11,17 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <iterator>
 #include <utility>
 #include <vector>
 
 #include "qslim/core/aligned_buffer.h"
+#include "qslim/core/dispatch.h"
 #include "qslim/kernels/reduce/reduce.h"
-#include "qslim/kernels/saliency/kernels.h"
+#include "qslim/kernels/saliency/table.h"
 #include "qslim/kernels/sum_channels.h"
 
 namespace qslim {
 namespace {
-
-struct SaliencyKernels {
-  Isa isa;
-  SumOfMagnitudesRowsFn magnitudes_rows;
-  SumOfMagnitudesElementsFn magnitudes_elements;
-  SumOfProductsRowsFn products_rows;
-  SumOfProductsElementsFn products_elements;
-  SquaredDistancesFn squared_distances;
-};
-
-constexpr SaliencyKernels kKernels[] = {
-#define QSLIM_SALIENCY_KERNELS(isa, suffix) \
-  {isa,                                     \
-   sum_of_magnitudes_f32_rows_##suffix,     \
-   sum_of_magnitudes_f32_elements_##suffix, \
-   sum_of_products_f32_rows_##suffix,       \
-   sum_of_products_f32_elements_##suffix,   \
-   squared_distances_f64_##suffix},
-#include "qslim/kernels/saliency/kernels.inc"
-#undef QSLIM_SALIENCY_KERNELS
-};
-
-const SaliencyKernels& find_kernels(Isa allowed) {
-  for (const SaliencyKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
 
 using Acc = std::array<double*, 1>;
 
@@ -171,7 +143,7 @@ void filter_saliency(Context& context, Span<const float> weight, Span<const floa
   std::fill(result.begin(), result.end(), 0.0f);
   if (weight.empty()) return;
   const ChannelExtents e = normalized(extents);
-  const SaliencyKernels& kernels = find_kernels(context.isa());
+  const SaliencyKernels& kernels = best_kernel(kSaliencyKernels, context.isa());
   std::vector<double> scores(e.channels, 0.0);
   switch (criterion) {
     case SaliencyCriterion::kL1Norm:

@@ -2,38 +2,19 @@
 #include "qslim/kernels/softmax/softmax.h"
 
 #include <algorithm>
-#include <iterator>
 
-#include "qslim/kernels/softmax/kernels.h"
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/softmax/table.h"
 
 namespace qslim {
 namespace {
 
 constexpr std::size_t kTask = 8 << 10;  // elements, some 10 us
 
-struct SoftmaxKernels {
-  Isa isa;
-  SoftmaxRowFn row;
-  SoftmaxColumnsFn columns;
-};
-
-constexpr SoftmaxKernels kKernels[] = {
-#define QSLIM_SOFTMAX_KERNELS(isa, suffix) {isa, softmax_row_##suffix, softmax_columns_##suffix},
-#include "qslim/kernels/softmax/kernels.inc"
-#undef QSLIM_SOFTMAX_KERNELS
-};
-
-const SoftmaxKernels& find_kernels(Isa allowed) {
-  for (const SoftmaxKernels& kernels : kKernels) {
-    if (kernels.isa <= allowed && is_supported(kernels.isa)) return kernels;
-  }
-  return kKernels[std::size(kKernels) - 1];
-}
-
 void run(Context& context, bool is_log, std::size_t outer, std::size_t axis, std::size_t inner,
          const float* x, float* y) {
   if (outer == 0 || axis == 0 || inner == 0) return;
-  const SoftmaxKernels& kernels = find_kernels(context.isa());
+  const SoftmaxKernels& kernels = best_kernel(kSoftmaxKernels, context.isa());
   if (inner == 1) {
     context.pool().for_each_block(outer, std::max<std::size_t>(kTask / axis, 1), [&](Block block) {
       for (std::size_t r = block.begin; r < block.begin + block.size; ++r) {

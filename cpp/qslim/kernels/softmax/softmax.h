@@ -5,7 +5,7 @@
 //   softmax      y = e / sum(e),  e = exp(x - max(x))
 //   log_softmax  y = (x - max(x)) - log(sum(e))
 //
-// exp and log are those of kernels/elementary.h. With inner = 1 the sum runs in 16 lanes (kernels/lanes.h),
+// exp and log are those of formulas/elementary.h. With inner = 1 the sum runs in 16 lanes (kernels/lanes.h),
 // else over the axis in order, from +0. A row that holds a NaN or +inf, or -inf only, becomes NaN. y may be
 // x. Allocates nothing.
 #pragma once

@@ -18,7 +18,7 @@
 // declarations only.
 #pragma once
 
-#include "qslim/kernels/gemm/block.h"
+#include "qslim/kernels/conv_blocks/gemm_block.h"
 
 namespace qslim {
 

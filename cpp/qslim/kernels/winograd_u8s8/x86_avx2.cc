@@ -3,9 +3,9 @@
 // Winograd convolution on AVX2. Contract: kernels.h.
 #include <immintrin.h>
 
-#include "qslim/kernels/gemm/epilogue_avx2.h"
-#include "qslim/kernels/gemm/operands_avx2.h"
-#include "qslim/kernels/gemm/tile.h"
+#include "qslim/kernels/conv_blocks/epilogue_avx2.h"
+#include "qslim/kernels/conv_blocks/operands_avx2.h"
+#include "qslim/kernels/conv_blocks/tile.h"
 #include "qslim/kernels/winograd_u8s8/kernels.h"
 
 namespace qslim {

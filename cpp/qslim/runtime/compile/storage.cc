@@ -1,36 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What each tensor is stored as: bytes on its grid if it is annotated with one of at most 8 bits, else
-// float32.
-//
-// Operators that only move elements commute with rounding to a grid. So a tensor that nobody reads but such
-// operators, all of whose results lie on one grid, may lie on it as well (backward); and what such an
-// operator makes of a quantized tensor is on that tensor's grid (forward). Neither changes a value.
-#include <string>
-#include <unordered_set>
+#include "qslim/runtime/compile/storage.h"
 
-#include "qslim/runtime/compile/compiler.h"
+#include "qslim/runtime/lowering/compiler.h"
+#include "qslim/runtime/ops/registry.h"
 
 namespace qslim::runtime {
 namespace {
 
 bool moves_elements(const Node& node) {
-  static const auto& kMovers = *new std::unordered_set<std::string>{
-      "Concat",   "DepthToSpace", "Expand",  "Flatten",   "Gather",   "GlobalMaxPool",
-      "Identity", "MaxPool",      "Reshape", "Resize",    "Slice",    "SpaceToDepth",
-      "Split",    "Squeeze",      "Tile",    "Transpose", "Unsqueeze"};
-  if (!node.domain.empty() || kMovers.count(node.op_type) == 0) return false;
-  return node.op_type != "Resize" || Attributes(node).text("mode", "nearest") == "nearest";
+  const Operator* const op = find_operator(node);
+  if (op == nullptr) return false;
+  switch (op->moves) {
+    case Moves::kMoves:
+    case Moves::kMovesAll: return true;
+    case Moves::kMovesIfNearest: return Attributes(node).text("mode", "nearest") == "nearest";
+    case Moves::kPads:
+    case Moves::kComputes: return false;
+  }
+  return false;
 }
 
-// The operands that are moved; the others are indices and extents.
-std::size_t moved_operands(const Node& node) { return node.op_type == "Concat" ? node.inputs.size() : 1; }
+// The number of operands that are moved; the others are indices and extents.
+std::size_t moved_operands(const Node& node) {
+  return find_operator(node)->moves == Moves::kMovesAll ? node.inputs.size() : 1;
+}
 
 class Settler {
  public:
-  Settler(const Model& model, const std::vector<TensorFacts>& facts,
-          const std::vector<std::vector<const Node*>>& consumers, const std::vector<bool>& is_output)
-      : model_(model), facts_(facts), consumers_(consumers), is_output_(is_output) {
+  Settler(const Model& model, const std::vector<TensorFacts>& facts)
+      : model_(model),
+        facts_(facts),
+        consumers_(consumers_of(model)),
+        is_output_(model.tensors.size(), false) {
+    for (const int output : model.outputs) is_output_[static_cast<std::size_t>(output)] = true;
     for (const Tensor& tensor : model.tensors) {
       const bool is_quantized =
           tensor.quantization && !tensor.is_constant() && tensor.quantization->fits_a_byte();
@@ -86,31 +89,15 @@ class Settler {
 
   const Model& model_;
   const std::vector<TensorFacts>& facts_;
-  const std::vector<std::vector<const Node*>>& consumers_;
-  const std::vector<bool>& is_output_;
+  const std::vector<std::vector<const Node*>> consumers_;
+  std::vector<bool> is_output_;
   std::vector<Storage> storage_;
 };
 
 }  // namespace
 
-bool Storage::operator==(const Storage& other) const noexcept {
-  return type.dtype == other.type.dtype && type.scale == other.type.scale &&
-         type.zero_point == other.type.zero_point && type.qmin == other.type.qmin &&
-         type.qmax == other.type.qmax;
-}
-
-Storage real_storage() { return Storage{ElementwiseType{DType::kFloat32, 1.0f, 0, 0, 0}}; }
-
-Storage storage_of(const Quantization& q) {
-  const std::int32_t shift = q.is_unsigned() ? 0 : 128;
-  return Storage{
-      ElementwiseType{DType::kUint8, q.scale[0], q.zero_point + shift, q.qmin + shift, q.qmax + shift}};
-}
-
-std::vector<Storage> settle_storage(const Model& model, const std::vector<TensorFacts>& facts,
-                                    const std::vector<std::vector<const Node*>>& consumers,
-                                    const std::vector<bool>& is_output) {
-  return Settler(model, facts, consumers, is_output).settle();
+std::vector<Storage> settle_storage(const Model& model, const std::vector<TensorFacts>& facts) {
+  return Settler(model, facts).settle();
 }
 
 }  // namespace qslim::runtime

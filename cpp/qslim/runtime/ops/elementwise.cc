@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Unary and binary operators with broadcasting. On floats they become chains; on integers they are computed
-// at compile time, where they work out extents, or else by plain loops.
+// Unary and binary operators with broadcasting, and Cast. On floats they become chains; on integers they are
+// computed at compile time, where they work out extents, or else by plain loops. The operators and their
+// formulas are the rows of formulas/elementwise.inc.
 #include <algorithm>
 #include <cmath>
 
-#include "qslim/runtime/ops/chain.h"
-#include "qslim/runtime/ops/logic_steps.h"
+#include "qslim/kernels/typed_elementwise/typed_elementwise.h"
+#include "qslim/runtime/lowering/broadcasting.h"
+#include "qslim/runtime/lowering/chain.h"
+#include "qslim/runtime/lowering/conversions.h"
 #include "qslim/runtime/ops/registry.h"
 
 namespace qslim::runtime {
@@ -51,7 +54,7 @@ void infer_elementwise(InferContext& context) {
 }
 
 void compile_elementwise(Compiler& compiler, const Node& node) {
-  if (compiler.facts(node.inputs[0]).dtype != DType::kFloat32) return compile_typed_binary(compiler, node);
+  if (compiler.facts(node.inputs[0]).dtype != DType::kFloat32) return emit_typed_binary(compiler, node);
   Layout layout = Layout::kPlain;
   for (const int input : node.inputs) {
     if (input == kAbsent || compiler.tensor(input).is_constant()) continue;
@@ -80,41 +83,76 @@ void compile_elementwise(Compiler& compiler, const Node& node) {
 
 }  // namespace
 
-#define QSLIM_ELEMENTWISE(Name)                                                                      \
+#define QSLIM_ELEMENTWISE_OPERATOR(Name)                                                             \
   void infer_##Name(InferContext& context) { infer_elementwise(context); }                           \
   void compile_##Name(Compiler& compiler, const Node& node) { compile_elementwise(compiler, node); } \
   bool splits_##Name(const InferContext& context) { return images_broadcast_apart(context); }
 
-QSLIM_ELEMENTWISE(Abs)
-QSLIM_ELEMENTWISE(Add)
-QSLIM_ELEMENTWISE(Ceil)
-QSLIM_ELEMENTWISE(Clip)
-QSLIM_ELEMENTWISE(Cos)
-QSLIM_ELEMENTWISE(Div)
-QSLIM_ELEMENTWISE(Elu)
-QSLIM_ELEMENTWISE(Erf)
-QSLIM_ELEMENTWISE(Exp)
-QSLIM_ELEMENTWISE(Floor)
-QSLIM_ELEMENTWISE(Gelu)
-QSLIM_ELEMENTWISE(HardSigmoid)
-QSLIM_ELEMENTWISE(HardSwish)
-QSLIM_ELEMENTWISE(LeakyRelu)
-QSLIM_ELEMENTWISE(Log)
-QSLIM_ELEMENTWISE(Max)
-QSLIM_ELEMENTWISE(Min)
-QSLIM_ELEMENTWISE(Mish)
-QSLIM_ELEMENTWISE(Mul)
-QSLIM_ELEMENTWISE(Neg)
-QSLIM_ELEMENTWISE(PRelu)
-QSLIM_ELEMENTWISE(Pow)
-QSLIM_ELEMENTWISE(Reciprocal)
-QSLIM_ELEMENTWISE(Relu)
-QSLIM_ELEMENTWISE(Round)
-QSLIM_ELEMENTWISE(Sigmoid)
-QSLIM_ELEMENTWISE(Sin)
-QSLIM_ELEMENTWISE(Softplus)
-QSLIM_ELEMENTWISE(Sqrt)
-QSLIM_ELEMENTWISE(Sub)
-QSLIM_ELEMENTWISE(Tanh)
+#define QSLIM_ELEMENTWISE_UNARY(Name, ...) QSLIM_ELEMENTWISE_OPERATOR(Name)
+#define QSLIM_ELEMENTWISE_UNARY_ALPHA_BETA(Name, ...) QSLIM_ELEMENTWISE_OPERATOR(Name)
+#define QSLIM_ELEMENTWISE_BINARY(Name, ...) QSLIM_ELEMENTWISE_OPERATOR(Name)
+#include "qslim/formulas/elementwise.inc"
+QSLIM_ELEMENTWISE_OPERATOR(Clip)
+QSLIM_ELEMENTWISE_OPERATOR(Gelu)
+QSLIM_ELEMENTWISE_OPERATOR(Relu)
+
+// ---- Mod, of integers alone ----
+
+void infer_Mod(InferContext& context) {
+  require_same_types(context, 0, 1);
+  context.require(is_integer(context.input(0).dtype) && context.attributes.integer("fmod", 0) == 0,
+                  "is supported on int32 and int64, with fmod = 0");
+  TensorFacts facts{broadcast_dims(context, context.dims(0), context.dims(1)), context.input(0).dtype,
+                    std::nullopt};
+  const auto &a = context.input(0).integers, &b = context.input(1).integers;
+  if (a && b && a->size() == 1 && b->size() == 1 && (*b)[0] > 0) {  // an extent
+    const std::int64_t rest = (*a)[0] % (*b)[0];
+    facts.integers = std::vector<std::int64_t>{rest < 0 ? rest + (*b)[0] : rest};
+  }
+  context.set_output(0, std::move(facts));
+}
+bool splits_Mod(const InferContext& context) { return images_broadcast_apart(context); }
+void compile_Mod(Compiler& compiler, const Node& node) { emit_typed_binary(compiler, node); }
+
+// ---- Cast ----
+
+// `to` is ONNX's TensorProto.DataType.
+void infer_Cast(InferContext& context) {
+  DType to = DType::kFloat32;
+  switch (context.attributes.integer("to", 1)) {
+    case 1: to = DType::kFloat32; break;
+    case 2: to = DType::kUint8; break;
+    case 3: to = DType::kInt8; break;
+    case 6: to = DType::kInt32; break;
+    case 7: to = DType::kInt64; break;
+    case 9: to = DType::kBool; break;
+    default: context.require(false, "casts to float32, int32, int64, int8, uint8 and bool are supported");
+  }
+  context.set_output(
+      0, TensorFacts{context.dims(0), to, is_integer(to) ? context.input(0).integers : std::nullopt});
+}
+bool splits_Cast(const InferContext&) { return true; }
+void compile_Cast(Compiler& compiler, const Node& node) {
+  const int x = node.inputs[0], y = node.outputs[0];
+  const DType source = compiler.facts(x).dtype, target = compiler.facts(y).dtype;
+  if (source == target) {
+    const Layout layout = compiler.layout_of(x);
+    emit_view(compiler, node, y, layout, compiler.get(x, layout));
+    return;
+  }
+  const Value from = get_plain(compiler, x);
+  const Value to = target == DType::kFloat32
+                       ? define_or_round_later(compiler, y, Layout::kPlain, real_storage())
+                       : compiler.define(y, Layout::kPlain, real_storage());
+  Step step = compiler.step_for(node, "typed_cast", concatenate(name_of(source), "->", name_of(target)));
+  step.reads = {from.buffer};
+  step.writes = {to.buffer};
+  const auto count = as_size(element_count(from.dims));
+  step.run = [=, p = from.buffer, q = to.buffer](const Execution& e) {
+    typed_cast(e.context, count, source, e.at<void>(p), target, e.at<void>(q));
+  };
+  compiler.emit(std::move(step));
+  if (target == DType::kFloat32) round_if_needed(compiler, y, to);
+}
 
 }  // namespace qslim::runtime

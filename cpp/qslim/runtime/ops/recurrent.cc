@@ -11,7 +11,7 @@
 
 #include <cstring>
 
-#include "qslim/runtime/ops/movement_steps.h"
+#include "qslim/runtime/lowering/conversions.h"
 #include "qslim/runtime/ops/registry.h"
 
 namespace qslim::runtime {

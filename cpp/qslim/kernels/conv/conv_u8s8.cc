@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Checks, packing and dispatch of ConvU8S8.
+#include "qslim/kernels/conv/conv_u8s8.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <iterator>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qslim/core/dispatch.h"
+#include "qslim/kernels/conv/check.h"
+#include "qslim/kernels/conv/depthwise_conv.h"
+#include "qslim/kernels/conv/gemm_conv.h"
+#include "qslim/kernels/conv/winograd_conv.h"
+#include "qslim/kernels/depthwise_u8s8/table.h"
+#include "qslim/kernels/gemm_u8s8/table.h"
+#include "qslim/kernels/winograd_u8s8/table.h"
+
+namespace qslim {
+namespace {
+
+// The one that goes with the best kernel for products, if there is one.
+const WinogradU8S8Kernel* winograd_kernel(Isa gemm) {
+  for (const WinogradU8S8Kernel& kernel : kWinogradU8S8Kernels) {
+    if (kernel.isa == gemm && kernel.transform != nullptr) return &kernel;
+  }
+  return nullptr;
+}
+
+// So many columns at least: fewer leave most lanes of the narrowest kernel empty.
+constexpr std::size_t kFewestColumns = 16;
+
+// Several small groups as one, with zeros where a weight joins two of them.
+ConvGeometry merge_groups(ConvGeometry geometry) {
+  while (geometry.groups % 2 == 0 && geometry.output_channels / geometry.groups * 2 <= kFewestColumns) {
+    geometry.groups /= 2;
+  }
+  return geometry;
+}
+
+// Runs a convolution with the kernel that requantizes its blocks.
+template <class Block, class Conv>
+void run_requantized(Context& context, const ConvExtents& extents, const std::uint8_t* x, std::uint8_t* y,
+                     const Conv& conv, void (*kernel)(const Block&, const Requantization&) noexcept,
+                     const Requantization& p, std::byte* scratch) {
+  struct Call {
+    decltype(kernel) requantize;
+    Requantization p;
+  };
+  const Call call{kernel, p};
+  KernelRun<Block> run;
+  run.x = x, run.y = y, run.y_element_bytes = 1;
+  run.self = &call;
+  run.multiply = [](const void* self, const Block& block) {
+    const Call& c = *static_cast<const Call*>(self);
+    c.requantize(block, c.p);
+  };
+  conv.run(context.pool(), extents, run, scratch);
+}
+
+template <class Block, class Conv>
+void run_real(Context& context, const ConvExtents& extents, const std::uint8_t* x, const RealOutput& output,
+              const Conv& conv, void (*kernel)(const Block&) noexcept, std::byte* scratch) {
+  using Kernel = decltype(kernel);
+  KernelRun<Block> run;
+  run.x = x, run.y = reinterpret_cast<unsigned char*>(output.y), run.y_element_bytes = 4;
+  run.sink = output.sink;
+  run.self = &kernel;
+  run.multiply = [](const void* self, const Block& block) { (*static_cast<const Kernel*>(self))(block); };
+  conv.run(context.pool(), extents, run, scratch);
+}
+
+Requantization requantization(const RequantizedOutput& output) {
+  QSLIM_REQUIRE(output.lo <= output.hi, "ConvU8S8: lo must not exceed hi, got ", int{output.lo}, " and ",
+                int{output.hi});
+  return {output.inverse_scale, output.zero_point, output.lo, output.hi};
+}
+
+// Real values to the grid, one by one: where they may be too large for the kernels.
+struct LargeSteps {
+  const ConvExtents& extents;
+  std::size_t channels;
+  Requantization p;
+  std::uint8_t* y;
+};
+
+void take_large_steps(const void* self, std::size_t first, std::size_t pixels, const float* rows) {
+  const auto& [e, channels, p, all] = *static_cast<const LargeSteps*>(self);
+  const auto lo = static_cast<float>(p.lo - p.zero_point), hi = static_cast<float>(p.hi - p.zero_point);
+  for (std::size_t pixel = first; pixel < first + pixels; ++pixel, rows += channels) {
+    const std::size_t row = pixel / e.out_w, n = row / e.out_h;
+    std::uint8_t* y =
+        all + n * e.y_image_stride + row % e.out_h * e.y_row_stride + pixel % e.out_w * e.y_pixel_stride;
+    for (std::size_t c = 0; c < channels; ++c) {
+      const float steps = std::nearbyint(std::min(std::max(rows[c] * p.inverse_scale, lo), hi));
+      y[c] = static_cast<std::uint8_t>(static_cast<std::int32_t>(steps) + p.zero_point);
+    }
+  }
+}
+
+}  // namespace
+
+struct ConvU8S8::Packed {
+  ConvGeometry geometry;
+  double largest = 0;  // no result is of larger magnitude
+  const GemmU8S8Kernel* gemm_kernel = nullptr;
+  const WinogradU8S8Kernel* winograd_kernel = nullptr;
+  const DepthwiseU8S8Kernel* depthwise_kernel = nullptr;
+  // One of these.
+  std::optional<GemmConv> gemm;
+  std::optional<WinogradConv> winograd;
+  std::optional<DepthwiseConv> depthwise;
+
+  template <class Call>
+  auto visit(const Call& call) const {
+    return gemm ? call(*gemm) : winograd ? call(*winograd) : call(*depthwise);
+  }
+};
+
+ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t> weights,
+                   std::uint8_t x_zero_point, Span<const float> multiplier, Span<const float> bias) {
+  check_geometry("ConvU8S8", geometry, weights.size(), bias.size());
+  QSLIM_REQUIRE(multiplier.size() == geometry.output_channels, "ConvU8S8: multiplier must have ",
+                geometry.output_channels, " elements, got ", multiplier.size());
+  const std::size_t taps = geometry.kernel_h * geometry.kernel_w;
+  const std::size_t channels = geometry.input_channels / geometry.groups, k = channels * taps;
+  auto packed = std::make_unique<Packed>();
+  std::vector<std::int32_t> start(geometry.output_channels);  // of sums of raw bytes; wraps as they do
+  std::int64_t largest_sum = 0;
+  for (std::size_t oc = 0; oc < geometry.output_channels; ++oc) {
+    std::int64_t sum = 0, magnitude = 0;
+    for (std::size_t i = 0; i < k; ++i) {
+      const std::int64_t weight = weights[oc * k + i];
+      sum += weight;
+      magnitude += 255 * std::abs(weight);
+    }
+    QSLIM_REQUIRE(magnitude <= std::numeric_limits<std::int32_t>::max(), "ConvU8S8: output channel ", oc,
+                  " can exceed int32: 255 * sum |weight| is ", magnitude);
+    largest_sum = std::max(largest_sum, magnitude);
+    start[oc] = static_cast<std::int32_t>(static_cast<std::uint32_t>(-x_zero_point * sum));
+    const double largest = std::abs(double{multiplier[oc]}) * static_cast<double>(magnitude) +
+                           (bias.empty() ? 0.0 : std::abs(double{bias[oc]}));
+    packed->largest = std::max(packed->largest, largest);
+  }
+
+  packed->geometry = geometry;
+  const GemmU8S8Kernel& gemm_kernel = best_kernel(kGemmU8S8Kernels, isa);
+  const WinogradU8S8Kernel* const winograd = winograd_kernel(gemm_kernel.isa);
+  if (winograd != nullptr && WinogradConv::suits(geometry, largest_sum)) {
+    packed->winograd_kernel = winograd;
+    packed->winograd.emplace(geometry, winograd->layout, winograd->transform, weights, x_zero_point,
+                             multiplier, bias);
+  } else if (is_depthwise(geometry)) {
+    const DepthwiseU8S8Kernel& kernel = best_kernel(kDepthwiseU8S8Kernels, isa);
+    packed->depthwise_kernel = &kernel;
+    packed->depthwise.emplace(geometry, kernel.layout, sizeof(std::uint8_t));
+    const auto weight_at = [&](std::size_t c, std::size_t tap) { return weights[c * taps + tap]; };
+    if (kernel.layout.depth == 4) {
+      packed->depthwise->pack_weights<std::int8_t>(weight_at);
+    } else {
+      packed->depthwise->pack_weights<std::int16_t>(weight_at);
+    }
+    packed->depthwise->pack_start(start);
+    packed->depthwise->pack_multiplier(multiplier);
+    packed->depthwise->pack_bias(bias);
+    packed->depthwise->set_outside(x_zero_point);
+  } else {
+    const GemmU8S8Kernel& kernel = gemm_kernel;
+    packed->gemm_kernel = &kernel;
+    const ConvGeometry merged = merge_groups(geometry);
+    packed->gemm.emplace(merged, kernel.layout, sizeof(std::uint8_t), x_zero_point, kernel.gather);
+    const std::size_t columns = geometry.output_channels / geometry.groups;
+    const std::size_t merged_columns = merged.output_channels / merged.groups;
+    const std::size_t merged_channels = merged.input_channels / merged.groups;
+    // Of merged groups a channel has weights only for the columns of its own.
+    const auto fill_columns = [&](std::size_t oc, auto* row) {
+      const std::size_t first = oc / columns * channels - oc / merged_columns * merged_channels;
+      const std::int8_t* w = weights.data() + oc * channels * taps;
+      for (std::size_t ic = 0; ic < channels; ++ic) {
+        for (std::size_t tap = 0; tap < taps; ++tap) row[tap * merged_channels + first + ic] = *w++;
+      }
+    };
+    if (kernel.layout.depth == 4) {
+      packed->gemm->pack_weights<std::int8_t>(fill_columns);
+      packed->gemm->pack_start(start);
+    } else {
+      packed->gemm->pack_weights<std::int16_t>(fill_columns);
+      packed->gemm->pack_start({});  // the gathered rows are less x_zero_point already
+    }
+    packed->gemm->pack_multiplier(multiplier);
+    packed->gemm->pack_bias(bias);
+  }
+  packed_ = std::move(packed);
+}
+
+ConvU8S8::~ConvU8S8() = default;
+ConvU8S8::ConvU8S8(ConvU8S8&&) noexcept = default;
+ConvU8S8& ConvU8S8::operator=(ConvU8S8&&) noexcept = default;
+
+std::size_t ConvU8S8::scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const {
+  return packed_->visit([&](const auto& conv) { return conv.scratch_bytes(extents, num_threads); });
+}
+
+void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint8_t* x,
+                   const RequantizedOutput& output, std::byte* scratch) const {
+  check_extents("ConvU8S8", packed_->geometry, extents);
+  const Requantization p = requantization(output);
+  if (!(packed_->largest * std::abs(double{output.inverse_scale}) < kLargestStep)) {
+    const LargeSteps to_grid{extents, packed_->geometry.output_channels, p, output.y};
+    run(context, extents, x, RealOutput{nullptr, {&to_grid, take_large_steps}}, scratch);
+  } else if (packed_->gemm) {
+    run_requantized(context, extents, x, output.y, *packed_->gemm, packed_->gemm_kernel->requantize, p,
+                    scratch);
+  } else if (packed_->winograd) {
+    run_requantized(context, extents, x, output.y, *packed_->winograd, packed_->winograd_kernel->requantize,
+                    p, scratch);
+  } else {
+    run_requantized(context, extents, x, output.y, *packed_->depthwise, packed_->depthwise_kernel->requantize,
+                    p, scratch);
+  }
+}
+
+void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint8_t* x,
+                   const RealOutput& output, std::byte* scratch) const {
+  check_extents("ConvU8S8", packed_->geometry, extents, output.sink.take != nullptr);
+  if (packed_->gemm) {
+    run_real(context, extents, x, output, *packed_->gemm, packed_->gemm_kernel->real, scratch);
+  } else if (packed_->winograd) {
+    run_real(context, extents, x, output, *packed_->winograd, packed_->winograd_kernel->real, scratch);
+  } else {
+    run_real(context, extents, x, output, *packed_->depthwise, packed_->depthwise_kernel->real, scratch);
+  }
+}
+
+const ConvGeometry& ConvU8S8::geometry() const noexcept { return packed_->geometry; }
+
+const char* ConvU8S8::kernel_name() const noexcept {
+  return packed_->gemm       ? packed_->gemm_kernel->name
+         : packed_->winograd ? packed_->winograd_kernel->name
+                             : packed_->depthwise_kernel->name;
+}
+
+std::size_t ConvU8S8::packed_bytes() const noexcept {
+  return packed_->visit([](const auto& conv) { return conv.packed_bytes(); });
+}
+
+}  // namespace qslim

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The rows of kernels.inc as a table. For drivers, tests and benchmarks; per-ISA files do not include this.
+#pragma once
+
+#include "qslim/core/isa.h"
+#include "qslim/kernels/conv_blocks/layouts.h"
+#include "qslim/kernels/gemm_u8s8/kernels.h"
+
+namespace qslim {
+
+struct GemmU8S8Kernel {
+  Isa isa;
+  const char* name;
+  GemmLayout layout;
+  GatherFn gather;
+  GemmRequantizeFn requantize;
+  GemmRealFn real;
+};
+
+constexpr GemmU8S8Kernel kGemmU8S8Kernels[] = {
+#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order) \
+  {isa,                                                                               \
+   "gemm_u8s8_" #suffix,                                                              \
+   {lanes, max_vectors, depth, packed_order},                                         \
+   gather_u8_##suffix,                                                                \
+   gemm_u8s8_requantize_##suffix,                                                     \
+   gemm_u8s8_real_##suffix},
+#include "qslim/kernels/gemm_u8s8/kernels.inc"
+#undef QSLIM_GEMM_U8S8_KERNELS
+};
+
+}  // namespace qslim

@@ -1,5 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-//
-// Axis reduction kernels for any machine. Contract: kernels.h.
-#define QSLIM_SUFFIX scalar
-#include "qslim/kernels/reduce_axes/loops.inc"

@@ -1,5 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-//
-// Axis reduction kernels for AVX2. Contract: kernels.h.
-#define QSLIM_SUFFIX avx2
-#include "qslim/kernels/reduce_axes/loops.inc"

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Chain: neighbouring elementwise nodes as one program. It may begin with a convolution's result, which then
+// never reaches memory in float32.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qslim/kernels/elementwise/elementwise.h"
+#include "qslim/runtime/lowering/compiler.h"
+
+namespace qslim::runtime {
+
+// True for operators that compute each element of the result from the elements at its place.
+bool is_elementwise(const Node& node);
+// True for those of two operands, by name.
+bool is_binary_operator(const std::string& op_type);
+
+class Chain {
+ public:
+  // Begins with tensor `start`, computed by the caller's own kernel as contiguous float rows, or with
+  // nothing.
+  Chain(Compiler& compiler, int result, Layout layout, std::optional<int> start);
+
+  // Adds `node`, whose result has the chain's extents; false (and nothing changed) if it cannot be part of
+  // it.
+  bool add(const Node& node);
+  // Adds all following nodes that can be fused.
+  void grow();
+  // Adds x -> min(max(x, lo), hi).
+  void clamp(float lo, float hi);
+
+  bool empty() const noexcept { return steps_.empty(); }
+  int result() const noexcept { return result_; }
+  const std::string& names() const noexcept { return names_; }
+
+  // What remains for a run: the program, and where its operands are.
+  struct Compiled {
+    Elementwise program;
+    ElementwiseExtents extents;
+    std::vector<int> operands;  // buffers; the first one is not looked at if the chain has a start
+    Value result;
+  };
+  // Defines the result, stored as it shall be.
+  Compiled compile();
+
+ private:
+  struct Operand {
+    int tensor;
+    Value value;
+    std::vector<std::size_t> memory_shape;
+  };
+  std::optional<std::size_t> find_register(int tensor) const;
+  std::optional<Operand> operand_for(int tensor) const;
+  bool add_diamond();
+
+  Compiler& compiler_;
+  int result_;
+  Layout layout_;
+  bool has_start_;
+  std::vector<Operand> operands_;
+  std::vector<ElementwiseStep> steps_;  // registers count operands from 0 and steps from kFirstStep
+  std::vector<std::pair<int, std::size_t>> registers_;
+  std::string names_;
+};
+
+// Runs a compiled chain over all of its operands.
+void run_chain(const Chain::Compiled& chain, const Execution& execution);
+
+}  // namespace qslim::runtime

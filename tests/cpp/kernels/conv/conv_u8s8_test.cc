@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ConvU8S8 on every instruction set against the reference, bit for bit, and its guarantees.
+#include "qslim/kernels/conv/conv_u8s8.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <string>
+
+#include "kernels/conv/random_conv.h"
+#include "qslim/reference/conv.h"
+#include "test_data.h"
+
+namespace qslim {
+namespace {
+
+using test::ConvCase;
+using test::TightArray;
+
+constexpr unsigned char kCanary = 0xa5;
+
+enum class Values { kRandom, kLargest, kAlternating };
+
+struct Problem {
+  ConvCase shape;
+  TightArray<std::uint8_t> x;
+  std::vector<std::int8_t> weights;
+  std::vector<float> multiplier;
+  std::vector<float> bias;  // maybe empty
+  std::uint8_t x_zero_point = 0;
+  std::vector<std::int32_t> acc;  // expected
+
+  Problem(const ConvCase& shape_, Values values, std::mt19937& random)
+      : shape(shape_), x(shape_.x_size()), weights(shape_.weights()) {
+    const std::uint8_t zero_points[] = {0, 1, 127, 128, 255};
+    x_zero_point = zero_points[random() % 5];
+    const int largest[] = {-128, -127, 127};
+    const int constant = largest[random() % 3];
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      x.data()[i] = static_cast<std::uint8_t>(values == Values::kRandom         ? random()
+                                              : values == Values::kLargest      ? 255
+                                              : (i + random() % 8 / 7) % 2 != 0 ? 255
+                                                                                : 0);
+    }
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      weights[i] = static_cast<std::int8_t>(values == Values::kRandom ? static_cast<int>(random() % 256) - 128
+                                            : values == Values::kLargest ? constant
+                                            : i % 2 != 0                 ? 127
+                                                                         : -128);
+    }
+    const std::size_t channels = shape.geometry.output_channels;
+    // Magnitudes that put most results inside of the range, ties (powers of two), and ones that leave it; in
+    // some problems far enough to leave int32.
+    const bool is_huge = random() % 4 == 0;
+    for (std::size_t i = 0; i < channels; ++i) {
+      const float scale = 1.0f / static_cast<float>(64 * (1 + weights.size() / channels));
+      switch (random() % 8) {
+        case 0: multiplier.push_back(std::ldexp(1.0f, -static_cast<int>(random() % 24))); break;
+        case 1: multiplier.push_back(is_huge ? 1e4f : 1e3f * scale); break;
+        case 2:
+          multiplier.push_back(is_huge && random() % 2 != 0 ? std::numeric_limits<float>::max() : 0.0f);
+          break;
+        case 3: multiplier.push_back(-scale); break;
+        default: multiplier.push_back(scale * (0.5f + static_cast<float>(random() % 1000) / 500));
+      }
+    }
+    if (random() % 4 != 0) {
+      for (std::size_t i = 0; i < channels; ++i) {
+        const float value = static_cast<float>(static_cast<std::int32_t>(random())) * 0x1p-31f;
+        const float magnitudes[] = {0.0f, 1.0f, 300.0f, 1e8f, std::numeric_limits<float>::max()};
+        bias.push_back(value * magnitudes[random() % (is_huge ? 5 : 4)]);
+      }
+    }
+    acc.resize(shape.pixels() * channels);
+    reference::conv_u8s8(shape.geometry, shape.extents, x.data(), x_zero_point, weights.data(), acc.data());
+  }
+
+  ConvU8S8 pack(Isa isa) const { return {isa, shape.geometry, weights, x_zero_point, multiplier, bias}; }
+
+  // Of output i of the dense result.
+  float real(std::size_t i) const {
+    const std::size_t c = i % shape.geometry.output_channels;
+    return reference::rescale(acc[i], multiplier[c], bias.empty() ? 0.0f : bias[c]);
+  }
+
+  AlignedBuffer<std::byte> scratch(const ConvU8S8& conv, std::size_t threads) const {
+    return AlignedBuffer<std::byte>(conv.scratch_bytes(shape.extents, threads));
+  }
+
+  std::vector<std::uint8_t> expected(const RequantizedOutput& output) const {
+    std::vector<std::uint8_t> y(shape.y_size(), kCanary);
+    const std::size_t channels = shape.geometry.output_channels;
+    for (std::size_t i = 0; i < acc.size(); ++i) {
+      y[shape.y_index(i / channels) + i % channels] =
+          reference::requantize(real(i), output.inverse_scale, output.zero_point, output.lo, output.hi);
+    }
+    return y;
+  }
+
+  std::vector<float> expected_real(float canary) const {
+    std::vector<float> y(shape.y_size(), canary);
+    const std::size_t channels = shape.geometry.output_channels;
+    for (std::size_t i = 0; i < acc.size(); ++i) {
+      y[shape.y_index(i / channels) + i % channels] = real(i);
+    }
+    return y;
+  }
+};
+
+const RequantizedOutput kGrids[] = {{1, 0, 0, 255, nullptr},        {0.37f, 128, 1, 255, nullptr},
+                                    {113.7f, 255, 0, 200, nullptr}, {1, 128, 128, 230, nullptr},
+                                    {0x1p-126f, 3, 3, 3, nullptr},  {0x1p126f, 77, 100, 255, nullptr}};
+
+void check_requantized(Problem& problem, const ConvU8S8& conv, Context& context, RequantizedOutput output) {
+  const std::vector<std::uint8_t> expected = problem.expected(output);
+  std::vector<std::uint8_t> y(expected.size(), kCanary);
+  output.y = y.data();
+  const auto scratch = problem.scratch(conv, context.pool().num_threads());
+  conv.run(context, problem.shape.extents, problem.x.data(), output, scratch.data());
+  test::expect_same_bits(expected.data(), y.data(), y.size());
+}
+
+void check_real(Problem& problem, const ConvU8S8& conv, Context& context) {
+  constexpr float kUntouched = -12345.0f;
+  const std::vector<float> expected = problem.expected_real(kUntouched);
+  std::vector<float> y(expected.size(), kUntouched);
+  const auto scratch = problem.scratch(conv, context.pool().num_threads());
+  conv.run(context, problem.shape.extents, problem.x.data(), RealOutput{y.data(), {}}, scratch.data());
+  test::expect_same_bits(expected.data(), y.data(), y.size());
+}
+
+// Takes each pixel once into a dense array.
+struct Collector {
+  std::size_t channels;
+  std::vector<float> y;
+  std::vector<std::atomic<int>> taken;
+  Collector(std::size_t pixels, std::size_t channels_)
+      : channels(channels_), y(pixels * channels_), taken(pixels) {}
+  PixelSink sink() {
+    return {this, [](const void* self, std::size_t first, std::size_t pixels, const float* rows) {
+              auto* c = static_cast<Collector*>(const_cast<void*>(self));
+              for (std::size_t i = 0; i < pixels; ++i) ++c->taken[first + i];
+              std::memcpy(c->y.data() + first * c->channels, rows, pixels * c->channels * sizeof(float));
+            }};
+  }
+};
+
+void check_sink(Problem& problem, const ConvU8S8& conv, Context& context) {
+  const std::size_t channels = problem.shape.geometry.output_channels;
+  Collector collector(problem.shape.pixels(), channels);
+  const auto scratch = problem.scratch(conv, context.pool().num_threads());
+  conv.run(context, problem.shape.extents, problem.x.data(), RealOutput{nullptr, collector.sink()},
+           scratch.data());
+  for (const auto& times : collector.taken) ASSERT_EQ(times, 1);
+  std::vector<float> expected(problem.acc.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    expected[i] = problem.real(i);
+  }
+  test::expect_same_bits(expected.data(), collector.y.data(), expected.size());
+}
+
+void check_everything(Problem& problem, std::mt19937& random) {
+  for (const Isa isa : available_isas()) {
+    const ConvU8S8 conv = problem.pack(isa);
+    SCOPED_TRACE(conv.kernel_name());
+    Context context(1 + random() % 3, isa);
+    check_requantized(problem, conv, context, kGrids[random() % std::size(kGrids)]);
+    if (::testing::Test::HasFailure()) return;
+    random() % 2 != 0 ? check_real(problem, conv, context) : check_sink(problem, conv, context);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(ConvU8S8, MatrixProductsOfAllSmallSizes) {
+  std::mt19937 random(1);
+  std::vector<std::size_t> sizes = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11, 12, 13, 15, 16,  17,  18, 19,
+                                    23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 70, 127, 128, 129};
+  for (std::size_t i = 0; i < 900; ++i) {
+    const auto size = [&] { return sizes[random() % sizes.size()]; };
+    // Every size once per extent, in random company.
+    const std::size_t m = i < 129 ? i + 1 : size(), n = i >= 129 && i < 258 ? i - 128 : size();
+    const std::size_t k = i >= 258 && i < 387 ? i - 257 : size();
+    const ConvCase shape = test::matrix_case(m, n, k);
+    SCOPED_TRACE(::testing::Message() << "case " << i << ": M " << m << " N " << n << " K " << k);
+    Problem problem(shape, Values::kRandom, random);
+    check_everything(problem, random);
+    if (HasFailure()) return;
+  }
+}
+
+TEST(ConvU8S8, RandomConvolutions) {
+  const unsigned seed = 20240607;
+  std::mt19937 random(seed);
+  for (int i = 0; i < 700; ++i) {
+    const ConvCase shape = test::random_case(random);
+    SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
+    Problem problem(shape, Values::kRandom, random);
+    check_everything(problem, random);
+    if (HasFailure()) return;
+  }
+}
+
+ConvGeometry winograd_geometry(std::size_t input_channels, std::size_t output_channels) {
+  ConvGeometry g;
+  g.input_channels = input_channels, g.output_channels = output_channels;
+  g.kernel_h = g.kernel_w = 3;
+  return g;
+}
+
+// Odd and even images, cut and padded, down to a single pixel and to more tiles than a block has.
+TEST(ConvU8S8, WinogradTiles) {
+  const unsigned seed = 1509;
+  std::mt19937 random(seed);
+  for (int i = 0; i < 150; ++i) {
+    const ConvGeometry g = winograd_geometry(32 + random() % 40, 32 + random() % 40);
+    const ConvCase shape = test::random_extents(g, i % 10 == 0 ? 40 : 7, random);
+    if (shape.extents.out_h == 0 || shape.extents.out_w == 0) continue;
+    SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
+    const Values values[] = {Values::kRandom, Values::kLargest, Values::kAlternating};
+    Problem problem(shape, values[i % 3], random);
+    check_everything(problem, random);
+    if (HasFailure()) return;
+  }
+}
+
+// 4 * acc must fit int32: 9 * 1827 * 255 * 128 * 4 < 2^31 <= 9 * 1828 * 255 * 128 * 4.
+TEST(ConvU8S8, WinogradOnlyWhereSumsFit) {
+  if (!is_supported(Isa::kAvx2)) GTEST_SKIP();
+  std::mt19937 random(4);
+  for (const std::size_t channels : {1827u, 1828u}) {
+    ConvCase shape = test::random_extents(winograd_geometry(channels, 32), 1, random);
+    shape.extents.batch = shape.extents.in_h = 1, shape.extents.in_w = 4;
+    shape.extents.pad_top = shape.extents.pad_left = 1;
+    shape.extents.out_h = 1, shape.extents.out_w = 4;
+    shape.extents.y_row_stride = shape.extents.y_image_stride = 4 * shape.extents.y_pixel_stride;
+    Problem problem(shape, Values::kRandom, random);
+    std::fill(problem.weights.begin(), problem.weights.end(), std::int8_t{-128});
+    for (std::size_t i = 0; i < problem.x.size(); ++i) problem.x.data()[i] = 255;
+    problem.x_zero_point = 0;
+    reference::conv_u8s8(shape.geometry, shape.extents, problem.x.data(), 0, problem.weights.data(),
+                         problem.acc.data());
+    EXPECT_EQ(problem.pack(Isa::kAvx2).kernel_name(),
+              std::string(channels == 1827 ? "winograd_u8s8_avx2" : "gemm_u8s8_avx2"));
+    check_everything(problem, random);
+  }
+}
+
+TEST(ConvU8S8, ExtremeValues) {
+  const unsigned seed = 77;
+  std::mt19937 random(seed);
+  for (int i = 0; i < 200; ++i) {
+    const ConvCase shape = i % 2 == 0
+                               ? test::random_case(random)
+                               : test::matrix_case(1 + random() % 20, 1 + random() % 70, 1 + random() % 600);
+    SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
+    Problem problem(shape, i % 4 < 2 ? Values::kLargest : Values::kAlternating, random);
+    check_everything(problem, random);
+    if (HasFailure()) return;
+  }
+}
+
+// Large enough for several blocks of rows and panels, on several threads: the same bytes.
+TEST(ConvU8S8, ThreadsChangeNothing) {
+  std::mt19937 random(3);
+  ConvCase shapes[] = {test::matrix_case(500, 100, 64), test::matrix_case(49, 300, 200),
+                       test::matrix_case(1, 1000, 300)};
+  ConvCase spatial = test::matrix_case(1, 40, 24);
+  spatial.geometry.kernel_h = spatial.geometry.kernel_w = 3;
+  spatial.extents.batch = 2;
+  spatial.extents.in_h = spatial.extents.out_h = 19, spatial.extents.in_w = spatial.extents.out_w = 23;
+  spatial.extents.pad_top = spatial.extents.pad_left = 1;
+  spatial.extents.y_row_stride = 23 * 40, spatial.extents.y_image_stride = 19 * 23 * 40;
+  ConvCase depthwise = spatial;
+  // So many channels that a row reaches a sink in two pieces.
+  depthwise.geometry.groups = depthwise.geometry.input_channels = depthwise.geometry.output_channels = 900;
+  depthwise.extents.x_pixel_stride = depthwise.extents.y_pixel_stride = 900;
+  depthwise.extents.y_row_stride = 23 * 900, depthwise.extents.y_image_stride = 19 * 23 * 900;
+  ConvCase winograd = spatial;
+  winograd.geometry.input_channels = winograd.extents.x_pixel_stride = 33;
+  for (const ConvCase& shape : {shapes[0], shapes[1], shapes[2], spatial, winograd, depthwise}) {
+    SCOPED_TRACE(::testing::Message() << shape);
+    Problem problem(shape, Values::kRandom, random);
+    for (const Isa isa : available_isas()) {
+      const ConvU8S8 conv = problem.pack(isa);
+      SCOPED_TRACE(conv.kernel_name());
+      for (const std::size_t threads : {1u, 2u, 3u}) {
+        Context context(threads, isa);
+        check_requantized(problem, conv, context, kGrids[1]);
+        check_real(problem, conv, context);
+        check_sink(problem, conv, context);
+      }
+    }
+  }
+}
+
+// A product of k terms whose sums are `accs`, one for each column.
+Problem problem_with_sums(const std::vector<std::int32_t>& accs, std::size_t k, std::mt19937& random) {
+  Problem problem(test::matrix_case(7, accs.size(), k), Values::kRandom, random);
+  problem.x_zero_point = 0;
+  for (std::size_t i = 0; i < problem.x.size(); ++i) problem.x.data()[i] = i % k < k - 2 ? 255 : 1;
+  for (std::size_t n = 0; n < accs.size(); ++n) {
+    std::int32_t rest = accs[n];
+    for (std::size_t i = 0; i < k; ++i) {
+      const std::int32_t x = i < k - 2 ? 255 : 1, weight = std::clamp(rest / x, -127, 127);
+      problem.weights[n * k + i] = static_cast<std::int8_t>(weight);
+      rest -= weight * x;
+    }
+    EXPECT_EQ(rest, 0) << accs[n];
+  }
+  for (std::size_t i = 0; i < problem.acc.size(); ++i) problem.acc[i] = accs[i % accs.size()];
+  return problem;
+}
+
+// Every grid, with sums and biases that run over all interesting numbers; those of 1e10 and more, as the
+// largest multipliers, do not fit int32.
+TEST(ConvU8S8, RequantizationOfEveryKind) {
+  std::vector<std::int32_t> accs;
+  for (std::int32_t acc = -70000; acc <= 70000; acc += 61) accs.push_back(acc);
+  for (std::int32_t acc = -600; acc <= 600; ++acc) accs.push_back(acc);
+  const std::vector<std::int32_t> large = {1 << 24, (1 << 24) + 1, -(1 << 24) - 1, 1 << 30, -(1 << 30)};
+  std::mt19937 random(5);
+  Problem problems[] = {problem_with_sums(accs, 5, random), problem_with_sums(large, 33200, random)};
+  const float multipliers[] = {1e-10f, 0x1p-24f, 1.0f / 3, 0x1p-1f, 0x1p-2f, 0x1p-9f, 0.0117f, 0.99f,
+                               1.0f,   2.5f,     1e4f,     1e20f,   3e38f,   0.0f,    -0.5f,   -3e38f};
+  const float biases[] = {0.0f,  -0.0f,  0.5f, -0.5f, 1.5f,  0x1p-24f, -1e-3f,
+                          1e-3f, 126.5f, 77,   1e7f,  1e10f, -3e38f,   3e38f};
+  for (Problem& problem : problems) {
+    for (std::size_t i = 0; i < 2 * std::size(multipliers); ++i) {
+      const float multiplier = multipliers[i / 2];
+      const std::size_t count = i % 2 == 0 ? std::size(biases) - 3 : std::size(biases);
+      problem.bias.resize(problem.multiplier.size());
+      for (std::size_t n = 0; n < problem.bias.size(); ++n) problem.bias[n] = biases[n % count];
+      std::fill(problem.multiplier.begin(), problem.multiplier.end(), multiplier);
+      SCOPED_TRACE(multiplier);
+      for (const Isa isa : available_isas()) {
+        const ConvU8S8 conv = problem.pack(isa);
+        SCOPED_TRACE(conv.kernel_name());
+        Context context(1, isa);
+        for (const RequantizedOutput& grid : kGrids) check_requantized(problem, conv, context, grid);
+        check_real(problem, conv, context);
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(ConvU8S8, EmptyBatch) {
+  ConvCase shape = test::matrix_case(4, 5, 6);
+  const std::vector<std::int8_t> weights(30);
+  const std::vector<float> multiplier(5);
+  for (const Isa isa : available_isas()) {
+    const ConvU8S8 conv(isa, shape.geometry, weights, 0, multiplier, {});
+    Context context(2, isa);
+    shape.extents.batch = 0;
+    AlignedBuffer<std::byte> scratch(conv.scratch_bytes(shape.extents, 2));
+    conv.run(context, shape.extents, nullptr, RequantizedOutput{1, 0, 0, 255, nullptr}, scratch.data());
+  }
+}
+
+TEST(ConvU8S8, RefusesWhatItCannotCompute) {
+  const Isa isa = Isa::kScalar;
+  ConvGeometry g;
+  g.input_channels = 6, g.output_channels = 4;
+  const std::vector<std::int8_t> weights(24);
+  const std::vector<float> one(1), three(3), four(4);
+  EXPECT_NO_THROW(ConvU8S8(isa, g, weights, 0, four, four));
+  EXPECT_THROW(ConvU8S8(isa, g, weights, 0, four, three), InvalidArgument);
+  EXPECT_THROW(ConvU8S8(isa, g, weights, 0, three, {}), InvalidArgument);
+  EXPECT_THROW(ConvU8S8(isa, g, Span<const std::int8_t>(weights.data(), 23), 0, four, {}), InvalidArgument);
+  g.groups = 4;
+  EXPECT_THROW(ConvU8S8(isa, g, weights, 0, four, {}), InvalidArgument);
+  // 66311 * 255 * 127 < 2^31 <= 66312 * 255 * 127
+  g = ConvGeometry{};
+  g.output_channels = 1;
+  const std::vector<std::int8_t> full(66312, 127);
+  g.input_channels = 66311;
+  EXPECT_NO_THROW(ConvU8S8(isa, g, Span<const std::int8_t>(full.data(), 66311), 0, one, {}));
+  g.input_channels = 66312;
+  EXPECT_THROW(ConvU8S8(isa, g, full, 0, one, {}), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace qslim
