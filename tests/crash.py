@@ -26,7 +26,7 @@ sys.path[:0] = [str(Path(__file__).parent / "python"), str(Path(__file__).parent
 import test_writers  # noqa: E402
 from crashes import killed_after, leftovers, visible  # noqa: E402
 
-from qslim.importers.pickled import load_pickled  # noqa: E402
+from qslim.files.pickled import load_pickled  # noqa: E402
 from qslim.prune.sensitivity import load_sensitivities  # noqa: E402
 from qslim.runtime import Session  # noqa: E402
 

@@ -205,7 +205,7 @@ def digests(directory: Path) -> dict[str, str]:
 
     Of a .pdmodel that is a digest of what it computes: its bytes also hold a table in any order.
     """
-    from qslim.importers.file_digests import file_digests
+    from qslim.files.digests import file_digests
 
     found = sorted(path for path in directory.rglob("*") if path.is_file() and "source" not in path.parts)
     return {str(path.relative_to(directory)): file_digests([str(path)])[path.name] for path in found}

@@ -9,8 +9,9 @@ from typing import Any, Union
 from qslim.analysis.model_graph import Dtypes, graph_of
 from qslim.graph import Graph
 from qslim.graph.flops import count, parameters_of
-from qslim.importers.paddle import PaddleProgram, framework
-from qslim.importers.paddle.framework import paddle_module
+from qslim.importers.paddle import PaddleProgram
+from qslim.paddle import framework
+from qslim.paddle.framework import paddle_module
 
 __all__ = ["dygraph_flops", "flops", "model_size"]
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph import Graph
-from qslim.importers.paddle import PaddleProgram, framework, import_layer
-from qslim.importers.paddle.framework import legacy_ir, paddle_module, quiet
+from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.importers.paddle.pir_walk import walk_program
+from qslim.paddle import framework
+from qslim.paddle.framework import legacy_ir, paddle_module, quiet
 
 __all__ = ["ModelGraph", "graph_of"]
 

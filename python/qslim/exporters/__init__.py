@@ -3,6 +3,6 @@
 
 from qslim.exporters.onnx import export_onnx
 from qslim.exporters.qslim_file import dumps_qslim, save_qslim
-from qslim.exporters.staging import WriteError
+from qslim.files.staging import WriteError
 
 __all__ = ["WriteError", "dumps_qslim", "export_onnx", "save_qslim"]

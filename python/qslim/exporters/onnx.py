@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim._core import __version__
-from qslim.exporters.staging import staged_file
+from qslim.files.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.passes.fit_bias import fit_bias
 

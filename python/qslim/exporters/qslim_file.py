@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim._core import __version__
-from qslim.exporters.staging import staged_file
+from qslim.files.digests import file_digests
+from qslim.files.qslim_format import DTYPES, FORMAT_VERSION
+from qslim.files.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.host_tail import HostTail
-from qslim.importers.file_digests import file_digests
-from qslim.importers.qslim_file import DTYPES, FORMAT_VERSION
 
 __all__ = ["dumps_qslim", "save_qslim"]
 

@@ -18,30 +18,21 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim._core import FormatError
 from qslim.errors import MissingFileError
+from qslim.files.digests import file_digests
+from qslim.files.qslim_format import DTYPES, FORMAT_VERSION, FormatError, check_cut
 from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.host_tail import HostTail
-from qslim.importers.file_digests import file_digests
 
-__all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_beside", "check_cut", "load_qslim", "load_tail"]
+__all__ = ["FormatError", "check_beside", "load_qslim", "load_tail"]
 
 # How the header shows that there is a tail.
 _TAIL_KEY = b'"tail":'
-FORMAT_VERSION = 1
-
-# safetensors' name of each dtype that a tensor may have.
-DTYPES = {
-    "bool": "BOOL", "float16": "F16", "float32": "F32", "float64": "F64", "int16": "I16", "int32": "I32",
-    "int64": "I64", "int8": "I8", "uint16": "U16", "uint32": "U32", "uint8": "U8",
-}  # fmt: skip
-
 # The public package refuses larger headers too.
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_DEPTH = 32
@@ -132,12 +123,6 @@ def _load_whole(data: bytes) -> Graph:
         return graph
     check_cut(tail, graph.inputs, graph.outputs)
     return tail.behind(graph)
-
-
-def check_cut(tail: HostTail, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """See that what the engine takes and gives fits `tail`."""
-    missing = set(tail.graph.inputs) - {*outputs, *tail.feeds} or set(inputs) - set(tail.feeds)
-    _require(not missing, f'the "tail" does not fit the graph: {sorted(missing)[:3]} come from nowhere')
 
 
 def _header_bytes(path: str) -> bytes:

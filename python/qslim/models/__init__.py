@@ -7,7 +7,7 @@ softmax probabilities and name their parameters as PaddleSlim does (``conv2_1_dw
 EfficientNetLite0 and PPLCNet, which PaddleSlim lacks, follow its style.
 """
 
-from qslim.importers.paddle.framework import paddle_module as _paddle_module
+from qslim.paddle.framework import paddle_module as _paddle_module
 
 _paddle_module()  # says in one sentence what to install where Paddle is missing
 

@@ -18,11 +18,11 @@ from typing import Any, Union
 import numpy as np
 
 from qslim.errors import MissingFileError
-from qslim.exporters.staging import staged_file
-from qslim.importers.paddle import framework
-from qslim.importers.paddle.tracing import forget_programs
-from qslim.importers.pickled import load_pickled
+from qslim.files.pickled import load_pickled
+from qslim.files.staging import staged_file
 from qslim.logger import logger
+from qslim.paddle import framework
+from qslim.paddle.tracing import forget_programs
 from qslim.prune.attention import HEAD_ATTRIBUTES
 from qslim.prune.model_edit import array_of, derived_attributes, dygraph, set_array, set_attributes
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 from qslim.prune.model_edit import dygraph
 
 __all__ = ["example_inputs", "input_specs", "named_inputs"]

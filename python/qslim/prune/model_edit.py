@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.importers.paddle import framework
-from qslim.importers.paddle.framework import dygraph
+from qslim.paddle import framework
+from qslim.paddle.framework import dygraph
 from qslim.prune.normed_weights import weight_tensor
 
 __all__ = [

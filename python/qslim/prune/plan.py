@@ -15,7 +15,7 @@ from typing import Any, Callable, Optional, Union
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 from qslim.prune.groups import Groups
 from qslim.prune.model_edit import (
     array_of,

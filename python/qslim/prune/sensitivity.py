@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Optional, Union
 
 from qslim.errors import MissingFileError
-from qslim.exporters.staging import staged_file
-from qslim.importers.pickled import load_pickled
+from qslim.files.pickled import load_pickled
+from qslim.files.staging import staged_file
 
 __all__ = [
     "Sensitivities",

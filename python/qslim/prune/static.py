@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.errors import MissingFileError
-from qslim.exporters.staging import staged_directory
+from qslim.files.staging import staged_directory
 from qslim.functional import filter_saliency
 from qslim.functional.saliency import SaliencyCriterion
-from qslim.importers.paddle import framework
 from qslim.logger import logger
+from qslim.paddle import framework
 from qslim.prune.arguments import check_names, check_ratio, check_scores
 from qslim.prune.groups import Groups, find_groups
 from qslim.prune.operators import KEPT_OPERATORS

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from qslim.graph import Graph, Node
 from qslim.graph.shape_inference import infer_shapes
-from qslim.importers.paddle import framework
-from qslim.importers.paddle.pir_walk import WalkedProgram, walk_program
+from qslim.importers.paddle.pir_walk import walk_program
+from qslim.paddle import framework
+from qslim.paddle.program import WalkedProgram
 from qslim.prune.operators import KEPT_OPERATORS
 
 __all__ = ["StaticProgram", "open_program"]

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.importers.paddle import framework
-from qslim.importers.paddle.tracing import undecorated
+from qslim.paddle import framework
+from qslim.paddle.tracing import undecorated
 from qslim.prune.groups import Group, Groups
 from qslim.prune.model_edit import array_of, dygraph, set_array
 from qslim.prune.plan import PruningPlan

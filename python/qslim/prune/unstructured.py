@@ -14,7 +14,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.importers.paddle.framework import paddle_module
+from qslim.paddle.framework import paddle_module
 from qslim.prune.sparse_masks import SparseRule, sparsity
 
 __all__ = ["DygraphUnstructuredPruner", "StaticUnstructuredPruner"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from qslim.importers.paddle.framework import paddle_module
+from qslim.paddle.framework import paddle_module
 from qslim.quant.post_dynamic import quant_post_dynamic, quant_post_only_weight
 from qslim.quant.post_static import quant_post, quant_post_static
 from qslim.quant.report import QuantizationReport

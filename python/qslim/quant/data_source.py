@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.importers.paddle.program import FeedSpec
+from qslim.paddle.program import FeedSpec
 from qslim.quant import distributed
 
 __all__ = ["Feed", "calibration_batches", "expected_batches"]

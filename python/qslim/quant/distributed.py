@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.importers.paddle import framework
 from qslim.logger import logger
+from qslim.paddle import framework
 
 __all__ = [
     "Exchange",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from qslim.exporters.paddle import export_program, export_with_engine_file
-from qslim.exporters.staging import output_path
+from qslim.files.staging import output_path
 from qslim.importers.paddle import find_model_files, fold_weights, load_float_program
 from qslim.logger import logger
 from qslim.quant import distributed

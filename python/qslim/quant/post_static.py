@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable, Optional
 
 from qslim.exporters.paddle import export_with_engine_file
-from qslim.exporters.staging import output_path
+from qslim.files.staging import output_path
 from qslim.functional import find_threshold
 from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Optional
 
 from qslim.graph import Graph, Node
-from qslim.graph.passes import has_quantizers
+from qslim.importers.paddle.quantizers import has_quantizers
 from qslim.quant.op_types import CONVOLUTIONS, MATRIX_PRODUCTS
 
 __all__ = ["Decision", "Selection", "select", "weight_input"]

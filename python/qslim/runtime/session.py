@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qslim import _core
+from qslim.files.qslim_format import check_cut
 from qslim.graph import Graph
 from qslim.graph.host_tail import HostTail
-from qslim.importers.qslim_file import check_cut
 from qslim.logger import logger
 from qslim.runtime.model_source import model_source
 from qslim.runtime.profile import Layer, Profile

@@ -11,11 +11,11 @@ import pytest
 from small_networks import IRS, images, save_network, small_network
 
 from qslim.exporters.paddle import export_program
-from qslim.exporters.staging import staged_directory
+from qslim.files.staging import staged_directory
 from qslim.graph import QuantParams
 from qslim.graph.passes import fold_batch_norm, non_negative_tensors
 from qslim.importers.paddle import PaddleProgram, find_model_files, load_program
-from qslim.importers.paddle.params_file import read_records
+from qslim.paddle.params_file import read_records
 
 
 @pytest.fixture(scope="module", params=IRS)

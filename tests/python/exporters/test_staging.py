@@ -16,7 +16,7 @@ import pytest
 from crashes import after_each_call, killed_after, leftovers, visible
 
 from qslim.exporters import save_qslim
-from qslim.exporters.staging import WriteError, staged_directory, staged_file
+from qslim.files.staging import WriteError, staged_directory, staged_file
 from qslim.graph import Graph, Node, Tensor
 
 # Sets as different as they come: names that stay, names that come, names that go.

@@ -10,7 +10,7 @@ import pytest
 from small_networks import IRS, save_network, small_network
 
 from qslim.importers.paddle import ModelFileError, find_model_files, load_program
-from qslim.importers.paddle.params_file import read_records
+from qslim.paddle.params_file import read_records
 
 
 @pytest.fixture(scope="module", params=IRS)

@@ -14,7 +14,7 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from qslim.importers.pickled import load_pickled
+from qslim.files.pickled import load_pickled
 from qslim.prune.sensitivity import load_sensitivities
 
 

@@ -14,9 +14,9 @@ from small_networks import IRS, images, save_network, small_network
 import qslim as slim
 from qslim.exporters.paddle import export_program
 from qslim.graph import Graph, QuantParams
-from qslim.graph.passes import has_quantizers
 from qslim.importers.paddle import find_model_files, import_model, load_program
-from qslim.importers.paddle.framework import executor, legacy_ir, quiet, static_mode
+from qslim.importers.paddle.quantizers import has_quantizers
+from qslim.paddle.framework import executor, legacy_ir, quiet, static_mode
 from qslim.runtime import Session
 
 _Params = tuple[Any, ...]

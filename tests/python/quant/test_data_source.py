@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-from qslim.importers.paddle.program import FeedSpec
+from qslim.paddle.program import FeedSpec
 from qslim.quant.data_source import calibration_batches, expected_batches
 
 IMAGE = FeedSpec("image", np.dtype(np.float32), (None, 1, 4, 4))

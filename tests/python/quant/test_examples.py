@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
-        "qslim.graph.passes.read_quantizers",
+        "qslim.importers.paddle.quantizers.read",
         "qslim.importers.paddle.layer",
         "qslim.importers.paddle.model",
         "qslim.paddleslim.common",

@@ -11,20 +11,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from qslim.errors import ModelFileError
 from qslim.exporters.engine_file import EngineFile, write_engine_file
 from qslim.exporters.paddle.legacy import write_legacy
 from qslim.exporters.paddle.pir import write_pir
 from qslim.exporters.paddle.plan import RewritePlan, WeightStorage, plan_rewrite
-from qslim.exporters.staging import WriteError, staged_directory
+from qslim.files.staging import WriteError, staged_directory
 from qslim.graph import Graph, Node
 from qslim.graph.passes import FoldedBatchNorm
-from qslim.importers.paddle import (
-    ModelFileError,
-    ModelFiles,
-    PaddleProgram,
-    check_model_files,
-    find_model_files,
-)
+from qslim.paddle.model_files import ModelFiles, find_model_files
+from qslim.paddle.program import PaddleProgram, check_model_files
 
 __all__ = ["RewritePlan", "WeightStorage", "export_program", "export_with_engine_file", "plan_rewrite"]
 

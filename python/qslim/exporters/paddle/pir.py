@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from qslim.exporters.paddle.plan import RewritePlan, WeightRewrite
 from qslim.graph import QuantParams
 from qslim.graph.passes import non_negative_tensors
-from qslim.importers.paddle import PaddleProgram, framework
-from qslim.importers.paddle.marks import is_pir_mark
+from qslim.paddle import framework
+from qslim.paddle.marks import is_pir_mark
+from qslim.paddle.program import PaddleProgram
 
 __all__ = ["Rewriter", "write_pir"]
 

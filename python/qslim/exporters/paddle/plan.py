@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qslim.graph import QuantParams
 from qslim.graph.passes import FoldedBatchNorm
-from qslim.importers.paddle import PaddleProgram
+from qslim.paddle.program import PaddleProgram
 
 __all__ = ["RewritePlan", "WeightRewrite", "WeightStorage", "plan_rewrite"]
 

@@ -3,14 +3,11 @@
 
 from qslim.graph.passes.fold_batch_norm import FoldedBatchNorm, fold_batch_norm
 from qslim.graph.passes.prepare import prepare_for_runtime
-from qslim.graph.passes.read_quantizers import has_quantizers, read_quantizers
 from qslim.graph.passes.sign import non_negative_tensors
 
 __all__ = [
     "FoldedBatchNorm",
     "fold_batch_norm",
-    "has_quantizers",
     "non_negative_tensors",
     "prepare_for_runtime",
-    "read_quantizers",
 ]

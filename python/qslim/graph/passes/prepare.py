@@ -7,14 +7,18 @@ in the last bit: the simulation and every runtime start from the same prepared g
 
 from __future__ import annotations
 
+from typing import Callable
+
 from qslim.graph.graph import Graph
 from qslim.graph.passes.clean import drop_identities, remove_dead
 from qslim.graph.passes.fold_affine import fold_affine, split_batch_norm
 from qslim.graph.passes.fold_constants import fold_constants
-from qslim.graph.passes.read_quantizers import read_quantizers
 from qslim.graph.passes.spread_grids import spread_grids
 
-__all__ = ["prepare_for_runtime"]
+__all__ = ["QUANTIZER_READERS", "prepare_for_runtime"]
+
+# Functions that turn the quantizing operators of a framework into annotations, in place; importers add theirs.
+QUANTIZER_READERS: list[Callable[[Graph], None]] = []
 
 
 def prepare_for_runtime(graph: Graph) -> Graph:
@@ -49,7 +53,8 @@ def prepare_for_runtime(graph: Graph) -> Graph:
     [('Conv', ['y'])]
     """
     prepared = graph.copy()
-    read_quantizers(prepared)
+    for read_quantizers in QUANTIZER_READERS:
+        read_quantizers(prepared)
     drop_identities(prepared)
     fold_constants(prepared)
     remove_dead(prepared)

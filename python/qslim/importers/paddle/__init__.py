@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paddle models in: a Layer, a PIR model (.json) or a legacy one (.pdmodel), in a process of either IR."""
+"""Read a Paddle Layer, PIR model (.json) or legacy model (.pdmodel) as a Graph, in a process of either IR.
+
+Files, programs and Paddle itself are in ``qslim.paddle``; some of its names are offered here as well.
+"""
 
 from qslim.errors import MissingFileError, ModelFileError, UnsupportedModelError
-from qslim.importers.paddle.files import ModelFiles, attribute_paths, find_model_files
 from qslim.importers.paddle.fold_weights import fold_weights
 from qslim.importers.paddle.layer import import_layer
+from qslim.importers.paddle.load import load_float_program, load_program
 from qslim.importers.paddle.model import import_model
-from qslim.importers.paddle.program import PaddleProgram, check_model_files, load_float_program, load_program
+from qslim.paddle.model_files import ModelFiles, attribute_paths, find_model_files
+from qslim.paddle.program import PaddleProgram, check_model_files
 
 __all__ = [
     "MissingFileError",

@@ -16,10 +16,9 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.graph.passes import has_quantizers
-from qslim.importers.paddle import framework
-from qslim.importers.paddle.pir_walk import is_persistable
-from qslim.importers.paddle.program import PaddleProgram
+from qslim.importers.paddle.quantizers import has_quantizers
+from qslim.paddle import framework
+from qslim.paddle.program import PaddleProgram, is_persistable
 
 __all__ = ["fold_weights"]
 

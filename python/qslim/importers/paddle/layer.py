@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from qslim.errors import ModelFileError
-from qslim.importers.paddle import framework
-from qslim.importers.paddle.files import find_model_files
-from qslim.importers.paddle.program import PaddleProgram, load_program
-from qslim.importers.paddle.tracing import declared_spec, ready_to_trace
+from qslim.importers.paddle.load import load_program
+from qslim.paddle import framework
+from qslim.paddle.model_files import find_model_files
+from qslim.paddle.program import PaddleProgram
+from qslim.paddle.tracing import declared_spec, ready_to_trace
 
 __all__ = ["import_layer"]
 

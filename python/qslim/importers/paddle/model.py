@@ -7,10 +7,10 @@ import os
 from typing import Optional, Union
 
 from qslim.graph import Graph
-from qslim.graph.passes import read_quantizers
-from qslim.importers.paddle.files import find_model_files
-from qslim.importers.paddle.program import load_program
+from qslim.importers.paddle.load import load_program
+from qslim.importers.paddle.quantizers import read_quantizers
 from qslim.logger import logger
+from qslim.paddle.model_files import find_model_files
 
 __all__ = ["import_model"]
 

@@ -10,7 +10,6 @@ name ends in "_".
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any, Callable, Optional, Union
 
 import numpy as np
@@ -20,25 +19,11 @@ from qslim.errors import UnsupportedModelError
 from qslim.graph import Graph, Node, Tensor
 from qslim.importers.paddle.operators import ConvertedOp, SourceOp, convert
 from qslim.importers.paddle.operators.source_op import dtype_name
+from qslim.paddle.program import WalkedProgram, is_persistable
 
-__all__ = ["WalkedProgram", "is_persistable", "walk_program"]
+__all__ = ["walk_program"]
 
 _Names = Union[str, list[str]]
-
-
-@dataclass
-class WalkedProgram:
-    """The Graph, and how its names and the program's values find each other."""
-
-    graph: Graph
-    values: dict[str, Any]
-    names: dict[int, _Names]
-    parameters: set[str]
-
-    def name_of(self, value: Any) -> str:
-        name = self.names[value.id]
-        assert isinstance(name, str)
-        return name
 
 
 def walk_program(
@@ -64,11 +49,6 @@ def walk_program(
         walk.visit(op)
     walk.name_unread_pieces()
     return WalkedProgram(walk.graph, walk.values, walk.names, walk.parameters)
-
-
-def is_persistable(op: Any) -> bool:
-    """Whether a builtin.parameter is in the parameter file."""
-    return all(op.attrs().get("persistable", [True]))
 
 
 class _Walk:

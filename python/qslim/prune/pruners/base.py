@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from qslim.functional import filter_saliency
 from qslim.functional.saliency import SaliencyCriterion
 from qslim.graph import Graph
-from qslim.importers.paddle import PaddleProgram, framework, import_layer
-from qslim.importers.paddle.tracing import forget_programs
+from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.logger import logger
+from qslim.paddle import framework
+from qslim.paddle.tracing import forget_programs
 from qslim.prune.arguments import (
     check_align,
     check_apply,

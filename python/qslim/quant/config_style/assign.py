@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 from paddle import nn
 from paddle.distributed.fleet.layers.mpu.mp_layers import ColumnParallelLinear, RowParallelLinear
 
-from qslim.importers.paddle.tracing import forget_programs
+from qslim.paddle.tracing import forget_programs
 from qslim.quant.config_style.factory import input_quantizer, weight_quantizer
 from qslim.quant.qat.evaluation import fold_norms_in_evaluation
 from qslim.quant.qat.layers import QuantizedInput, QuantizedLayer, give_quantizers, is_quantized

@@ -15,9 +15,9 @@ from paddle.quantization.base_observer import BaseObserver
 
 from qslim.functional import TensorStatistics
 from qslim.graph import QuantParams
-from qslim.importers.paddle import framework
-from qslim.importers.paddle.tracing import forget_programs, refresh_computed_weights
 from qslim.logger import logger
+from qslim.paddle import framework
+from qslim.paddle.tracing import forget_programs, refresh_computed_weights
 from qslim.quant import distributed
 from qslim.quant.config_style.factory import as_params
 from qslim.quant.config_style.quantizers import (

@@ -24,9 +24,9 @@ import numpy as np
 import paddle
 
 from qslim.errors import MissingFileError
-from qslim.importers.paddle import framework
-from qslim.importers.pickled import load_pickled
+from qslim.files.pickled import load_pickled
 from qslim.logger import logger
+from qslim.paddle import framework
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.tensors import array_of
 from qslim.quant.qat.weights import TrackedWeight

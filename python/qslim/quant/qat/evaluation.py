@@ -26,7 +26,7 @@ from paddle.autograd import PyLayer
 
 from qslim.graph import QuantParams
 from qslim.graph.passes.fold_batch_norm import folded_bias, folded_scale, norm_factor
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.tensors import array_of, fake_quant
 from qslim.quant.qat.weights import WeightQuantizer

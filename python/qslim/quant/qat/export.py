@@ -21,14 +21,15 @@ import paddle
 from numpy.typing import NDArray
 
 from qslim.exporters.paddle import WeightStorage, export_with_engine_file
-from qslim.exporters.staging import output_path
+from qslim.files.staging import output_path
 from qslim.graph import Graph, QuantParams
 from qslim.graph.passes import fold_batch_norm
 from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
-from qslim.importers.paddle import PaddleProgram, framework, import_layer
-from qslim.importers.paddle.marks import MARK, mark_of
-from qslim.importers.paddle.tracing import declared_spec
+from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.logger import logger
+from qslim.paddle import framework
+from qslim.paddle.marks import MARK, mark_of
+from qslim.paddle.tracing import declared_spec
 from qslim.quant import distributed
 from qslim.quant.qat.activations import ActivationQuantizer
 from qslim.quant.qat.layers import QuantizedInput, QuantizedLayer, QuantizedOutput, is_quantized

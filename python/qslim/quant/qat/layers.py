@@ -16,7 +16,7 @@ from typing import Any, Optional
 import paddle
 
 from qslim.graph import QuantParams
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 from qslim.quant.qat.evaluation import computes_integers, evaluate
 from qslim.quant.qat.tensors import array_of, as_constant, fake_quant_by_operators
 from qslim.quant.qat.weights import needs_values

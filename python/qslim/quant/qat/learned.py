@@ -28,7 +28,7 @@ from paddle.autograd import PyLayer
 
 from qslim import functional
 from qslim.graph import QuantParams
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 from qslim.quant import distributed
 from qslim.quant.qat.tensors import array_of, context, fake_quant, is_native
 

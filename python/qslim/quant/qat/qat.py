@@ -12,8 +12,8 @@ from typing import Any, Optional, Union
 import paddle
 from paddle import nn
 
-from qslim.importers.paddle.tracing import forget_programs
 from qslim.logger import logger
+from qslim.paddle.tracing import forget_programs
 from qslim.quant.options import choose
 from qslim.quant.qat.batch_norm import fold_behind_convolutions, set_batch_norm_frozen
 from qslim.quant.qat.checkpoint import quiet_set_state_dict

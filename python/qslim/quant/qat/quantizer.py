@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from paddle import nn
 
 from qslim.graph import QuantParams
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 from qslim.quant.qat.tensors import array_of
 
 __all__ = ["THRESHOLD_FLOOR", "Quantizer"]

@@ -21,7 +21,7 @@ from paddle.autograd import PyLayer
 
 from qslim import _core, functional
 from qslim.graph import QuantParams
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 
 __all__ = [
     "array_of",

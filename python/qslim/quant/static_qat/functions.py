@@ -21,7 +21,7 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 
 __all__ = ["Fragment", "OptimizerFunction", "QuantFunctions", "TensorFunction"]
 

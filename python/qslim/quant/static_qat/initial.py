@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from qslim.functional import TensorStatistics, find_threshold
-from qslim.importers.paddle import framework
 from qslim.importers.paddle.operators.source_op import dtype_name
-from qslim.importers.paddle.program import FeedSpec
+from qslim.paddle import framework
+from qslim.paddle.program import FeedSpec
 from qslim.quant.data_source import calibration_batches
 from qslim.quant.options import ALGORITHMS, choose
 from qslim.quant.static_qat.config import StaticQATConfig

@@ -24,8 +24,8 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qslim.importers.paddle import framework
 from qslim.importers.paddle.operators.source_op import dtype_name
+from qslim.paddle import framework
 from qslim.quant.op_types import CONVOLUTIONS, MATRIX_PRODUCTS
 from qslim.quant.static_qat.config import StaticQATConfig
 from qslim.quant.static_qat.functions import Fragment, QuantFunctions

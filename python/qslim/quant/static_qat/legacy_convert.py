@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qslim.exporters.paddle.legacy import pair_attributes
 from qslim.graph import QuantParams
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 from qslim.quant.static_qat.config import StaticQATConfig
 from qslim.quant.static_qat.grids import activation_grid, weight_grid
 from qslim.quant.static_qat.legacy import LegacyState

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 
 __all__ = ["get_pact_optimizer", "pact"]
 

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qslim.exporters.paddle.pir import Rewriter
 from qslim.exporters.paddle.plan import WeightRewrite
-from qslim.importers.paddle import framework
 from qslim.importers.paddle.operators.source_op import dtype_name
+from qslim.paddle import framework
 from qslim.quant.op_types import CONVOLUTIONS, MATRIX_PRODUCTS
 from qslim.quant.static_qat.config import StaticQATConfig
 from qslim.quant.static_qat.grids import activation_grid, weight_grid

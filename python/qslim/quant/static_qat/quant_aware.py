@@ -8,8 +8,8 @@ from typing import Any, Optional
 
 import numpy as np
 
-from qslim.importers.paddle import framework
 from qslim.logger import logger
+from qslim.paddle import framework
 from qslim.quant.options import choose
 from qslim.quant.static_qat.config import StaticQATConfig
 from qslim.quant.static_qat.functions import OptimizerFunction, QuantFunctions, TensorFunction

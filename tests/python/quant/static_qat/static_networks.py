@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from qslim.importers.paddle.framework import legacy_ir, pir_ir, quiet, static_mode
+from qslim.paddle.framework import legacy_ir, pir_ir, quiet, static_mode
 
 IMAGES = np.random.default_rng(0).standard_normal((8, 3, 12, 12)).astype(np.float32)
 LABELS = np.random.default_rng(1).integers(0, 5, (8, 1))

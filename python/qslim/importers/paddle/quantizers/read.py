@@ -23,9 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph.graph import Graph, Node, Tensor
+from qslim.graph.moved_data import moved_inputs
 from qslim.graph.passes.clean import remove_dead
 from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
-from qslim.graph.passes.quantizer_operators import (
+from qslim.graph.passes.sign import non_negative_tensors
+from qslim.graph.quantization import QuantParams
+from qslim.importers.paddle.quantizers.operators import (
     FAKE_QUANTIZERS,
     QUANTIZERS,
     WEIGHT_QUANTIZERS,
@@ -35,8 +38,6 @@ from qslim.graph.passes.quantizer_operators import (
     step_of_reciprocal,
     weight_params,
 )
-from qslim.graph.passes.sign import non_negative_tensors
-from qslim.graph.quantization import QuantParams
 
 __all__ = ["has_quantizers", "read_quantizers"]
 
@@ -44,7 +45,6 @@ __all__ = ["has_quantizers", "read_quantizers"]
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}
 _READ = QUANTIZERS | FAKE_QUANTIZERS | WEIGHT_QUANTIZERS
 _READ |= {"dequantize_linear", "moving_average_abs_max_scale"}
-_MOVES = ("Flatten", "Gather", "Identity", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 # What our legacy exporter calls the tensors in front of an unsigned pair.
 _KEPT, _SHIFTED = ".kept", ".shifted"
 # What our PIR exporter calls integers that are stored in float32.
@@ -115,7 +115,7 @@ class _Reader:
             self._read_multiplication(node)
         elif node.op_type == "Clip" and node.inputs[0] in self._integers:
             self._read_clip(node)
-        elif node.op_type in _MOVES and node.inputs[0] in self._integers and self._adds_zeros_only(node):
+        elif node.inputs[0] in self._integers and moved_inputs(self._graph, node) == node.inputs[:1]:
             self._move(node)
 
     def _read_quantizer(self, node: Node) -> None:
@@ -181,13 +181,6 @@ class _Reader:
         moved = replace(node, inputs=[integers.real, *node.inputs[1:]], outputs=[name])
         self._graph.replace_node(node, [node, moved])
         self._integers[node.outputs[0]] = replace(integers, real=name)
-
-    def _adds_zeros_only(self, node: Node) -> bool:
-        """Whether what `node` adds to the integers it moves, if anything, stands for zero."""
-        if node.op_type != "Pad" or node.attributes.get("mode", "constant") != "constant":
-            return True
-        value = self._graph.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-        return value is not None and not value.any()
 
     def _read_dequantize(self, node: Node) -> None:
         integers, graph = self._integers[node.inputs[0]], self._graph

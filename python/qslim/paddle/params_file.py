@@ -18,7 +18,7 @@ import struct
 from dataclasses import dataclass
 
 from qslim.errors import ModelFileError
-from qslim.importers.file_digests import read_varint
+from qslim.files.digests import read_varint
 
 __all__ = ["TensorRecord", "read_records"]
 

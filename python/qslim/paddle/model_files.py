@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 from qslim.errors import MissingFileError, ModelFileError
-from qslim.importers.paddle import framework
-from qslim.importers.pickled import load_pickled
+from qslim.files.pickled import load_pickled
+from qslim.paddle import framework
 
 __all__ = ["ModelFiles", "attribute_paths", "find_model_files"]
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
-from qslim.importers.paddle import framework
+from qslim.paddle import framework
 
 __all__ = [
     "declared_spec",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A loaded Paddle inference model: its program, its parameters, its Graph, and a way to run it.
 
+The function that makes the Graph of the program is handed in, as ``importers.paddle.load_program`` does.
+
 Both IRs end in one walk: a legacy program is translated to PIR for reading, with its variables' names kept,
 while it runs and is rewritten as what it is. Names of tensors: the variable's name in a legacy model; in a
 PIR model the parameter's or the feed's name, else operator and count ("relu_3").
@@ -13,19 +15,25 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Callable, Optional, Protocol, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.errors import ModelFileError, UnsupportedModelError
+from qslim.errors import ModelFileError
 from qslim.graph import Graph
-from qslim.importers.paddle import framework
-from qslim.importers.paddle.files import ModelFiles
-from qslim.importers.paddle.params_file import read_records
-from qslim.importers.paddle.pir_walk import WalkedProgram, is_persistable, walk_program
+from qslim.paddle import framework
+from qslim.paddle.model_files import ModelFiles
+from qslim.paddle.params_file import read_records
 
-__all__ = ["FeedSpec", "PaddleProgram", "check_model_files", "load_float_program", "load_program"]
+__all__ = [
+    "FeedSpec",
+    "PaddleProgram",
+    "ProgramWalk",
+    "WalkedProgram",
+    "check_model_files",
+    "is_persistable",
+]
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,39 @@ class FeedSpec:
     name: str
     dtype: np.dtype[Any]
     shape: tuple[Optional[int], ...]
+
+
+@dataclass
+class WalkedProgram:
+    """The Graph of a program, and how its names and the program's values find each other."""
+
+    graph: Graph
+    values: dict[str, Any]
+    names: dict[int, Union[str, list[str]]]
+    parameters: set[str]
+
+    def name_of(self, value: Any) -> str:
+        """Return the name of `value`, which is no list."""
+        name = self.names[value.id]
+        assert isinstance(name, str)
+        return name
+
+
+class ProgramWalk(Protocol):
+    """A function that makes the Graph of a PIR program."""
+
+    def __call__(
+        self,
+        program: Any,
+        known_names: dict[str, str],
+        parameter: Callable[[str], NDArray[Any]],
+        kept: frozenset[str] = frozenset(),
+    ) -> WalkedProgram: ...
+
+
+def is_persistable(op: Any) -> bool:
+    """Return True if a builtin.parameter is in the parameter file."""
+    return all(op.attrs().get("persistable", [True]))
 
 
 class PaddleProgram:
@@ -62,8 +103,9 @@ class PaddleProgram:
 
     unread_inputs: Sequence[str] = ()
 
-    def __init__(self, files: ModelFiles, place: Any = None) -> None:
+    def __init__(self, files: ModelFiles, walk: ProgramWalk, place: Any = None) -> None:
         self.files = files
+        self._walk = walk
         self.is_legacy = not files.is_pir
         self.half_parameters: dict[str, str] = {}
         self._fetch_program: Optional[tuple[tuple[str, ...], Any, list[Any]]] = None
@@ -80,7 +122,7 @@ class PaddleProgram:
         self._fetch_program = None
         with self.active():
             pir_program, names = self._as_pir()
-            walked = walk_program(pir_program, names, self._widened)
+            walked = self._walk(pir_program, names, self._widened)
             self.parameter_names = walked.parameters
             self.graph: Graph = self._with_ends(walked)
             self.values: dict[str, Any] = {} if self.is_legacy else walked.values
@@ -93,7 +135,7 @@ class PaddleProgram:
         """
         with self.active():
             pir_program, names = self._as_pir()
-            return self._with_ends(walk_program(pir_program, names, self._widened, operators))
+            return self._with_ends(self._walk(pir_program, names, self._widened, operators))
 
     def _with_ends(self, walked: WalkedProgram) -> Graph:
         """The walked Graph, with its inputs and outputs set."""
@@ -193,35 +235,6 @@ class PaddleProgram:
             for count, value in enumerate(value for value in values if not value.is_combine()):
                 names[value.id] = name if count == 0 else f"{name}@{count}"
         return program, names
-
-
-def load_float_program(files: ModelFiles, place: Any = None) -> PaddleProgram:
-    """``load_program`` for a model that is to be quantized: one that computes in float32.
-
-    Raises
-    ------
-    UnsupportedModelError : parameters are float16 or bfloat16, as mixed precision (AMP O2) leaves them.
-    """
-    program = load_program(files, place)
-    if program.half_parameters:
-        name, dtype = next(iter(program.half_parameters.items()))
-        raise UnsupportedModelError(
-            f"{files.program!r} computes in {dtype} (parameter {name!r} and "
-            f"{len(program.half_parameters) - 1} more); quantize it in float32: net.astype('float32') before "
-            "paddle.jit.save"
-        )
-    return program
-
-
-def load_program(files: ModelFiles, place: Any = None) -> PaddleProgram:
-    """Load the model in `files` into a scope of its own, to run at `place` (default: the CPU).
-
-    Raises
-    ------
-    ModelFileError : the files are damaged or do not belong together.
-    UnsupportedModelError : the network holds control flow.
-    """
-    return PaddleProgram(files, place)
 
 
 def check_model_files(files: ModelFiles) -> None:
