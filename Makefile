@@ -50,8 +50,8 @@ test-python: $(VENV)/.stamp-test
 # The Paddle-facing tests on another Paddle, in an environment of its own; SHORT=1 takes a few minutes. The oldest
 # one is tried with the oldest NumPy.
 PADDLE ?= 3.0.0
-paddle_tests_short = tests/python/docs/test_readme.py tests/python/quant/test_folded_weights.py \
-  tests/python/quant/test_post_dynamic.py tests/python/quant/qat/test_export.py \
+paddle_tests_short = tests/python/docs/test_readme.py tests/python/quant/post_training/test_folded_weights.py \
+  tests/python/quant/post_training/test_post_dynamic.py tests/python/quant/training/test_export.py \
   tests/python/importers/test_quantized_models.py tests/python/prune/test_filter_pruners.py \
   tests/python/prune/test_static_pruner.py
 paddle_tests = $(paddle_tests_short) tests/python/quant tests/python/importers tests/python/prune \

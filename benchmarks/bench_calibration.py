@@ -36,7 +36,7 @@ def save_model(directory: str) -> None:
 def load(directory: str):  # type: ignore[no-untyped-def]
     from qslim.importers.paddle import find_model_files, load_program
     from qslim.quant.op_types import DEFAULT_OP_TYPES, pir_names
-    from qslim.quant.selection import select
+    from qslim.quant.post_training.operator_selection import select
 
     program = load_program(find_model_files(directory))
     return program, select(program.graph, pir_names(DEFAULT_OP_TYPES)).activations
@@ -50,7 +50,7 @@ def batches(count: int):  # type: ignore[no-untyped-def]
 
 def measure_time(directory: str, rounds: int) -> None:
     from qslim.functional import find_threshold
-    from qslim.quant.calibration import collect_statistics
+    from qslim.quant.post_training.calibration import collect_statistics
     from qslim.quant.options import ALGORITHMS
 
     program, names = load(directory)
@@ -80,7 +80,7 @@ def measure_time(directory: str, rounds: int) -> None:
 
 
 def peak_memory(directory: str, count: int) -> None:
-    from qslim.quant.calibration import collect_statistics
+    from qslim.quant.post_training.calibration import collect_statistics
 
     program, names = load(directory)
     loaded = resident("VmRSS")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qslim.graph import Graph, QuantParams, evaluate
 from qslim.graph.passes import non_negative_tensors
 from qslim.quant.op_types import DEFAULT_OP_TYPES, all_op_types, pir_names
-from qslim.quant.selection import select
-from qslim.quant.weights import quantize_weights
+from qslim.quant.post_training.operator_selection import select
+from qslim.quant.post_training.weight_rounding import quantize_weights
 
 __all__ = ["import_net", "quantize_graph"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of the .qslim format that its reader, its writer and a Session share. docs/engine.md specifies it."""
+"""The parts of the .qslim format that its reader, its writer and a Session share (docs/engine.md)."""
 
 from __future__ import annotations
 

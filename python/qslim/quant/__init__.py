@@ -10,10 +10,10 @@ import importlib
 from typing import Any
 
 from qslim.paddle.framework import paddle_module
-from qslim.quant.post_dynamic import quant_post_dynamic, quant_post_only_weight
-from qslim.quant.post_static import quant_post, quant_post_static
-from qslim.quant.report import QuantizationReport
-from qslim.quant.static_qat import convert, get_pact_optimizer, pact, quant_aware
+from qslim.quant.post_training.post_dynamic import quant_post_dynamic, quant_post_only_weight
+from qslim.quant.post_training.post_static import quant_post, quant_post_static
+from qslim.quant.post_training.post_training_report import QuantizationReport
+from qslim.quant.programs import convert, get_pact_optimizer, pact, quant_aware
 
 __all__ = [
     "PTQ",
@@ -35,13 +35,13 @@ __all__ = [
 ]
 
 _NEED_PADDLE = {
-    "PTQ": "qslim.quant.ptq",
-    "QAT": "qslim.quant.qat",
-    "QATConfig": "qslim.quant.qat",
-    "QATReport": "qslim.quant.qat",
-    "SlimQAT": "qslim.quant.config_style.slim",
-    "SlimQuantConfig": "qslim.quant.config_style.slim",
-    "load_checkpoint": "qslim.quant.qat",
+    "PTQ": "qslim.quant.post_training.ptq",
+    "QAT": "qslim.quant.training",
+    "QATConfig": "qslim.quant.training",
+    "QATReport": "qslim.quant.training",
+    "SlimQAT": "qslim.quant.training.slim",
+    "SlimQuantConfig": "qslim.quant.training.slim",
+    "load_checkpoint": "qslim.quant.training",
 }
 
 _SUBPACKAGES = ("constraints", "observers", "quanters")

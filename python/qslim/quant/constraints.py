@@ -10,9 +10,9 @@ import numpy as np
 import paddle
 
 from qslim.logger import logger
-from qslim.quant.qat.batch_norm import fold_behind_convolutions, set_batch_norm_frozen
-from qslim.quant.qat.recompute import is_recomputed
-from qslim.quant.qat.tensors import array_of
+from qslim.quant.quantizers.recompute import is_recomputed
+from qslim.quant.quantizers.tensors import array_of
+from qslim.quant.training.batch_norm import fold_behind_convolutions, set_batch_norm_frozen
 
 __all__ = ["Constraint", "FreezedConvBNConstraint"]
 

@@ -14,7 +14,7 @@ pytest.importorskip("paddle")
 
 from processes import run_ranks
 
-from qslim.quant.qat import QATConfig
+from qslim.quant import QATConfig
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 TEXT = (DOCS / "quantization_aware_training.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 import qslim as slim
-from qslim.quant.static_qat.config import StaticQATConfig
+from qslim.quant.programs.config import StaticQATConfig
 
 QAT_CONFIG: dict[str, Any] = {
     "weight_preprocess_type": None,

@@ -16,9 +16,9 @@ import pytest
         "qslim.paddleslim.common",
         "qslim.paddleslim.importer",
         "qslim.quant.distributed",
-        "qslim.quant.post_dynamic",
-        "qslim.quant.post_static",
-        "qslim.quant.static_qat.quant_aware",
+        "qslim.quant.post_training.post_dynamic",
+        "qslim.quant.post_training.post_static",
+        "qslim.quant.programs.quant_aware",
     ],
 )
 def test_docstring_examples_run(module: str) -> None:

@@ -17,7 +17,7 @@ from qslim.graph.passes.spread_grids import spread_grids
 
 __all__ = ["QUANTIZER_READERS", "prepare_for_runtime"]
 
-# Functions that turn the quantizing operators of a framework into annotations, in place; importers add theirs.
+# Each turns the quantizing operators of a framework into annotations, in place; importers add theirs.
 QUANTIZER_READERS: list[Callable[[Graph], None]] = []
 
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Optional
 
 from qslim.functional import TensorStatistics
 from qslim.functional.statistics import ThresholdAlgo
-from qslim.quant.config_style.factory import PaddleQuanter, QuantizerFactory, channels_of
-from qslim.quant.config_style.quantizers import ObservedActivation, ObservedWeight
+from qslim.quant.quantizers.factory import PaddleQuanter, QuantizerFactory, channels_of
+from qslim.quant.quantizers.observed_quantizers import ObservedActivation, ObservedWeight
 
 __all__ = [
     "AVGObserver",

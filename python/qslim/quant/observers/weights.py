@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from qslim.functional.statistics import ThresholdAlgo
-from qslim.quant.config_style.factory import PaddleQuanter, QuantizerFactory, channels_of
-from qslim.quant.config_style.quantizers import GroupWiseWeight, ObservedWeight
+from qslim.quant.quantizers.factory import PaddleQuanter, QuantizerFactory, channels_of
+from qslim.quant.quantizers.observed_quantizers import GroupWiseWeight, ObservedWeight
 
 __all__ = [
     "AbsMaxChannelWiseWeightObserver",

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quanters whose thresholds are largest magnitudes; qslim/quant/qat/activations.py and weights.py compute."""
+"""Quanters whose thresholds are largest magnitudes, under PaddleSlim's names."""
 
 from __future__ import annotations
 
 from typing import Any, Optional
 
-from qslim.quant.config_style.factory import PaddleQuanter, QuantizerFactory, channels_of
 from qslim.quant.options import choose
-from qslim.quant.qat.activations import MovingAverageAbsMax
-from qslim.quant.qat.weights import AbsMaxWeight, TrackedWeight
+from qslim.quant.quantizers.activation_quantizers import MovingAverageAbsMax
+from qslim.quant.quantizers.factory import PaddleQuanter, QuantizerFactory, channels_of
+from qslim.quant.quantizers.weight_quantizers import AbsMaxWeight, TrackedWeight
 
 __all__ = [
     "FakeQuanterChannelWiseAbsMaxObserver",

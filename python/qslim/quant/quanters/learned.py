@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quanters that learn: PACT's clipping value, LSQ's scale, LSQ+'s scale and offset.
 
-What they learn is a factor on a calibrated start (qslim/quant/qat/learned.py), for inputs and weights alike.
+The learned parameter is a factor on a calibrated start, for inputs and weights alike
+(qslim/quant/quantizers/learned.py).
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
-from qslim.quant.config_style.factory import PaddleQuanter, QuantizerFactory, channels_of
 from qslim.quant.options import choose
-from qslim.quant.qat.learned_activations import LearnedActivation
-from qslim.quant.qat.weights import LearnedWeight, PACTWeight
+from qslim.quant.quantizers.factory import PaddleQuanter, QuantizerFactory, channels_of
+from qslim.quant.quantizers.learned_activations import LearnedActivation
+from qslim.quant.quantizers.weight_quantizers import LearnedWeight, PACTWeight
 
 __all__ = [
     "ActLSQplusQuanter",

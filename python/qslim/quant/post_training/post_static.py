@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Static post-training quantization: a trained model and a few batches in, a quantized model out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Optional
+
+from qslim.exporters.paddle import export_with_engine_file
+from qslim.files.staging import output_path
+from qslim.functional import find_threshold
+from qslim.functional.statistics import ThresholdAlgo
+from qslim.graph import QuantParams
+from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm, non_negative_tensors
+from qslim.importers.paddle import (
+    ModelFiles,
+    PaddleProgram,
+    attribute_paths,
+    find_model_files,
+    fold_weights,
+    load_float_program,
+)
+from qslim.logger import logger
+from qslim.quant import distributed
+from qslim.quant.op_types import DEFAULT_OP_TYPES, TENSORRT_OP_TYPES, all_op_types, pir_names
+from qslim.quant.options import PostTrainingOptions
+from qslim.quant.post_training.adaptive_rounding import input_moments
+from qslim.quant.post_training.calibration import Calibration, collect_statistics
+from qslim.quant.post_training.data_source import calibration_batches, expected_batches
+from qslim.quant.post_training.operator_selection import Selection, select
+from qslim.quant.post_training.post_training_report import (
+    ActivationReport,
+    QuantizationReport,
+    operator_reports,
+)
+from qslim.quant.post_training.weight_rounding import quantize_weights
+
+__all__ = ["quant_post", "quant_post_static"]
+
+_Generator = Callable[[], Iterable[Any]]
+
+
+def quant_post_static(
+    executor: Any,
+    model_dir: str,
+    quantize_model_path: str,
+    batch_generator: Optional[_Generator] = None,
+    sample_generator: Optional[_Generator] = None,
+    data_loader: Any = None,
+    model_filename: Optional[str] = None,
+    params_filename: Optional[str] = None,
+    save_model_filename: Optional[str] = "model.pdmodel",
+    save_params_filename: Optional[str] = "model.pdiparams",
+    batch_size: int = 1,
+    batch_nums: Optional[int] = None,
+    scope: Any = None,
+    algo: ThresholdAlgo = "hist",
+    round_type: str = "round",
+    hist_percent: float = 0.9999,
+    bias_correction: bool = False,
+    quantizable_op_type: Sequence[str] = DEFAULT_OP_TYPES,
+    is_full_quantize: bool = False,
+    weight_bits: int = 8,
+    activation_bits: int = 8,
+    activation_quantize_type: str = "range_abs_max",
+    weight_quantize_type: str = "channel_wise_abs_max",
+    optimize_model: bool = False,
+    onnx_format: bool = True,
+    skip_tensor_list: Optional[Sequence[Any]] = None,
+    deploy_backend: Optional[str] = None,
+) -> QuantizationReport:
+    """Quantize a saved inference model with the statistics of a few batches; nothing is trained.
+
+    In several processes (``python -m paddle.distributed.launch``, ``paddle.distributed.init_parallel_env()``
+    before ``paddle.enable_static()``) every rank makes this call with the same data. Rank r calibrates on the
+    batches r, r + world, r + 2 * world, ..., or on what a ``DistributedBatchSampler`` gives it. Statistics
+    merge without rounding, so the model is that of a single process, to the bit. Rank 0 writes it.
+
+    Parameters
+    ----------
+    executor : paddle.static.Executor
+        Its place is where the float model runs.
+    model_dir : str
+        Directory that ``save_inference_model`` or ``jit.save`` wrote, in PIR (.json) or legacy form
+        (.pdmodel).
+    quantize_model_path : str
+        Output directory; created, and written whole or not at all. The model keeps the form of its source.
+        Beside it lies a ``.qslim`` file, which ``qslim.runtime.Session`` runs in int8.
+    sample_generator, batch_generator, data_loader
+        One of them. A function that yields samples (flat ones are reshaped to the feed's shape), a function
+        that yields batches, or a ``paddle.io.DataLoader``, a function, a list, an array or a dict of arrays.
+    model_filename, params_filename : str, optional
+        Needed if `model_dir` holds several models. ``fp32.pdmodel`` also finds ``fp32.json``.
+    save_model_filename, save_params_filename : str
+        File names to write; the ending of the program follows the IR.
+    batch_size : int, default=1
+        Samples a batch, for `sample_generator` and for arrays.
+    batch_nums : int, optional
+        At most so many batches, of all ranks together; None takes all.
+    scope : ignored
+        The model is loaded into a scope of its own; yours is left alone.
+    algo : {"hist", "KL", "avg", "mse", "emd", "abs_max", "min_max", "ptf"}
+        How activations' thresholds follow from their statistics; see ``qslim.functional.find_threshold``.
+    round_type : {"round", "adaround"}
+        "adaround" rounds each weight up or down so that its layer's output changes least on the calibration
+        data; see qslim.quant.post_training.adaptive_rounding. It gains most with weights of 4 bits or fewer.
+    hist_percent : float, default=0.9999
+        Share of the values that "hist" keeps.
+    bias_correction : bool
+        Keep the mean and the spread of every weight channel that is rounded to nearest; see
+        ``qslim.quant.post_training.weight_rounding``.
+    quantizable_op_type : list of str
+        Operators by PaddleSlim's names. "mul", "matmul" and "matmul_v2" all mean matrix products.
+    is_full_quantize : bool
+        Quantize every operator that PaddleSlim knows, inputs and outputs.
+    weight_bits, activation_bits : int, 2 to 16
+        More than 8 are simulated in float; no int8 kernel runs them.
+    activation_quantize_type : {"range_abs_max", "moving_average_abs_max", "abs_max"}
+        Accepted for old scripts; the calibrated threshold is stored in each case.
+    weight_quantize_type : {"channel_wise_abs_max", "abs_max"}
+    optimize_model : bool
+        Fold batch normalization into the convolution before it first.
+    onnx_format : bool
+        True stores weights as int8; False as float32 that holds integers, as older tutorials describe.
+    skip_tensor_list : list of str, Layer or parameter, optional
+        Operators that stay in fp32: by their inputs, parameters or paths (shell patterns), or by the Layers
+        of the network that was saved (``[net.head]``). A legacy model's files also tell the names of its
+        attributes ("backbone.conv1"). One that matches nothing is an error.
+    deploy_backend : {None, "tensorrt", "arm", "onednn"}
+        None lets tensors that cannot be negative use uint8; the others keep to symmetric int8. "tensorrt"
+        also quantizes the inputs of the operators that TensorRT runs in int8.
+
+    Returns
+    -------
+    QuantizationReport
+        ``print`` it for the table of operators; PaddleSlim returned None.
+
+    Raises
+    ------
+    ModelFileError, UnsupportedModelError : both are ValueErrors.
+    ValueError : an option or the calibration data; nothing is written then. What one rank raises ends all.
+
+    References
+    ----------
+    paddleslim 2.6.0, quant/quanter.py (signature and defaults).
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> import paddle
+    >>> import qslim as slim
+    >>> work = tempfile.mkdtemp()
+    >>> net = paddle.nn.Sequential(paddle.nn.Conv2D(3, 8, 3), paddle.nn.ReLU(), paddle.nn.Conv2D(8, 4, 3))
+    >>> image = paddle.static.InputSpec([None, 3, 16, 16], "float32", "image")
+    >>> paddle.jit.save(net, os.path.join(work, "fp32"), input_spec=[image])
+    >>> executor = paddle.static.Executor(paddle.CPUPlace())
+    >>> batches = [np.random.rand(2, 3, 16, 16).astype("float32")]
+    >>> report = slim.quant.quant_post_static(
+    ...     executor, work, os.path.join(work, "int8"), data_loader=batches
+    ... )
+    >>> [(activation.name, activation.dtype) for activation in report.activations]
+    [('image', 'int8'), ('relu_0', 'uint8')]
+    >>> sorted(os.listdir(os.path.join(work, "int8")))
+    ['model.json', 'model.pdiparams', 'model.qslim']
+    """
+    del scope
+    with distributed.together(_WHAT):
+        options = PostTrainingOptions(
+            algo=algo,
+            round_type=round_type,
+            hist_percent=hist_percent,
+            bias_correction=bias_correction,
+            quantizable_op_type=quantizable_op_type,
+            is_full_quantize=is_full_quantize,
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            activation_quantize_type=activation_quantize_type,
+            weight_quantize_type=weight_quantize_type,
+            optimize_model=optimize_model,
+            onnx_format=onnx_format,
+            skip_tensor_list=_names_of(skip_tensor_list or ()),
+            deploy_backend=deploy_backend,
+            batch_size=batch_size,
+            batch_nums=batch_nums,
+        )
+        quantize_model_path = output_path(quantize_model_path, "quantize_model_path")
+        distributed.warn_if_not_initialized(_WHAT)
+        files = find_model_files(model_dir, model_filename, params_filename)
+        program = load_float_program(files, _place(executor))
+        fold_weights(program)
+        selection = _select(program, options)
+        batches = calibration_batches(
+            program.feeds,
+            sample_generator=sample_generator,
+            batch_generator=batch_generator,
+            data_loader=data_loader,
+            batch_size=batch_size,
+            batch_nums=batch_nums,
+        )
+    total = expected_batches(data_loader, batch_nums)
+    moments = input_moments(program.graph, selection) if options.round_type == "adaround" else []
+    calibration = collect_statistics(program, selection.activations, batches, total, moments)
+    _check_feeds(program, selection, calibration)
+    with distributed.together(_WHAT) as exchange:
+        folded = fold_batch_norm(program.graph) if options.optimize_model else []
+        activations = _quantize_activations(program, selection, calibration.statistics, options)
+        per_channel = options.weight_quantize_type == "channel_wise_abs_max"
+        axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
+        weights = quantize_weights(
+            program.graph, axes, options.weight_bits, options.bias_correction, calibration.moments
+        )
+        if distributed.rank() == 0:
+            exchange.own = _write(
+                program, quantize_model_path, save_model_filename, save_params_filename, options, folded
+            ).to_json()
+    written = _Written.from_json(exchange.all[0])
+    report = QuantizationReport(
+        algo=options.algo,
+        operators=operator_reports(selection.decisions, options.weight_bits),
+        activations=activations,
+        weights=weights,
+        files=ModelFiles(written.program, written.params),
+        bytes_before=program.files.bytes,
+        bytes_after=written.size,
+        batches=calibration.batches,
+        samples=calibration.samples,
+        notes=[
+            *([f"{len(folded)} batch normalizations folded"] if folded else []),
+            *_constant_tensors(activations),
+            *written.notes,
+        ],
+        engine_file=written.engine_file,
+    )
+    if distributed.rank() == 0:
+        logger.info("%s", report.summary)
+    return report
+
+
+quant_post = quant_post_static
+
+
+_WHAT = "quant_post_static"
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What rank 0 wrote, for the report on every rank; they need not share a disk."""
+
+    program: str
+    params: Optional[str]
+    size: int
+    engine_file: Optional[str]
+    notes: list[str]
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> _Written:
+        return cls(**json.loads(data))
+
+
+def _write(
+    program: PaddleProgram,
+    directory: str,
+    model_filename: Optional[str],
+    params_filename: Optional[str],
+    options: PostTrainingOptions,
+    folded: Sequence[FoldedBatchNorm],
+) -> _Written:
+    files, engine = export_with_engine_file(
+        program,
+        directory,
+        program.graph,
+        model_filename=model_filename,
+        params_filename=None if params_filename == "model.pdiparams" else params_filename,
+        weight_storage="int8" if options.onnx_format else "float32",
+        folded=folded,
+    )
+    return _Written(files.program, files.params, files.bytes, engine.path, list(engine.notes))
+
+
+def _place(executor: Any) -> Any:
+    if executor is None or not hasattr(executor, "place"):
+        raise ValueError(f"executor: expected a paddle.static.Executor, got {type(executor).__name__}")
+    return executor.place
+
+
+def _names_of(skipped: Any) -> Any:
+    """`skipped` with the names of their weights in place of Layers and parameters."""
+    if isinstance(skipped, str) or not isinstance(skipped, Sequence):
+        return skipped  # the options say what is wrong with it
+    names: list[Any] = []
+    for item in skipped:
+        if hasattr(item, "parameters") and hasattr(item, "forward"):
+            # Layer.parameters() does not work in static mode.
+            layers = item.sublayers(include_self=True)
+            parameters = [each for layer in layers for each in layer._parameters.values() if each is not None]
+            weights = [each for each in parameters if len(each.shape) > 1] or parameters
+            if not weights:
+                raise ValueError(f"skip_tensor_list: the Layer {type(item).__name__} has no parameters")
+            names += [each.name for each in weights]
+        else:
+            names.append(item if isinstance(item, str) else getattr(item, "name", item))
+    return names
+
+
+def _op_types(options: PostTrainingOptions) -> Sequence[str]:
+    if options.is_full_quantize:
+        return all_op_types()
+    if options.deploy_backend == "tensorrt":
+        return [*options.quantizable_op_type, *TENSORRT_OP_TYPES]
+    return options.quantizable_op_type
+
+
+def _select(program: PaddleProgram, options: PostTrainingOptions) -> Selection:
+    """The operators of `program` to quantize; at least one."""
+    selection = select(
+        program.graph,
+        pir_names(_op_types(options)),
+        options.skip_tensor_list,
+        attribute_paths=attribute_paths(program.files),
+        quantize_outputs=options.is_full_quantize,
+    )
+    skipped = [d for d in selection.decisions if d.reason.startswith("skip_tensor_list")]
+    if not selection.activations and skipped:
+        raise ValueError(
+            f"skip_tensor_list leaves no operator of {program.files.program!r} to quantize: it names all "
+            f"{len(skipped)} that quantizable_op_type would quantize"
+        )
+    if not selection.activations:
+        raise ValueError(
+            f"{program.files.program!r} holds no operator to quantize: none of its operators is among "
+            f"quantizable_op_type ({', '.join(_op_types(options))}) and has floating-point inputs"
+        )
+    return selection
+
+
+def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Calibration) -> None:
+    """Refuse data that says nothing: an image, or all feeds, that hold one value only in every batch."""
+    constant = calibration.constant_feeds
+    telling = [
+        spec.name
+        for spec in program.feeds
+        if spec.name in constant
+        and (
+            len(constant) == len(program.feeds)
+            or spec.name in selection.activations
+            or (spec.dtype.kind == "f" and len(spec.shape) > 2)
+        )
+    ]
+    if telling and calibration.samples > 0:
+        raise ValueError(
+            f"calibration data: feed {telling[0]!r} holds one value only in each of the "
+            f"{calibration.batches} batches, which says nothing about the network's activations; give "
+            "batches of real data, prepared as in training"
+        )
+
+
+def _constant_tensors(activations: Sequence[ActivationReport]) -> list[str]:
+    """A note for each tensor that never changed during calibration."""
+    notes = []
+    for activation in activations:
+        statistics = activation.statistics
+        if statistics.min == statistics.max:
+            notes.append(
+                f"tensor {activation.name!r} was {statistics.min:g} everywhere during calibration: its "
+                f"threshold {activation.threshold:g} may clip what other data brings"
+            )
+    return notes
+
+
+def _quantize_activations(
+    program: PaddleProgram, selection: Selection, statistics: Any, options: PostTrainingOptions
+) -> list[ActivationReport]:
+    graph = program.graph
+    never_negative = non_negative_tensors(graph) if options.uses_unsigned_grid else set()
+    reports = []
+    for name in selection.activations:
+        if name not in graph.tensors:
+            continue
+        is_unsigned = name in never_negative
+        threshold = find_threshold(
+            statistics[name],
+            options.algo,
+            quant_bits=options.activation_bits,
+            is_unsigned=is_unsigned,
+            hist_percent=options.hist_percent,
+        )
+        params = QuantParams.activation(threshold, options.activation_bits, is_unsigned)
+        graph.tensors[name].quantization = params
+        producer = graph.producer(name)
+        reports.append(
+            ActivationReport(name, producer.source_op if producer else "feed", params, statistics[name])
+        )
+    return reports

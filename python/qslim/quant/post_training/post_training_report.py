@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a quantization run did: every operator, every threshold, the files and their sizes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.functional import TensorStatistics
+from qslim.graph import QuantParams
+from qslim.importers.paddle import ModelFiles
+from qslim.quant.post_training.operator_selection import Decision
+
+__all__ = ["ActivationReport", "OperatorReport", "QuantizationReport", "WeightReport", "operator_reports"]
+
+
+@dataclass(frozen=True)
+class OperatorReport:
+    """One row of the table: the operator, the type that it computes in, and why."""
+
+    name: str
+    op: str
+    dtype: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ActivationReport:
+    """One calibrated activation. ``threshold`` and ``scale`` are in the tensor's units."""
+
+    name: str
+    op: str
+    params: QuantParams
+    statistics: TensorStatistics
+
+    @property
+    def dtype(self) -> str:
+        return str(self.params.dtype)
+
+    @property
+    def threshold(self) -> float:
+        return float(self.params.threshold)
+
+    @property
+    def scale(self) -> float:
+        return float(self.params.scale)
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """One quantized weight: ``values`` as they were, ``quantized`` as they are stored."""
+
+    name: str
+    params: QuantParams
+    values: NDArray[np.float32]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def quant_axis(self) -> Optional[int]:
+        return self.params.quant_axis
+
+    @property
+    def threshold(self) -> NDArray[np.float32]:
+        return self.params.threshold
+
+    @property
+    def scale(self) -> NDArray[np.float32]:
+        return self.params.scale
+
+    @property
+    def quantized(self) -> NDArray[Any]:
+        return self.params.quantize(self.values)
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """What ``quant_post_static`` and ``quant_post_dynamic`` return. ``print(report)`` shows the table.
+
+    ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the path of the ``.qslim`` file
+    that ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
+    """
+
+    algo: str
+    operators: list[OperatorReport]
+    activations: list[ActivationReport]
+    weights: list[WeightReport]
+    files: ModelFiles
+    bytes_before: int
+    bytes_after: int
+    batches: int = 0
+    samples: int = 0
+    notes: list[str] = field(default_factory=list)
+    engine_file: Optional[str] = None
+
+    @property
+    def summary(self) -> str:
+        """One paragraph: how many operators are quantized, what was written, how large it is."""
+        quantized = sum(row.dtype != "fp32" for row in self.operators)
+        lines = [f"{quantized} of {len(self.operators)} operators quantized"]
+        if self.batches:
+            lines[0] += f", calibrated on {self.batches} batches ({self.samples} samples) with {self.algo!r}"
+        reasons = Counter(row.reason for row in self.operators if row.dtype == "fp32")
+        lines += [f"  {count} stay in fp32: {reason}" for reason, count in reasons.most_common()]
+        lines += [f"  note: {note}" for note in self.notes]
+        ratio = self.bytes_after / max(1, self.bytes_before)
+        lines.append(
+            f"wrote {' and '.join(filter(None, (self.files.program, self.files.params)))}: "
+            f"{self.bytes_before:,} -> {self.bytes_after:,} bytes ({ratio:.2f})"
+        )
+        if self.engine_file is not None:
+            size = os.path.getsize(self.engine_file) if os.path.exists(self.engine_file) else 0
+            lines.append(f"wrote {self.engine_file}: {size:,} bytes, for qslim.runtime.Session")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        rows = [("operator", "runs as", "why"), *((r.name, r.dtype, r.reason) for r in self.operators)]
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        table = "\n".join(f"{name:{widths[0]}}  {dtype:{widths[1]}}  {why}" for name, dtype, why in rows)
+        return f"{table}\n{self.summary}"
+
+
+def operator_reports(decisions: list[Decision], weight_bits: int) -> list[OperatorReport]:
+    """The table's rows for `decisions`."""
+    return [
+        OperatorReport(
+            decision.node.label,
+            decision.node.source_op,
+            f"int{8 if weight_bits <= 8 else 16}" if decision.is_quantized else "fp32",
+            decision.reason,
+        )
+        for decision in decisions
+    ]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thresholds of weights, and the correction of what rounding does to their mean and spread.
+
+Bias correction, per output channel c, before the integers are taken (paddleslim 2.6.0,
+quant/post_training_quantization, its broadcasting mended):
+
+    w'_c = (dq(w)_c + mean(w_c - dq(w)_c)) * std(w_c) / (std(dq(w)_c) + 1e-8)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim import functional
+from qslim.graph import Graph, QuantParams, Tensor
+from qslim.quant.post_training.adaptive_rounding import InputMoments, round_adaptively
+from qslim.quant.post_training.post_training_report import WeightReport
+
+__all__ = ["correct_bias", "quantize_weights"]
+
+# The threshold of a channel that is zero throughout: any positive number gives zeros back.
+_SMALLEST_THRESHOLD = np.float32(1e-8)
+
+
+def quantize_weights(
+    graph: Graph,
+    axes: Mapping[str, Optional[int]],
+    quant_bits: int,
+    bias_correction: bool = False,
+    moments: Sequence[InputMoments] = (),
+) -> list[WeightReport]:
+    """Annotate the constants that `axes` names, each along its channel axis (None: one scale for all).
+
+    Those that have `moments` are rounded adaptively, which keeps the mean of the output; of the others
+    `bias_correction` corrects the values.
+
+    Raises
+    ------
+    ValueError : a weight holds NaN or infinite values.
+    """
+    reports = []
+    moments_of = {each.weight: each for each in moments}
+    for name, axis in axes.items():
+        tensor = graph.tensors[name]
+        params = _quantize_weight(tensor, quant_bits, axis, bias_correction and name not in moments_of)
+        assert tensor.value is not None
+        if name in moments_of:
+            tensor.value = round_adaptively(tensor.value, params, moments_of[name])
+        reports.append(WeightReport(name, params, tensor.value))
+    return reports
+
+
+def _quantize_weight(
+    tensor: Tensor, quant_bits: int, quant_axis: Optional[int], bias_correction: bool
+) -> QuantParams:
+    value = tensor.value
+    assert value is not None
+    if not np.isfinite(value).all():
+        raise ValueError(
+            f"parameter {tensor.name!r} holds NaN or infinite values and cannot be quantized: "
+            "the training that made it has diverged"
+        )
+    threshold = np.maximum(functional.abs_max(value, quant_axis=quant_axis), _SMALLEST_THRESHOLD)
+    params = QuantParams.weight(threshold, quant_bits, quant_axis)
+    tensor.quantization = params
+    if bias_correction:
+        tensor.value = correct_bias(value, params)
+    return params
+
+
+def correct_bias(value: NDArray[np.float32], params: QuantParams) -> NDArray[np.float32]:
+    """`value` moved so that its quantized form keeps each channel's mean and standard deviation."""
+    dequantized = params.dequantize(params.quantize(value)).astype(np.float64)
+    axes: Any = None
+    if params.quant_axis is not None:
+        axes = tuple(axis for axis in range(value.ndim) if axis != params.quant_axis)
+    error = (value - dequantized).mean(axis=axes, keepdims=True)
+    ratio = value.astype(np.float64).std(axis=axes, keepdims=True) / (
+        dequantized.std(axis=axes, keepdims=True) + 1e-8
+    )
+    return np.asarray((dequantized + error) * ratio, np.float32)

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantization-aware training of static programs."""
+
+from qslim.quant.programs.config import StaticQATConfig
+from qslim.quant.programs.pact import get_pact_optimizer, pact
+from qslim.quant.programs.quant_aware import convert, quant_aware
+
+__all__ = ["StaticQATConfig", "convert", "get_pact_optimizer", "pact", "quant_aware"]
