@@ -7,6 +7,10 @@ include(CMakePackageConfigHelpers)
 
 set(qslim_headers
   cpp/qslim/formulas/elementwise.inc
+  cpp/qslim/conv/conv_f32.h
+  cpp/qslim/conv/conv_u8s8.h
+  cpp/qslim/conv/geometry.h
+  cpp/qslim/conv/pixel_sink.h
   cpp/qslim/formulas/elementwise_op.h
   cpp/qslim/kernels/axis_reductions/axis_reductions.h
   cpp/qslim/kernels/axis_reductions/operations.h
@@ -16,6 +20,7 @@ set(qslim_headers
   cpp/qslim/kernels/conv/conv_u8s8.h
   cpp/qslim/kernels/conv/pixel_sink.h
   cpp/qslim/kernels/elementwise/elementwise.h
+  cpp/qslim/kernels/elementwise/operations.h
   cpp/qslim/kernels/fake_quant/fake_quant.h
   cpp/qslim/kernels/histogram/histogram.h
   cpp/qslim/kernels/layer_norm/layer_norm.h
@@ -25,6 +30,8 @@ set(qslim_headers
   cpp/qslim/kernels/pool/pool.h
   cpp/qslim/kernels/quantize/quantize.h
   cpp/qslim/kernels/reduce/reduce.h
+  cpp/qslim/kernels/reduce_axes/operations.h
+  cpp/qslim/kernels/reduce_axes/reduce_axes.h
   cpp/qslim/kernels/resize/resize.h
   cpp/qslim/kernels/saliency/saliency.h
   cpp/qslim/kernels/softmax/softmax.h

@@ -46,13 +46,4 @@ inline Grid grid_of(int quant_bits, bool is_unsigned) {
   return Grid{-qmax, qmax};
 }
 
-// A threshold below the floor (a channel of zeros) is raised to it, so the channel comes back as zeros.
-inline QParams qparams_from_threshold(float threshold, int quant_bits, bool is_unsigned) {
-  QSLIM_REQUIRE(threshold >= 0 && std::isfinite(threshold), "threshold must be finite and >= 0, got ",
-                threshold);
-  const Grid grid = grid_of(quant_bits, is_unsigned);
-  const float kept = threshold > kThresholdFloor ? threshold : kThresholdFloor;
-  return QParams{kept / static_cast<float>(grid.qmax), 0, grid.qmin, grid.qmax};
-}
-
 }  // namespace qslim

@@ -23,17 +23,14 @@ from numpy.typing import NDArray
 from qslim._core import __version__
 from qslim.files.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
+from qslim.graph.operators import OPERATORS
 from qslim.graph.passes.fit_bias import fit_bias
 
 __all__ = ["export_onnx"]
 
 _OPSETS = range(17, 22)
 
-# The opset from which an operator exists in the form that a Graph has. Absent: 17 or older.
-_SINCE = {
-    "Gelu": 20, "GroupNormalization": 21, "Mish": 18, "ReduceMax": 18, "ReduceMean": 18, "ReduceMin": 18,
-    "ReduceProd": 18,
-}  # fmt: skip
+# Before opset 18 their axes were an attribute, before opset 20 "linear" was "bilinear".
 _AXES_WERE_ATTRIBUTES = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd")
 
 
@@ -228,7 +225,7 @@ class _Writer:
         attributes = dict(node.attributes)
         if node.op_type == "Resize":
             inputs, attributes = self._resize(node, inputs, attributes)
-        elif self._opset < _SINCE.get(node.op_type, 0):
+        elif self._opset < _since(node):
             inputs, attributes = self._lowered(node, inputs, attributes)
         outputs = list(node.outputs)
         for index, name in enumerate(outputs):
@@ -249,6 +246,11 @@ class _Writer:
                 attributes["axes"] = [int(axis) for axis in axes.reshape(-1)]
             if axes is not None or len(node.inputs) == 1:
                 return inputs[:1], attributes
+        if node.op_type == "GridSample":
+            attributes["mode"] = {"linear": "bilinear", "cubic": "bicubic"}.get(
+                attributes.get("mode", "linear"), "nearest"
+            )
+            return inputs, attributes
         raise self._too_old(node)
 
     def _resize(
@@ -273,9 +275,15 @@ class _Writer:
 
     def _too_old(self, node: Node) -> ValueError:
         return ValueError(
-            f"export_onnx: {node.label} ({node.op_type}) needs opset {_SINCE.get(node.op_type, 18)}, "
+            f"export_onnx: {node.label} ({node.op_type}) needs opset {max(_since(node), 18)}, "
             f"got opset={self._opset}"
         )
+
+
+def _since(node: Node) -> int:
+    """Return the opset from which ONNX has `node` in a Graph's form; 0 for operators without a record."""
+    row = OPERATORS.get(node.op_type)
+    return 0 if row is None else row.since
 
 
 def _axis(params: QuantParams) -> dict[str, int]:

@@ -19,14 +19,6 @@ TEST(QParams, GridsOfEveryWidth) {
   EXPECT_THROW(grid_of(17, false), InvalidArgument);
 }
 
-TEST(QParams, ThresholdIsTheLargestValueKept) {
-  EXPECT_EQ(qparams_from_threshold(127.0f, 8, false).scale, 1.0f);
-  EXPECT_EQ(qparams_from_threshold(0.0f, 8, false).scale, kThresholdFloor / 127.0f);
-  EXPECT_GE(qparams_from_threshold(0.0f, 16, true).scale, kMinScale);
-  EXPECT_THROW(qparams_from_threshold(-1.0f, 8, false), InvalidArgument);
-  EXPECT_THROW(qparams_from_threshold(INFINITY, 8, false), InvalidArgument);
-}
-
 TEST(ChannelExtents, SplitAShapeAroundItsAxis) {
   const ChannelExtents e = channel_extents({8, 512, 14, 14}, 1);
   EXPECT_EQ(e.outer, 8u);

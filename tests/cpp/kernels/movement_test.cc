@@ -141,7 +141,7 @@ TEST(Gather, TakesRowsAndCountsFromTheEnd) {
   EXPECT_THROW(gather(context, 4, 3, 5, 7, x.data(), outside, y.data()), InvalidArgument);
 }
 
-TEST(ImageLayouts, EqualTheReference) {
+TEST(NchwF32ToNhwcU8, EqualsTheReference) {
   const QParams grids[] = {{0.1f, 100, 0, 255}, {0.3f, 0, 4, 200}};
   const std::size_t cases[][4] = {{1, 3, 50000, 3}, {2, 3, 1, 3},  {2, 3, 47, 4},   {1, 1, 1000, 1},
                                   {1, 4, 300, 4},   {2, 1, 70, 3}, {3, 40, 33, 40}, {1, 65, 257, 80},
@@ -152,14 +152,11 @@ TEST(ImageLayouts, EqualTheReference) {
     for (const QParams& grid : grids) {
       const std::vector<float> x = test::ugly_floats(floats, 5, 0.1f, true);
       std::vector<std::uint8_t> expected(bytes, 77);
-      const std::vector<std::uint8_t> q = numbered<std::uint8_t>(bytes);
-      std::vector<float> expected_back(floats);
       for (std::size_t n = 0; n < sizes[0]; ++n) {
         for (std::size_t c = 0; c < sizes[1]; ++c) {
           for (std::size_t p = 0; p < sizes[2]; ++p) {
             const std::size_t f = (n * sizes[1] + c) * sizes[2] + p, b = (n * sizes[2] + p) * sizes[3] + c;
             expected[b] = static_cast<std::uint8_t>(reference::quantize(x[f], grid, Rounding::kTiesToEven));
-            expected_back[f] = reference::dequantize(q[b], grid);
           }
         }
       }
@@ -168,10 +165,6 @@ TEST(ImageLayouts, EqualTheReference) {
         nchw_f32_to_nhwc_u8(context, extents, x.data(), grid, y.data());
         expect_same_bits(expected.data(), y.data(), bytes);
         y.expect_canaries();
-        GuardedArray<float> back(floats, 1);
-        nhwc_u8_to_nchw_f32(context, extents, q.data(), grid, back.data());
-        expect_same_bits(expected_back.data(), back.data(), floats);
-        back.expect_canaries();
       });
       if (HasFailure()) return;
     }

@@ -182,6 +182,24 @@ def _small(op_type: str, inputs: list[str], **attributes: Any) -> Graph:
     return graph
 
 
+@pytest.mark.parametrize(("opset", "expected"), [(17, b"bilinear"), (20, b"linear")])
+def test_modes_of_GridSample_are_the_opset_s(opset: int, expected: bytes, tmp_path: Path) -> None:
+    graph = Graph(inputs=["x", "grid"], outputs=["y"])
+    for name, shape in (("x", (1, 2, 4, 4)), ("grid", (1, 3, 3, 2)), ("y", (1, 2, 3, 3))):
+        graph.add_tensor(Tensor(name, "float32", shape))
+    graph.add_node(Node("GridSample", ["x", "grid"], ["y"], {"mode": "linear"}))
+    export_onnx(graph, tmp_path / "model.onnx", opset=opset)
+    (node,) = onnx.load(tmp_path / "model.onnx").graph.node
+    assert [attribute.s for attribute in node.attribute if attribute.name == "mode"] == [expected]
+    rng = np.random.default_rng(0)
+    feeds = {
+        "x": rng.standard_normal((1, 2, 4, 4)).astype(_F),
+        "grid": rng.uniform(-1, 1, (1, 3, 3, 2)).astype(_F),
+    }
+    got = _run(tmp_path / "model.onnx", feeds, ["y"])[0]
+    np.testing.assert_allclose(got, evaluate(graph, feeds)["y"], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("opset", [17, 21])
 @pytest.mark.parametrize(
     "build",

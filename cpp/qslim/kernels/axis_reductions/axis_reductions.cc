@@ -73,20 +73,4 @@ void argmax(Context& context, std::size_t outer, std::size_t axis, std::size_t i
                  });
 }
 
-void cumsum(Context& context, std::size_t outer, std::size_t axis, std::size_t inner, const float* x,
-            float* y, bool exclusive, bool reverse) {
-  for_each_piece(context, outer, axis, inner, kArgmaxColumns,
-                 [&](std::size_t o, std::size_t column, std::size_t columns) {
-                   float sum[kArgmaxColumns] = {};
-                   for (std::size_t i = 0; i < axis; ++i) {
-                     const std::size_t at = (o * axis + (reverse ? axis - 1 - i : i)) * inner + column;
-                     for (std::size_t c = 0; c < columns; ++c) {
-                       const float before = sum[c];
-                       sum[c] += x[at + c];
-                       y[at + c] = exclusive ? before : sum[c];
-                     }
-                   }
-                 });
-}
-
 }  // namespace qslim

@@ -9,7 +9,6 @@
 //
 //   mean    sum / float(axis)
 //   argmax  the first index of the largest, the last with `last`; the first NaN counts as largest
-//   cumsum  y[o, i, k] = x[o, 0, k] + ... + x[o, i, k], in order; exclusive: without its last term
 //
 // Axes that are not neighbours are the caller's business (strided_copy). Allocates nothing.
 #pragma once
@@ -26,7 +25,5 @@ void reduce_axes(Context& context, ReduceOp op, std::size_t outer, std::size_t a
                  const float* x, float* y);
 void argmax(Context& context, std::size_t outer, std::size_t axis, std::size_t inner, const float* x,
             std::int64_t* y, bool last = false);
-void cumsum(Context& context, std::size_t outer, std::size_t axis, std::size_t inner, const float* x,
-            float* y, bool exclusive = false, bool reverse = false);
 
 }  // namespace qslim

@@ -10,10 +10,13 @@
 // image point to memory that holds what lies outside.
 // Entries of x come in steps of `depth`, in the order of tap_order(): a 3x3 or 5x5 kernel of integers in
 // pairs of rows or, 3x3, in quadruples, so that a column's bytes, once interleaved, serve every output that
-// sees the column. weights  [channel block][step][vector][lane] groups of 4 bytes: `depth` consecutive taps
-// of one channel.
-//          The channels of a block lie in the order of column_at(), those past the last one hold zeros.
-// start, multiplier, bias   one per channel of the blocks, in the order of the weights.
+// sees the column.
+//
+//   weights                  [channel block][step][vector][lane] groups of 4 bytes: `depth` consecutive taps of
+//                            one channel. The channels of a block lie in the order of column_at(), those past
+//                            the last one hold zeros.
+//   start, multiplier, bias  one per channel of the blocks, in the order of the weights
+//
 // Included by per-ISA files: plain declarations only.
 #pragma once
 

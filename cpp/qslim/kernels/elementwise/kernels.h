@@ -5,8 +5,8 @@
 //
 //   step     y[i] = op(a[i], b[i]); unary operations do not read b. y may be a or b, never a shifted part.
 //   table    y[i] = table[x[i]], 256 entries; y may be x
-//   add      q[i] = Q(A(a[i]) + B(b[i]))    the fused forms: what load, step and store would give, bit for
-//   bit, mul      q[i] = Q(A(a[i]) * b[i])       without blocks in between
+//   add      q[i] = Q(A(a[i]) + B(b[i]))    the fused forms: what load, step and store would give, bit for bit,
+//   mul      q[i] = Q(A(a[i]) * b[i])       without blocks in between
 //
 // Nothing is aligned. Included by per-ISA files: plain declarations only.
 #pragma once

@@ -2,8 +2,7 @@
 //
 // Histograms of a tensor: the checked entry points.
 //
-//   histogram         `bins` bins of equal width on [lo, hi], as numpy.histogram counts float32 data: edges
-//   are
+//   histogram         `bins` bins of equal width on [lo, hi], as numpy.histogram counts float32 data: edges are
 //                     float(lo + i * (hi - lo) / bins), bins are closed below, the last one also above;
 //                     what lies outside is left out, as is NaN
 //   histogram_signed  the power-of-two grid of TensorStatistics: |x| on [0, 2^exponent), `bins` bins for each

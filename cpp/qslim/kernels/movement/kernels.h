@@ -2,9 +2,8 @@
 //
 // Movement kernels: what each instruction set provides.
 //
-//   transpose    y[c * y_stride + r] = x[r * x_stride + c], r < rows, c < columns, strides in elements; x4
-//   moves
-//                elements of 4 bytes, x1 of one
+//   transpose    y[c * y_stride + r] = x[r * x_stride + c], r < rows, c < columns, strides in elements;
+//                x4 moves elements of 4 bytes, x1 of one
 //   interleave3  y[3 * i + c] = x[c * x_stride + i], c < 3: the pixels of a colour image
 //
 // Nothing is aligned. Included by per-ISA files: plain declarations only.

@@ -326,31 +326,4 @@ void nchw_f32_to_nhwc_u8(Context& context, const ImageExtents& extents, const fl
   });
 }
 
-void nhwc_u8_to_nchw_f32(Context& context, const ImageExtents& extents, const std::uint8_t* x,
-                         const QParams& params, float* y) {
-  check_image("nhwc_u8_to_nchw_f32", extents, params);
-  const OneGrid grid(params);
-  const MovementKernels& kernels = best_kernel(kMovementKernels, context.isa());
-  const std::size_t tiles = (extents.pixels + kTilePixels - 1) / kTilePixels;
-  const std::size_t bytes = extents.batch * extents.pixels * extents.channels * sizeof(float);
-  split(context, extents.batch * tiles, bytes, [&](std::size_t first, std::size_t n) {
-    alignas(64) std::uint8_t planes[kTileChannels * kTilePixels];
-    for (std::size_t tile = first; tile < first + n; ++tile) {
-      const std::size_t image = tile / tiles, pixel = tile % tiles * kTilePixels;
-      const std::size_t pixels = std::min(kTilePixels, extents.pixels - pixel);
-      const std::uint8_t* const from = x + (image * extents.pixels + pixel) * extents.pixel_stride;
-      float* const to = y + image * extents.channels * extents.pixels + pixel;
-      for (std::size_t channel = 0; channel < extents.channels; channel += kTileChannels) {
-        const std::size_t channels = std::min(kTileChannels, extents.channels - channel);
-        kernels.transpose_x1(pixels, channels, from + channel,
-                             static_cast<std::ptrdiff_t>(extents.pixel_stride), planes, kTilePixels);
-        for (std::size_t c = 0; c < channels; ++c) {
-          kernels.dequantize(1, pixels, planes + c * kTilePixels, grid.params(),
-                             to + (channel + c) * extents.pixels);
-        }
-      }
-    }
-  });
-}
-
 }  // namespace qslim

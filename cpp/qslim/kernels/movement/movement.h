@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Moving elements without arithmetic: what transposition, concatenation, slicing, splitting, padding,
-// expansion and layout changes have in common; and the two layout changes at the borders of a quantized
-// network, which quantize or dequantize on the way.
+// expansion and layout changes have in common; and the layout change at the input of a quantized network,
+// which quantizes on the way.
 //
 //   strided_copy          destination[i . destination_strides] = source[i . source_strides], i over extent
 //   strided_fill          destination[i . destination_strides] = *value
 //   gather                destination[o, i, :] = source[o, indices[i], :]
-//   nchw_f32_to_nhwc_u8   y[n, p, c] = clamp(round_half_even(x[n, c, p] * (1 / scale)) + zero_point, qmin,
-//   qmax) nhwc_u8_to_nchw_f32   y[n, c, p] = (x[n, p, c] - zero_point) * scale
+//   nchw_f32_to_nhwc_u8   y[n, p, c] = clamp(round_half_even(x[n, c, p] * (1 / scale)) + zero_point, qmin, qmax)
 //
 // Strides count elements; a source stride of 0 repeats, negative ones run backwards. Source and destination
 // do not overlap. Nothing is aligned, nothing is allocated.
@@ -51,7 +50,5 @@ struct ImageExtents {
 
 void nchw_f32_to_nhwc_u8(Context& context, const ImageExtents& extents, const float* x, const QParams& params,
                          std::uint8_t* y);
-void nhwc_u8_to_nchw_f32(Context& context, const ImageExtents& extents, const std::uint8_t* x,
-                         const QParams& params, float* y);
 
 }  // namespace qslim

@@ -15,17 +15,11 @@ struct MovementKernels {
   TransposeFn<std::uint8_t> transpose_x1;
   Interleave3Fn interleave3;
   QuantizeRowsFn quantize;
-  DequantizeRowsFn<std::uint8_t> dequantize;
 };
 
 constexpr MovementKernels kMovementKernels[] = {
 #define QSLIM_MOVEMENT_KERNELS(isa, suffix) \
-  {isa,                                     \
-   transpose_x4_##suffix,                   \
-   transpose_x1_##suffix,                   \
-   interleave3_x1_##suffix,                 \
-   quantize_f32_x8_rows_##suffix,           \
-   dequantize_u8_f32_rows_##suffix},
+  {isa, transpose_x4_##suffix, transpose_x1_##suffix, interleave3_x1_##suffix, quantize_f32_x8_rows_##suffix},
 #include "qslim/kernels/movement/kernels.inc"
 #undef QSLIM_MOVEMENT_KERNELS
 };

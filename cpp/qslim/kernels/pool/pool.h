@@ -2,14 +2,13 @@
 //
 // Pooling in NHWC order. The window of output (oh, ow) covers the input pixels
 //
-//   (oh * stride_h + kh * dilation_h - pad_top, ow * stride_w + kw * dilation_w - pad_left),  kh < kernel_h,
-//   ...
+//   (oh * stride_h + kh * dilation_h - pad_top, ow * stride_w + kw * dilation_w - pad_left),
+//   kh < kernel_h, kw < kernel_w,
 //
 // of which those inside the image count. Ceil mode and same padding are in out_h, out_w and the pads.
 //
 //   max      the largest; NaN wins. An empty window gives -inf, or 0 in stored units.
-//   average  f32: the pixels are added one after the other, kh before kw, starting at +0, and divided by
-//   count
+//   average  f32: the pixels are added one after the other, kh before kw, starting at +0, and divided by count
 //            u8:  acc = exact int32 sum of (x - zero_point), r = float(acc) * (scale / float(count)), which a
 //                 u8 result takes as q = clamp(round_half_even(r * (1 / y.scale)) + y.zero_point, qmin, qmax)
 //            count is the pixels inside, or kernel_h * kernel_w with count_includes_pad. An empty window

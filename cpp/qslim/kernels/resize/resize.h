@@ -8,8 +8,7 @@
 //                         r.w_second
 //             float, one operation after the other as written, r = rows[oh], c = columns[ow]
 //
-//   cubic     y[oh, ow] = sum over the rows r of (sum over the columns c of x[r, c] * w_c) * w_r, four of
-//   each,
+//   cubic     y[oh, ow] = sum over the rows r of (sum over the columns c of x[r, c] * w_c) * w_r, four of each,
 //             in rising order
 //
 // The tables follow ONNX Resize (operator set 13), computed in float as onnxruntime does.

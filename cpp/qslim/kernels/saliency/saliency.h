@@ -4,8 +4,7 @@
 //
 //   kL1Norm   mean of |w| over the filter
 //   kL2Norm   square root of the sum of w^2
-//   kFpgm     sum over all filters j of the Euclidean distance between filter i and filter j: a filter near
-//   the
+//   kFpgm     sum over all filters j of the Euclidean distance between filters i and j: a filter near the
 //             others' geometric median can be spared. He et al. 2019 (arXiv:1811.00250)
 //   kTaylor   (sum of w * g)^2, g being the loss's gradient: what its removal changes, to first order.
 //             Molchanov et al. 2019 (arXiv:1906.10771)

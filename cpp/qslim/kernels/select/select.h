@@ -2,10 +2,10 @@
 //
 // Choosing elements by indices that are known at run time only, and what else goes along one axis in order.
 //
-//   gather_elements  y[o, i, n] = x[o, indices[o, i, n], n]        o and n of the indices, ONNX
-//   GatherElements gather_nd        y[i, :] = x[indices[i, 0], indices[i, 1], ..., :] top_k            the k
-//   largest or smallest along the axis, in order; of equals the one that comes first cumulative_sum   y[i] =
-//   x[0] + ... + x[i], one addition after the other
+//   gather_elements  y[o, i, n] = x[o, indices[o, i, n], n], o and n of the indices: ONNX GatherElements
+//   gather_nd        y[i, :] = x[indices[i, 0], indices[i, 1], ..., :]
+//   top_k            the k largest or smallest along the axis, in order; of equals the one that comes first
+//   cumulative_sum   y[i] = x[0] + ... + x[i], one addition after the other
 //
 // Arrays are [outer, axis, inner]. Indices below 0 count from the end; InvalidArgument is thrown where one is
 // out of range, before anything is written. A NaN comes last in top_k. Allocates nothing.

@@ -11,14 +11,16 @@ namespace {
 
 constexpr std::size_t kTask = 8 << 10;  // elements, some 10 us
 
-void run(Context& context, bool is_log, std::size_t outer, std::size_t axis, std::size_t inner,
-         const float* x, float* y) {
+}  // namespace
+
+void softmax(Context& context, std::size_t outer, std::size_t axis, std::size_t inner, const float* x,
+             float* y) {
   if (outer == 0 || axis == 0 || inner == 0) return;
   const SoftmaxKernels& kernels = best_kernel(kSoftmaxKernels, context.isa());
   if (inner == 1) {
     context.pool().for_each_block(outer, std::max<std::size_t>(kTask / axis, 1), [&](Block block) {
       for (std::size_t r = block.begin; r < block.begin + block.size; ++r) {
-        kernels.row(axis, is_log, x + r * axis, y + r * axis);
+        kernels.row(axis, x + r * axis, y + r * axis);
       }
     });
     return;
@@ -28,21 +30,9 @@ void run(Context& context, bool is_log, std::size_t outer, std::size_t axis, std
   context.pool().for_each_block(outer * pieces, per_task, [&](Block block) {
     for (std::size_t i = block.begin; i < block.begin + block.size; ++i) {
       const std::size_t column = i % pieces * kSoftmaxColumns, at = i / pieces * axis * inner + column;
-      kernels.columns(axis, inner, std::min(kSoftmaxColumns, inner - column), is_log, x + at, y + at);
+      kernels.columns(axis, inner, std::min(kSoftmaxColumns, inner - column), x + at, y + at);
     }
   });
-}
-
-}  // namespace
-
-void softmax(Context& context, std::size_t outer, std::size_t axis, std::size_t inner, const float* x,
-             float* y) {
-  run(context, false, outer, axis, inner, x, y);
-}
-
-void log_softmax(Context& context, std::size_t outer, std::size_t axis, std::size_t inner, const float* x,
-                 float* y) {
-  run(context, true, outer, axis, inner, x, y);
 }
 
 }  // namespace qslim

@@ -2,20 +2,21 @@
 //
 // From statistics to a threshold: the largest magnitude worth keeping, > 0; scale = threshold / qmax.
 //
-//   abs_max  the largest |x|                                min_max  the same (PaddleSlim then stores both
-//   ends) avg      mean over samples of the sample's largest |x| hist     centre of the first bin of |x| up
-//   to which at least hist_percent of the elements lie KL       the cut that loses the least information
-//   (kl.cc) mse      of T = s * abs_max, s = 0.30, 0.32, .. 1.00, the one with the least mean squared error
+//   abs_max  the largest |x|
+//   min_max  the same (PaddleSlim then stores both ends)
+//   avg      mean over samples of the sample's largest |x|
+//   hist     centre of the first bin of |x| up to which at least hist_percent of the elements lie
+//   KL       the cut that loses the least information (kl.cc)
+//   mse      of T = s * abs_max, s = 0.30, 0.32, .. 1.00, the one with the least mean squared error
 //   emd      same candidates, least |mean(x) - mean(q(x))| + |std(x) - std(q(x))|
 //   ptf      same error as mse, s = 1, 1/2, 1/4, 1/8 (power-of-two factors)
 //
-// The candidates are judged on the grid that is deployed: signed [-(2^(b-1)-1), 2^(b-1)-1], or [0, 2^b - 1]
+// The candidates are judged on the integers that are deployed: signed [-(2^(b-1)-1), 2^(b-1)-1], or [0, 2^b - 1]
 // for tensors that are never negative. Ties go to the larger threshold. A tensor of zeros, and any threshold
 // below it, gives kThresholdFloor (1e-8).
 //
 // Where this differs from PaddleSlim 2.6.0 (quant/quanters and post_training_quantization):
-//   - mse, emd and ptf weigh all batches together. PaddleSlim keeps the threshold of the single batch with
-//   the
+//   - mse, emd and ptf weigh all batches together. PaddleSlim keeps the threshold of the single batch with the
 //     lowest loss: the quietest batch, whatever the others need; for ptf, of the last batch.
 //   - s = 1.0, the full range, is a candidate (float accumulation stops PaddleSlim's loop at 0.98).
 //   - Negative values count (PaddleSlim clips them to 0 before it measures), and KL and hist look at |x|.

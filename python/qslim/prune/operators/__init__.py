@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each operator has to do with channels: one rule each.
+"""Rules that follow channels through operators: one each, by default that of the operator's record.
 
 A rule is given the labels of the whole network and a node, couples or freezes the factors of its operands and
 returns the factors of each result. One that meets what it cannot follow raises ``CannotFollow``: then the
@@ -9,8 +9,9 @@ operands are frozen, as they are for an operator without a rule.
 from __future__ import annotations
 
 from qslim.graph import Node
+from qslim.graph.operators import OPERATORS
 from qslim.prune.channels import Channels, Factors
-from qslim.prune.operators.elementwise import ELEMENTWISE
+from qslim.prune.operators.elementwise import ELEMENTWISE, default_rule
 from qslim.prune.operators.movement import MOVEMENT
 from qslim.prune.operators.normalization import NORMALIZATION
 from qslim.prune.operators.products import PRODUCTS
@@ -25,7 +26,16 @@ KEPT_OPERATORS = frozenset(
     ("conv3d", "linear_interp", "max_pool3d_with_index", "pool3d", "rnn", "trilinear_interp")
 )
 
-_RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVEMENT, **NORMALIZATION, **PRODUCTS, **RECURRENT, **REDUCTIONS}
+_DEFAULTS = {name: rule for name, row in OPERATORS.items() if (rule := default_rule(row)) is not None}
+_RULES: dict[str, Rule] = {
+    **_DEFAULTS,
+    **ELEMENTWISE,
+    **MOVEMENT,
+    **NORMALIZATION,
+    **PRODUCTS,
+    **RECURRENT,
+    **REDUCTIONS,
+}
 
 
 def follow(channels: Channels, node: Node) -> None:

@@ -82,6 +82,25 @@ Phase phase_of(std::int64_t residue, const Window& window, std::size_t axis) {
   return p;
 }
 
+// Where the weights [OC, IC / groups, taps of h, taps of w] of one residue's convolution lie in the constant
+// [IC, OC / groups, KH, KW]: the groups side by side, the taps from the last to the first.
+std::vector<std::size_t> phase_weights(const Dims& w, std::int64_t groups, const Phase& h, const Phase& v) {
+  const std::int64_t oc_group = w[1], ic_group = w[0] / groups;
+  std::vector<std::size_t> order;
+  order.reserve(as_size(oc_group * groups * ic_group * h.taps * v.taps));
+  const auto append_taps = [&](std::int64_t in, std::int64_t out) {
+    for (std::int64_t i = h.taps * v.taps; i-- > 0;) {
+      const std::int64_t kh = h.first_tap + h.tap_step * (i / v.taps);
+      const std::int64_t kw = v.first_tap + v.tap_step * (i % v.taps);
+      order.push_back(as_size(((in * oc_group + out) * w[2] + kh) * w[3] + kw));
+    }
+  };
+  for (std::int64_t o = 0; o < oc_group * groups; ++o) {
+    for (std::int64_t i = 0; i < ic_group; ++i) append_taps(o / oc_group * ic_group + i, o % oc_group);
+  }
+  return order;
+}
+
 }  // namespace
 
 void infer_Conv(InferContext& context) {
@@ -139,7 +158,7 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
                 "ConvTranspose '", node.label, "': strides ", window.stride[0], " and ", window.stride[1],
                 " are too large, their product may be at most ", kMostResidues);
   const std::int64_t groups = Attributes(node).integer("group", 1);
-  const std::int64_t oc_group = w[1], ic_group = w[0] / groups, oc = oc_group * groups;
+  const std::int64_t oc = w[1] * groups;
   const ConvExtents whole = extents_of(x, window, as_size(oc));
   std::vector<LinearPart> parts;
   for (std::int64_t rh = 0; rh < window.stride[0]; ++rh) {
@@ -166,18 +185,7 @@ void compile_ConvTranspose(Compiler& compiler, const Node& node) {
           as_size(ph.first_out) * whole.y_row_stride + as_size(pw.first_out) * whole.y_pixel_stride;
       part.weights.tensor = node.inputs[1];
       part.weights.channel_axis = 1;  // of one group; the scales repeat for each
-      for (std::int64_t o = 0; o < oc; ++o) {
-        for (std::int64_t i = 0; i < ic_group; ++i) {
-          for (std::int64_t th = 0; th < ph.taps; ++th) {
-            for (std::int64_t tw = 0; tw < pw.taps; ++tw) {
-              const std::int64_t kh = ph.first_tap + ph.tap_step * (ph.taps - 1 - th);
-              const std::int64_t kw = pw.first_tap + pw.tap_step * (pw.taps - 1 - tw);
-              const std::int64_t in = o / oc_group * ic_group + i;
-              part.weights.order.push_back(as_size(((in * oc_group + o % oc_group) * w[2] + kh) * w[3] + kw));
-            }
-          }
-        }
-      }
+      part.weights.order = phase_weights(w, groups, ph, pw);
       parts.push_back(std::move(part));
     }
   }

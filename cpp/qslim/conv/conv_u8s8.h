@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The old place of qslim/kernels/conv/conv_u8s8.h, for code that includes it from here.
+#pragma once
+
+#include "qslim/kernels/conv/conv_u8s8.h"
