@@ -19,7 +19,7 @@ from qslim import _core
 from qslim.functional.arrays import as_bytes, as_float32, as_parameter
 
 Rounding = Literal["ties_to_even", "ties_away"]
-THRESHOLD_FLOOR = 1e-8
+THRESHOLD_FLOOR = np.float32(1e-8)
 
 
 class _Grid(NamedTuple):
@@ -49,7 +49,7 @@ def _grid(
     if not 0 <= least <= largest < math.inf:
         bad = kept[~(np.isfinite(kept) & (kept >= 0))]
         raise ValueError(f"{function}: threshold must be finite and >= 0, got {bad[0]}")
-    return _Grid(np.maximum(kept, np.float32(THRESHOLD_FLOOR)) / np.float32(qmax), qmin, qmax)
+    return _Grid(np.maximum(kept, THRESHOLD_FLOOR) / np.float32(qmax), qmin, qmax)
 
 
 def fake_quant(

@@ -18,6 +18,7 @@ from qslim.graph.host_tail import HostTail
 from qslim.logger import logger
 from qslim.runtime.model_source import model_source
 from qslim.runtime.profile import Layer, Profile
+from qslim.threads import default_threads
 
 __all__ = ["Session", "TensorSpec"]
 
@@ -93,7 +94,7 @@ class Session:
             raise ValueError(
                 f"Session: max_memory must be a number of bytes of at least 1, got {max_memory!r}"
             )
-        threads = _default_threads() if num_threads is None else num_threads
+        threads = default_threads() if num_threads is None else num_threads
         source, self._tail = model_source(model)
         self._core = _core.Session(source, threads, isa, max_memory)
         self._inputs = {spec[0]: TensorSpec(*spec) for spec in self._core.inputs}
@@ -228,12 +229,3 @@ def _as_array(value: ArrayLike, spec: TensorSpec) -> NDArray[Any]:
                 "cannot hold"
             )
     return np.ascontiguousarray(array, spec.dtype).reshape(array.shape)
-
-
-def _default_threads() -> int:
-    text = os.environ.get("QSLIM_NUM_THREADS", "")
-    if text:
-        if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= 1024):
-            raise ValueError(f"QSLIM_NUM_THREADS must be a whole number from 1 to 1024, got {text!r}")
-        return int(text)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

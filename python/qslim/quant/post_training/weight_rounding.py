@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim import functional
+from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import Graph, QuantParams, Tensor
 from qslim.quant.post_training.adaptive_rounding import InputMoments, round_adaptively
 from qslim.quant.post_training.post_training_report import WeightReport
 
 __all__ = ["correct_bias", "quantize_weights"]
-
-# The threshold of a channel that is zero throughout: any positive number gives zeros back.
-_SMALLEST_THRESHOLD = np.float32(1e-8)
 
 
 def quantize_weights(
@@ -64,7 +62,7 @@ def _quantize_weight(
             f"parameter {tensor.name!r} holds NaN or infinite values and cannot be quantized: "
             "the training that made it has diverged"
         )
-    threshold = np.maximum(functional.abs_max(value, quant_axis=quant_axis), _SMALLEST_THRESHOLD)
+    threshold = np.maximum(functional.abs_max(value, quant_axis=quant_axis), THRESHOLD_FLOOR)
     params = QuantParams.weight(threshold, quant_bits, quant_axis)
     tensor.quantization = params
     if bias_correction:

@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim import functional
+from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import QuantParams
 from qslim.quant.programs.config import StaticQATConfig
 
 __all__ = ["activation_grid", "weight_grid"]
-
-# Of a tensor of zeros: any positive number gives zeros back.
-_SMALLEST_THRESHOLD = np.float32(1e-8)
 
 
 def weight_grid(name: str, value: NDArray[np.float32], bits: int, axis: Optional[int]) -> QuantParams:
@@ -23,7 +21,7 @@ def weight_grid(name: str, value: NDArray[np.float32], bits: int, axis: Optional
     threshold = np.asarray(functional.abs_max(value, quant_axis=axis), np.float32)
     if not np.isfinite(threshold).all():
         raise ValueError(f"convert: weight {name!r} holds NaN or infinite values: the training has diverged")
-    return QuantParams.weight(np.maximum(threshold, _SMALLEST_THRESHOLD), bits, axis)
+    return QuantParams.weight(np.maximum(threshold, THRESHOLD_FLOOR), bits, axis)
 
 
 def activation_grid(name: str, threshold: NDArray[Any], bits: int, config: StaticQATConfig) -> QuantParams:
@@ -32,5 +30,5 @@ def activation_grid(name: str, threshold: NDArray[Any], bits: int, config: Stati
     if not np.isfinite(value) or value < 0:
         raise ValueError(f"convert: the threshold of {name!r} is {value}: the training has diverged")
     is_unsigned = config.uses_unsigned_grid and bits == config.activation_bits + 1
-    kept = max(value, _SMALLEST_THRESHOLD)
+    kept = max(value, THRESHOLD_FLOOR)
     return QuantParams.activation(float(kept), bits - is_unsigned, is_unsigned)

@@ -21,9 +21,10 @@ from typing import Any, Optional
 import numpy as np
 import paddle
 
+from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import QuantParams
 from qslim.quant import distributed
-from qslim.quant.quantizers.quantizer import THRESHOLD_FLOOR, Quantizer
+from qslim.quant.quantizers.quantizer import Quantizer
 from qslim.quant.quantizers.recompute import once_a_batch
 from qslim.quant.quantizers.tensors import as_constant, min_and_max, straight_through
 

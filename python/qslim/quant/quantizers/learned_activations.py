@@ -16,11 +16,11 @@ import paddle
 from numpy.typing import NDArray
 
 from qslim.functional import TensorStatistics, find_threshold
+from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import QuantParams
 from qslim.quant import distributed
 from qslim.quant.quantizers.activation_quantizers import ActivationQuantizer
 from qslim.quant.quantizers.learned import LearnedGrid, learned_fake_quant
-from qslim.quant.quantizers.quantizer import THRESHOLD_FLOOR
 from qslim.quant.quantizers.recompute import once_a_batch
 from qslim.quant.quantizers.tensors import array_of, context, fake_quant
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from qslim.functional import TensorStatistics, find_threshold
+from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams
 from qslim.quant.quantizers.activation_quantizers import ActivationQuantizer
-from qslim.quant.quantizers.quantizer import THRESHOLD_FLOOR, Quantizer
+from qslim.quant.quantizers.quantizer import Quantizer
 from qslim.quant.quantizers.recompute import once_a_batch
 from qslim.quant.quantizers.tensors import array_of, as_constant, context, round_to_grid, straight_through
 from qslim.quant.quantizers.weight_quantizers import WeightQuantizer, least_error_threshold

@@ -21,10 +21,7 @@ from qslim.graph import QuantParams
 from qslim.paddle import framework
 from qslim.quant.quantizers.tensors import array_of
 
-__all__ = ["THRESHOLD_FLOOR", "Quantizer"]
-
-# The threshold of a tensor of zeros: any positive number gives zeros back.
-THRESHOLD_FLOOR = np.float32(1e-8)
+__all__ = ["Quantizer"]
 
 
 class Quantizer(nn.Layer):  # type: ignore[misc]

@@ -11,7 +11,6 @@ operators, which give the same numbers:
 from __future__ import annotations
 
 import functools
-import os
 from typing import Any, Callable, Optional, TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from paddle.autograd import PyLayer
 from qslim import _core, functional
 from qslim.graph import QuantParams
 from qslim.paddle import framework
+from qslim.threads import default_threads
 
 __all__ = [
     "array_of",
@@ -42,13 +42,8 @@ _ROUNDING = 1.5 * 2.0**23
 
 @functools.cache
 def context() -> _core.Context:
-    """The kernels' threads: QSLIM_NUM_THREADS, else every core that this process may use."""
-    declared = os.environ.get("QSLIM_NUM_THREADS", "")
-    if declared.isdigit() and int(declared) > 0:
-        return _core.Context(int(declared))
-    if hasattr(os, "sched_getaffinity"):
-        return _core.Context(len(os.sched_getaffinity(0)))
-    return _core.Context(os.cpu_count() or 1)
+    """Return the kernels' context, with ``default_threads`` threads."""
+    return _core.Context(default_threads())
 
 
 def is_native(x: Any) -> bool:

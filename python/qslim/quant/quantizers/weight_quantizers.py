@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from paddle import nn
 
 from qslim import functional
+from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import QuantParams
 from qslim.quant.quantizers.learned import LearnedGrid, learned_fake_quant
 from qslim.quant.quantizers.learned_activations import FACTOR_RANGE, learned_parameter
-from qslim.quant.quantizers.quantizer import THRESHOLD_FLOOR, Quantizer
+from qslim.quant.quantizers.quantizer import Quantizer
 from qslim.quant.quantizers.recompute import once_a_batch
 from qslim.quant.quantizers.tensors import array_of, context, straight_through
 

@@ -10,11 +10,11 @@ from paddle.quantization import BaseQuanter
 from paddle.quantization import observers as paddle_observers
 from paddle.quantization import quanters as paddle_quanters
 
+from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import QuantParams
 from qslim.quant import observers, quanters
 from qslim.quant.quantizers.factory import QuantizerFactory
 from qslim.quant.quantizers.observed_quantizers import Unquantized
-from qslim.quant.quantizers.quantizer import THRESHOLD_FLOOR
 
 __all__ = ["as_params", "input_quantizer", "weight_quantizer"]
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qslim import functional
+from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph.graph import Graph, Node
 from qslim.graph.quantization import QuantParams
 
@@ -42,8 +43,6 @@ FAKE_QUANTIZERS = frozenset(f"fake_quantize_dequantize_{name}" for name in _STAT
 WEIGHT_QUANTIZERS = frozenset(
     ("fake_quantize_dequantize_abs_max", "fake_channel_wise_quantize_dequantize_abs_max")
 )
-# A tensor that was zero throughout calibration: any positive number gives zeros back.
-_SMALLEST_THRESHOLD = np.float32(1e-8)
 
 
 def is_quantizer(node: Node) -> bool:
@@ -114,7 +113,7 @@ def _positive(threshold: Optional[ArrayLike]) -> Optional[NDArray[np.float32]]:
     values = np.asarray(threshold, np.float32)
     if not np.isfinite(values).all() or (values < 0).any():
         return None
-    return np.asarray(np.maximum(values, _SMALLEST_THRESHOLD))
+    return np.asarray(np.maximum(values, THRESHOLD_FLOOR))
 
 
 def _kept_step(graph: Graph, node: Node) -> Optional[NDArray[np.float32]]:

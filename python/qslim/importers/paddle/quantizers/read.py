@@ -22,6 +22,7 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph.graph import Graph, Node, Tensor
 from qslim.graph.moved_data import moved_inputs
 from qslim.graph.passes.clean import remove_dead
@@ -255,10 +256,9 @@ class _Reader:
         if scaling.domain == "paddle" and kind == "fake_channel_wise_dequantize_max_abs":
             threshold = graph.constant(scaling.inputs[1])
             qmax = 2 ** (scaling.attributes["quant_bits"][0] - 1) - 1
-            smallest = np.float32(1e-8)
             if threshold is None:
                 return None
-            return np.asarray(np.maximum(threshold, smallest) / np.float32(qmax), np.float32)
+            return np.asarray(np.maximum(threshold, THRESHOLD_FLOOR) / np.float32(qmax), np.float32)
         if scaling.domain or scaling.op_type != "Mul":
             return None
         other = graph.producer(scaling.inputs[1])
