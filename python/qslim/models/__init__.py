@@ -11,7 +11,7 @@ from qslim.paddle.framework import paddle_module as _paddle_module
 
 _paddle_module()  # says in one sentence what to install where Paddle is missing
 
-from qslim.models.classification import ImageClassifier, ProgramOutputs, image_classification  # noqa: E402
+from qslim.models.classification import ImageClassifier, ProgramOutputs  # noqa: E402
 from qslim.models.efficientnet_lite import EfficientNetLite0  # noqa: E402
 from qslim.models.mobilenet import MobileNet  # noqa: E402
 from qslim.models.mobilenet_v2 import (  # noqa: E402
@@ -24,6 +24,7 @@ from qslim.models.mobilenet_v2 import (  # noqa: E402
     MobileNetV2_x2_0,
 )
 from qslim.models.pplcnet import PPLCNet, PPLCNet_x0_5, PPLCNet_x0_25, PPLCNet_x1_0  # noqa: E402
+from qslim.models.ready_to_train import image_classification  # noqa: E402
 from qslim.models.resnet import ResNet, ResNet18, ResNet34, ResNet50, ResNet101, ResNet152  # noqa: E402
 
 __all__ = [

@@ -67,7 +67,45 @@ def check_part(key: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class PostTrainingOptions:
-    """What ``quant_post_static`` was asked for; names and meanings as in its docstring."""
+    """The options of ``quant_post_static``.
+
+    Attributes
+    ----------
+    batch_size : int, default=1
+        Samples a batch, for `sample_generator` and for arrays.
+    batch_nums : int, optional
+        At most so many batches, of all ranks together; None takes all.
+    algo : {"hist", "KL", "avg", "mse", "emd", "abs_max", "min_max", "ptf"}
+        How activations' thresholds follow from their statistics; see ``qslim.functional.find_threshold``.
+    round_type : {"round", "adaround"}
+        "adaround" rounds each weight up or down so that its layer's output changes least on the calibration
+        data; see qslim.quant.post_training.adaptive_rounding. It gains most with weights of 4 bits or fewer.
+    hist_percent : float, default=0.9999
+        Share of the values that "hist" keeps.
+    bias_correction : bool
+        Keep the mean and the spread of every weight channel that is rounded to nearest; see
+        ``qslim.quant.post_training.weight_rounding``.
+    quantizable_op_type : list of str
+        Operators by PaddleSlim's names. "mul", "matmul" and "matmul_v2" all mean matrix products.
+    is_full_quantize : bool
+        Quantize every operator that PaddleSlim knows, inputs and outputs.
+    weight_bits, activation_bits : int, 2 to 16
+        More than 8 are simulated in float; no int8 kernel runs them.
+    activation_quantize_type : {"range_abs_max", "moving_average_abs_max", "abs_max"}
+        Accepted for old scripts; the calibrated threshold is stored in each case.
+    weight_quantize_type : {"channel_wise_abs_max", "abs_max"}
+    optimize_model : bool
+        Fold batch normalization into the convolution before it first.
+    onnx_format : bool
+        True stores weights as int8; False as float32 that holds integers, as older tutorials describe.
+    skip_tensor_list : list of str, Layer or parameter, optional
+        Operators that stay in fp32: by their inputs, parameters or paths (shell patterns), or by the Layers
+        of the network that was saved (``[net.head]``). A legacy model's files also tell the names of its
+        attributes ("backbone.conv1"). One that matches nothing is an error.
+    deploy_backend : {None, "tensorrt", "arm", "onednn"}
+        None lets tensors that cannot be negative use uint8; the others keep to symmetric int8. "tensorrt"
+        also quantizes the inputs of the operators that TensorRT runs in int8.
+    """
 
     algo: ThresholdAlgo = "hist"
     round_type: str = "round"

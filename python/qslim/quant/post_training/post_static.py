@@ -1,11 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Static post-training quantization: a trained model and a few batches in, a quantized model out."""
+"""Static post-training quantization: a trained model and a few batches in, a quantized model out.
+
+In several processes rank r calibrates on the batches r, r + world, r + 2 * world, ..., or on what a
+``DistributedBatchSampler`` gives it. Statistics merge without rounding, so the model is that of a single
+process, to the bit. Rank 0 writes it.
+
+Source: paddleslim 2.6.0, quant/quanter.py (signature and defaults).
+
+Examples
+--------
+>>> import os, tempfile
+>>> import numpy as np
+>>> import paddle
+>>> import qslim as slim
+>>> work = tempfile.mkdtemp()
+>>> net = paddle.nn.Sequential(paddle.nn.Conv2D(3, 8, 3), paddle.nn.ReLU(), paddle.nn.Conv2D(8, 4, 3))
+>>> image = paddle.static.InputSpec([None, 3, 16, 16], "float32", "image")
+>>> paddle.jit.save(net, os.path.join(work, "fp32"), input_spec=[image])
+>>> executor = paddle.static.Executor(paddle.CPUPlace())
+>>> batches = [np.random.rand(2, 3, 16, 16).astype("float32")]
+>>> report = slim.quant.quant_post_static(
+...     executor, work, os.path.join(work, "int8"), data_loader=batches
+... )
+>>> [(activation.name, activation.dtype) for activation in report.activations]
+[('image', 'int8'), ('relu_0', 'uint8')]
+>>> sorted(os.listdir(os.path.join(work, "int8")))
+['model.json', 'model.pdiparams', 'model.qslim']
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Callable, Optional
 
 from qslim.exporters.paddle import export_with_engine_file
@@ -74,63 +101,23 @@ def quant_post_static(
     """Quantize a saved inference model with the statistics of a few batches; nothing is trained.
 
     In several processes (``python -m paddle.distributed.launch``, ``paddle.distributed.init_parallel_env()``
-    before ``paddle.enable_static()``) every rank makes this call with the same data. Rank r calibrates on the
-    batches r, r + world, r + 2 * world, ..., or on what a ``DistributedBatchSampler`` gives it. Statistics
-    merge without rounding, so the model is that of a single process, to the bit. Rank 0 writes it.
+    before ``paddle.enable_static()``) every rank makes this call with the same data; docs/
+    post_training_quantization.md says how it is shared. Examples are in the module's docstring.
 
     Parameters
     ----------
     executor : paddle.static.Executor
         Its place is where the float model runs.
-    model_dir : str
-        Directory that ``save_inference_model`` or ``jit.save`` wrote, in PIR (.json) or legacy form
-        (.pdmodel).
-    quantize_model_path : str
-        Output directory; created, and written whole or not at all. The model keeps the form of its source.
-        Beside it lies a ``.qslim`` file, which ``qslim.runtime.Session`` runs in int8.
+    model_dir, model_filename, params_filename : str
+        What ``save_inference_model`` or ``jit.save`` wrote; ``find_model_files`` says how files are found.
+    quantize_model_path, save_model_filename, save_params_filename : str
+        Output directory and file names. Written whole or not at all, in the form of the source, with a
+        ``.qslim`` file beside it, which ``qslim.runtime.Session`` runs in int8.
     sample_generator, batch_generator, data_loader
-        One of them. A function that yields samples (flat ones are reshaped to the feed's shape), a function
-        that yields batches, or a ``paddle.io.DataLoader``, a function, a list, an array or a dict of arrays.
-    model_filename, params_filename : str, optional
-        Needed if `model_dir` holds several models. ``fp32.pdmodel`` also finds ``fp32.json``.
-    save_model_filename, save_params_filename : str
-        File names to write; the ending of the program follows the IR.
-    batch_size : int, default=1
-        Samples a batch, for `sample_generator` and for arrays.
-    batch_nums : int, optional
-        At most so many batches, of all ranks together; None takes all.
+        One of them; ``calibration_batches`` says what they may be.
     scope : ignored
         The model is loaded into a scope of its own; yours is left alone.
-    algo : {"hist", "KL", "avg", "mse", "emd", "abs_max", "min_max", "ptf"}
-        How activations' thresholds follow from their statistics; see ``qslim.functional.find_threshold``.
-    round_type : {"round", "adaround"}
-        "adaround" rounds each weight up or down so that its layer's output changes least on the calibration
-        data; see qslim.quant.post_training.adaptive_rounding. It gains most with weights of 4 bits or fewer.
-    hist_percent : float, default=0.9999
-        Share of the values that "hist" keeps.
-    bias_correction : bool
-        Keep the mean and the spread of every weight channel that is rounded to nearest; see
-        ``qslim.quant.post_training.weight_rounding``.
-    quantizable_op_type : list of str
-        Operators by PaddleSlim's names. "mul", "matmul" and "matmul_v2" all mean matrix products.
-    is_full_quantize : bool
-        Quantize every operator that PaddleSlim knows, inputs and outputs.
-    weight_bits, activation_bits : int, 2 to 16
-        More than 8 are simulated in float; no int8 kernel runs them.
-    activation_quantize_type : {"range_abs_max", "moving_average_abs_max", "abs_max"}
-        Accepted for old scripts; the calibrated threshold is stored in each case.
-    weight_quantize_type : {"channel_wise_abs_max", "abs_max"}
-    optimize_model : bool
-        Fold batch normalization into the convolution before it first.
-    onnx_format : bool
-        True stores weights as int8; False as float32 that holds integers, as older tutorials describe.
-    skip_tensor_list : list of str, Layer or parameter, optional
-        Operators that stay in fp32: by their inputs, parameters or paths (shell patterns), or by the Layers
-        of the network that was saved (``[net.head]``). A legacy model's files also tell the names of its
-        attributes ("backbone.conv1"). One that matches nothing is an error.
-    deploy_backend : {None, "tensorrt", "arm", "onednn"}
-        None lets tensors that cannot be negative use uint8; the others keep to symmetric int8. "tensorrt"
-        also quantizes the inputs of the operators that TensorRT runs in int8.
+    batch_size, batch_nums, algo, round_type, ..., deploy_backend : see ``PostTrainingOptions``
 
     Returns
     -------
@@ -141,56 +128,12 @@ def quant_post_static(
     ------
     ModelFileError, UnsupportedModelError : both are ValueErrors.
     ValueError : an option or the calibration data; nothing is written then. What one rank raises ends all.
-
-    References
-    ----------
-    paddleslim 2.6.0, quant/quanter.py (signature and defaults).
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import numpy as np
-    >>> import paddle
-    >>> import qslim as slim
-    >>> work = tempfile.mkdtemp()
-    >>> net = paddle.nn.Sequential(paddle.nn.Conv2D(3, 8, 3), paddle.nn.ReLU(), paddle.nn.Conv2D(8, 4, 3))
-    >>> image = paddle.static.InputSpec([None, 3, 16, 16], "float32", "image")
-    >>> paddle.jit.save(net, os.path.join(work, "fp32"), input_spec=[image])
-    >>> executor = paddle.static.Executor(paddle.CPUPlace())
-    >>> batches = [np.random.rand(2, 3, 16, 16).astype("float32")]
-    >>> report = slim.quant.quant_post_static(
-    ...     executor, work, os.path.join(work, "int8"), data_loader=batches
-    ... )
-    >>> [(activation.name, activation.dtype) for activation in report.activations]
-    [('image', 'int8'), ('relu_0', 'uint8')]
-    >>> sorted(os.listdir(os.path.join(work, "int8")))
-    ['model.json', 'model.pdiparams', 'model.qslim']
     """
-    del scope
+    options_given = dict(locals())
     with distributed.together(_WHAT):
-        options = PostTrainingOptions(
-            algo=algo,
-            round_type=round_type,
-            hist_percent=hist_percent,
-            bias_correction=bias_correction,
-            quantizable_op_type=quantizable_op_type,
-            is_full_quantize=is_full_quantize,
-            weight_bits=weight_bits,
-            activation_bits=activation_bits,
-            activation_quantize_type=activation_quantize_type,
-            weight_quantize_type=weight_quantize_type,
-            optimize_model=optimize_model,
-            onnx_format=onnx_format,
-            skip_tensor_list=_names_of(skip_tensor_list or ()),
-            deploy_backend=deploy_backend,
-            batch_size=batch_size,
-            batch_nums=batch_nums,
-        )
-        quantize_model_path = output_path(quantize_model_path, "quantize_model_path")
-        distributed.warn_if_not_initialized(_WHAT)
-        files = find_model_files(model_dir, model_filename, params_filename)
-        program = load_float_program(files, _place(executor))
-        fold_weights(program)
+        options = _options(options_given)
+        path = output_path(quantize_model_path, "quantize_model_path")
+        program = _load(executor, model_dir, model_filename, params_filename)
         selection = _select(program, options)
         batches = calibration_batches(
             program.feeds,
@@ -201,9 +144,67 @@ def quant_post_static(
             batch_nums=batch_nums,
         )
     total = expected_batches(data_loader, batch_nums)
+    calibration = _calibrate(program, selection, batches, total, options)
+    return _finish(
+        program, selection, calibration, options, _Target(path, save_model_filename, save_params_filename)
+    )
+
+
+quant_post = quant_post_static
+
+
+_WHAT = "quant_post_static"
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The directory to write to, and the user's names for the files."""
+
+    directory: str
+    model_filename: Optional[str]
+    params_filename: Optional[str]
+
+
+def _options(arguments: Mapping[str, Any]) -> PostTrainingOptions:
+    """Return the options among the arguments of ``quant_post_static``, which have the same names."""
+    options = {field.name: arguments[field.name] for field in fields(PostTrainingOptions)}
+    options["skip_tensor_list"] = _names_of(options["skip_tensor_list"] or ())
+    return PostTrainingOptions(**options)
+
+
+def _load(
+    executor: Any, model_dir: str, model_filename: Optional[str], params_filename: Optional[str]
+) -> PaddleProgram:
+    """Load the float model, its computed weights folded."""
+    distributed.warn_if_not_initialized(_WHAT)
+    files = find_model_files(model_dir, model_filename, params_filename)
+    program = load_float_program(files, _place(executor))
+    fold_weights(program)
+    return program
+
+
+def _calibrate(
+    program: PaddleProgram,
+    selection: Selection,
+    batches: Any,
+    total: Optional[int],
+    options: PostTrainingOptions,
+) -> Calibration:
+    """Run the batches and return the statistics; raise ValueError if they say nothing."""
     moments = input_moments(program.graph, selection) if options.round_type == "adaround" else []
     calibration = collect_statistics(program, selection.activations, batches, total, moments)
     _check_feeds(program, selection, calibration)
+    return calibration
+
+
+def _finish(
+    program: PaddleProgram,
+    selection: Selection,
+    calibration: Calibration,
+    options: PostTrainingOptions,
+    target: _Target,
+) -> QuantizationReport:
+    """Quantize the program's Graph, write it on rank 0 and report it on every rank."""
     with distributed.together(_WHAT) as exchange:
         folded = fold_batch_norm(program.graph) if options.optimize_model else []
         activations = _quantize_activations(program, selection, calibration.statistics, options)
@@ -213,9 +214,7 @@ def quant_post_static(
             program.graph, axes, options.weight_bits, options.bias_correction, calibration.moments
         )
         if distributed.rank() == 0:
-            exchange.own = _write(
-                program, quantize_model_path, save_model_filename, save_params_filename, options, folded
-            ).to_json()
+            exchange.own = _write(program, target, options, folded).to_json()
     written = _Written.from_json(exchange.all[0])
     report = QuantizationReport(
         algo=options.algo,
@@ -239,12 +238,6 @@ def quant_post_static(
     return report
 
 
-quant_post = quant_post_static
-
-
-_WHAT = "quant_post_static"
-
-
 @dataclass(frozen=True)
 class _Written:
     """What rank 0 wrote, for the report on every rank; they need not share a disk."""
@@ -265,18 +258,16 @@ class _Written:
 
 def _write(
     program: PaddleProgram,
-    directory: str,
-    model_filename: Optional[str],
-    params_filename: Optional[str],
+    target: _Target,
     options: PostTrainingOptions,
     folded: Sequence[FoldedBatchNorm],
 ) -> _Written:
     files, engine = export_with_engine_file(
         program,
-        directory,
+        target.directory,
         program.graph,
-        model_filename=model_filename,
-        params_filename=None if params_filename == "model.pdiparams" else params_filename,
+        model_filename=target.model_filename,
+        params_filename=None if target.params_filename == "model.pdiparams" else target.params_filename,
         weight_storage="int8" if options.onnx_format else "float32",
         folded=folded,
     )

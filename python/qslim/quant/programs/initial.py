@@ -29,7 +29,11 @@ _KEYS = (*_SOURCES, "batch_size", "batch_nums", "algo", "hist_percent")
 def initial_thresholds(
     program: Any, config: StaticQATConfig, calib_config: dict[str, Any], scope: Any, executor: Any
 ) -> dict[str, float]:
-    """Run the float `program`, for evaluation, on the data of `calib_config` and choose thresholds."""
+    """Run the float `program`, for evaluation, on the data of `calib_config` and choose thresholds.
+
+    `calib_config` holds data_loader, batch_generator or sample_generator, and may hold batch_size, batch_nums
+    (10), algo ("hist") and hist_percent.
+    """
     for key in calib_config:
         choose("calib_config", key, _KEYS)
     algo = choose("algo", calib_config.get("algo", "hist"), ALGORITHMS)

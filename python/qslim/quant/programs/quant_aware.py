@@ -1,5 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``quant_aware`` and ``convert``: quantization-aware training of static programs, of either IR."""
+"""``quant_aware`` and ``convert``: quantization-aware training of static programs, of either IR.
+
+Source: paddleslim 2.6.0, quant/quanter.py (signatures and defaults).
+
+Examples
+--------
+>>> import paddle
+>>> import qslim as slim
+>>> paddle.enable_static()
+>>> main, startup = paddle.static.Program(), paddle.static.Program()
+>>> with paddle.static.program_guard(main, startup):
+...     image = paddle.static.data("image", [None, 3, 8, 8])
+...     loss = paddle.mean(paddle.nn.Conv2D(3, 4, 3)(image))
+...     _ = paddle.optimizer.SGD(0.1).minimize(loss)
+>>> executor = paddle.static.Executor(paddle.CPUPlace())
+>>> _ = executor.run(startup)
+>>> trained = slim.quant.quant_aware(main, paddle.CPUPlace(), {"weight_bits": 4}, return_program=True)
+>>> sum("fake_" in op.name() for op in trained.global_block().ops)
+2
+>>> paddle.disable_static()
+"""
 
 from __future__ import annotations
 
@@ -49,34 +69,25 @@ def quant_aware(
         For training, before or after ``minimize``, or for evaluation. A legacy program is copied, a PIR
         program is changed in place and returned, so that what you fetch stays valid.
     place : paddle.CPUPlace, paddle.CUDAPlace, ...
-    config : dict, optional
-        See ``StaticQATConfig``; an unknown key is an error that names the nearest.
+    config : dict, optional; see ``StaticQATConfig``
     scope : paddle.static.Scope, optional
         Where the parameters are and the quantizers' state goes; ``paddle.static.global_scope()`` by default.
         State that it holds is kept: programs for training and for evaluation share it by name.
-    for_test : bool
-        True for a program for evaluation: thresholds are read and not updated.
+    for_test : bool; True for a program for evaluation: thresholds are read and not updated
     weight_preprocess_func, act_preprocess_func : callable, optional
         Variable in, Variable out, before the tensor is quantized: ``pact`` is one. Legacy IR only.
     weight_quantize_func, act_quantize_func : callable, optional
         The same in place of our quantizer; they return dequantized values. Legacy IR only.
     optimizer_func : callable, optional
-        Returns an optimizer for the parameters that these functions create, where `program` is minimized
-        already. Its learning rate is a number.
-    executor : paddle.static.Executor, optional
-        Runs initializers and calibration.
-    return_program : bool
-        False returns a CompiledProgram for legacy programs for training, as PaddleSlim does.
-    calib_config : dict, optional
-        For ``quant_post_first``: data_loader, batch_generator or sample_generator, batch_size, batch_nums
-        (10), algo ("hist") and hist_percent.
+        Returns an optimizer for what these functions create, where `program` is minimized already. Its
+        learning rate is a number.
+    executor : paddle.static.Executor, optional; runs initializers and calibration
+    return_program : bool; False returns a CompiledProgram for legacy programs for training, as PaddleSlim
+    calib_config : dict, optional; for ``quant_post_first``, see ``programs.initial.initial_thresholds``
     draw_graph : ignored
-    return_scale_dict : bool
-        Return (program, thresholds, model_type, pattern_ops) in place of the program.
-    scale_dict : dict of tensor name to threshold, optional
-        Where activations start from. Names are those of the dict that `return_scale_dict` gives.
-    model_type, pattern_ops
-        None or "non-transformer": PaddleSlim's patterns for transformers are not known here.
+    return_scale_dict : bool; True returns (program, thresholds, model_type, pattern_ops)
+    scale_dict : dict of tensor name, as `return_scale_dict` gives, to an activation's first threshold
+    model_type, pattern_ops : None or "non-transformer"; patterns for transformers are not known here
 
     Returns
     -------
@@ -84,29 +95,8 @@ def quant_aware(
 
     Raises
     ------
-    ValueError : an option; a program that is quantized already, that holds nothing to quantize, or that does
-        not fit `for_test`; a pattern of ``not_quant_pattern`` is no error if it matches nothing.
-
-    References
-    ----------
-    paddleslim 2.6.0, quant/quanter.py (signature and defaults).
-
-    Examples
-    --------
-    >>> import paddle
-    >>> import qslim as slim
-    >>> paddle.enable_static()
-    >>> main, startup = paddle.static.Program(), paddle.static.Program()
-    >>> with paddle.static.program_guard(main, startup):
-    ...     image = paddle.static.data("image", [None, 3, 8, 8])
-    ...     loss = paddle.mean(paddle.nn.Conv2D(3, 4, 3)(image))
-    ...     _ = paddle.optimizer.SGD(0.1).minimize(loss)
-    >>> executor = paddle.static.Executor(paddle.CPUPlace())
-    >>> _ = executor.run(startup)
-    >>> trained = slim.quant.quant_aware(main, paddle.CPUPlace(), {"weight_bits": 4}, return_program=True)
-    >>> sum("fake_" in op.name() for op in trained.global_block().ops)
-    2
-    >>> paddle.disable_static()
+    ValueError : an option; a program that is quantized already, holds nothing to quantize, or does not fit
+        `for_test`. A pattern of ``not_quant_pattern`` that matches nothing is no error.
     """
     del draw_graph
     options = StaticQATConfig.from_dict(config)
@@ -118,12 +108,7 @@ def quant_aware(
     functions = QuantFunctions(
         weight_preprocess_func, act_preprocess_func, weight_quantize_func, act_quantize_func, optimizer_func
     )
-    if is_pir and not functions.is_empty:
-        raise ValueError(
-            "quant_aware: functions for preprocessing and quantization need a program of the legacy IR; "
-            "start the process with FLAGS_enable_pir_api=0, or train the network as a Layer with qslim.QAT, "
-            "which has PACT and LSQ"
-        )
+    _check_functions(functions, is_pir)
     thresholds = {str(name): float(value) for name, value in (scale_dict or {}).items()}
     if options.quant_post_first and for_test:
         thresholds.update(initial_thresholds(program, options, dict(calib_config), scope, executor))
@@ -132,13 +117,27 @@ def quant_aware(
     else:
         result = quantize_legacy(program, options, scope, executor, for_test, functions, thresholds)
     found = _thresholds(result, scope, is_pir)
+    _warn_if_unused(thresholds, found)
+    if not (for_test or return_program or is_pir):
+        result = paddle.static.CompiledProgram(result)
+    return (result, found, model_type, pattern_ops) if return_scale_dict else result
+
+
+def _check_functions(functions: QuantFunctions, is_pir: bool) -> None:
+    """Raise ValueError if there are functions for a PIR program."""
+    if is_pir and not functions.is_empty:
+        raise ValueError(
+            "quant_aware: functions for preprocessing and quantization need a program of the legacy IR; "
+            "start the process with FLAGS_enable_pir_api=0, or train the network as a Layer with qslim.QAT, "
+            "which has PACT and LSQ"
+        )
+
+
+def _warn_if_unused(thresholds: Mapping[str, float], found: Mapping[str, float]) -> None:
     if thresholds and not thresholds.keys() & found.keys():
         logger.warning(
             "quant_aware: scale_dict names no quantized activation; those are %s", ", ".join(found)
         )
-    if not (for_test or return_program or is_pir):
-        result = paddle.static.CompiledProgram(result)
-    return (result, found, model_type, pattern_ops) if return_scale_dict else result
 
 
 def convert(
