@@ -26,13 +26,14 @@ ACTIVATIONS = {
     "HistObserver": "hist",
     "KLObserver": "KL",
 }
+ASYMMETRIC = ("MinMaxObserver",)
 CHANNEL_WISE = ("AbsMaxChannelWiseWeightObserver", "MSEChannelWiseWeightObserver")
 
 
 def test_every_observer_is_exported() -> None:
     namespace: dict[str, Any] = {}
     exec("from qslim.quant.observers import *", namespace)
-    assert {*ACTIVATIONS, *CHANNEL_WISE, "GroupWiseWeightObserver"} == set(observers.__all__)
+    assert {*ACTIVATIONS, *ASYMMETRIC, *CHANNEL_WISE, "GroupWiseWeightObserver"} == set(observers.__all__)
     assert set(observers.__all__) <= set(namespace)
 
 
@@ -86,6 +87,15 @@ def test_an_asymmetric_grid_ends_at_least_and_largest_value() -> None:
     ends = params.dequantize(np.array([params.qmin, params.qmax], params.dtype))
     np.testing.assert_allclose(ends, [-1, 3], atol=float(params.scale))
     assert (params.qmin, params.qmax) == (0, 255)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_min_max_observer_ends_at_least_and_largest_value_of_all_batches(order: int) -> None:
+    batches = [paddle.full([2, 8], value) for value in (0.5, -1.0, 1.55)][::order]
+    linear = _converted(nn.Linear(8, 4), batches, activation=observers.MinMaxObserver())
+    params = linear._fake_quant_input.quant_params()
+    assert (params.qmin, params.qmax, params.zero_point) == (0, 255, 100)
+    np.testing.assert_allclose(params.scale, 0.01, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("layer", "axis"), [(nn.Conv2D, 0), (nn.Conv2DTranspose, 1)])

@@ -11,6 +11,7 @@ from qslim.quant.observers.activations import (
     EMDObserver,
     HistObserver,
     KLObserver,
+    MinMaxObserver,
     MSEObserver,
 )
 from qslim.quant.observers.weights import (
@@ -29,4 +30,5 @@ __all__ = [
     "KLObserver",
     "MSEChannelWiseWeightObserver",
     "MSEObserver",
+    "MinMaxObserver",
 ]

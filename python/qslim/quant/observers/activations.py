@@ -28,6 +28,8 @@ __all__ = [
     "KLObserverLayer",
     "MSEObserver",
     "MSEObserverLayer",
+    "MinMaxObserver",
+    "MinMaxObserverLayer",
     "Observer",
     "PercentHistObserverLayer",
 ]
@@ -194,3 +196,37 @@ class KLObserver(Observer):
 
     def __init__(self, quant_bits: int = 8, bins_count: int = 2048) -> None:
         super().__init__(quant_bits, bins=bins_count, bins_count=bins_count)
+
+
+class MinMaxObserverLayer(PaddleQuanter):
+    """The quantizer of a MinMaxObserver for Paddle's own QAT and PTQ."""
+
+
+class MinMaxObserver(Observer):
+    """The least and the largest value of all batches as the ends of the range, with a zero point.
+
+    Parameters
+    ----------
+    quant_bits : int, 2 to 16
+
+    Examples
+    --------
+    >>> import paddle
+    >>> from paddle.quantization import QuantConfig
+    >>> import qslim as slim
+    >>> from qslim.quant.observers import MinMaxObserver
+    >>> ptq = slim.PTQ(QuantConfig(activation=MinMaxObserver(), weight=None))
+    >>> net = paddle.nn.Sequential(paddle.nn.Linear(2, 2))
+    >>> _ = net.eval()
+    >>> quantized = ptq.quantize(net)
+    >>> _ = quantized(paddle.to_tensor([[-1.0, 1.55]]))
+    >>> params = ptq.convert(quantized)[0]._fake_quant_input.quant_params()
+    >>> round(float(params.scale), 4), params.zero_point - params.qmin
+    (0.01, 100)
+    """
+
+    algo = "hist"
+    layer_class = MinMaxObserverLayer
+
+    def __init__(self, quant_bits: int = 8) -> None:
+        super().__init__(quant_bits, hist_percent=1.0, is_symmetric=False)
