@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class EngineFile:
-    """What was written, or why nothing was.
+    """The engine's file that was written, or the reason why none was.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class EngineFile:
 
 
 def missing_operators(graph: Graph, output: str) -> list[str]:
-    """Operators that `output` needs and the engine has no kernel for."""
+    """Return operators that `output` needs and the engine has no kernel for."""
     missing: dict[str, None] = {}
     for node in _ancestors(graph, output):
         if not _has_kernel(node):
@@ -82,7 +82,7 @@ def missing_operators(graph: Graph, output: str) -> list[str]:
 
 
 def split_for_engine(graph: Graph) -> tuple[Graph, Optional[HostTail]]:
-    """`graph` prepared for the engine, without the last steps that run on the host, and these."""
+    """Return `graph` prepared for the engine, without the last steps that run on the host, and these."""
     prepared = prepare_for_runtime(graph)
     split = split_tail(prepared, _has_kernel)
     if split is None:
@@ -94,7 +94,7 @@ def split_for_engine(graph: Graph) -> tuple[Graph, Optional[HostTail]]:
 
 
 def runnable_part(graph: Graph) -> tuple[Optional[Graph], dict[str, list[str]]]:
-    """`graph` prepared for the engine with the outputs that it can compute, and why the others cannot be.
+    """Prepare `graph` for the engine with the outputs that it can compute; also return why others cannot be.
 
     Where it can compute none but all weights come before the operators that it lacks (a program for training
     saved whole: probabilities, then loss and accuracy), what those operators read becomes the outputs.
@@ -149,7 +149,7 @@ def write_engine_file(
 
 
 def observing(graph: Graph, names: list[str]) -> Optional[Graph]:
-    """`graph` in float, prepared for the engine, with the tensors `names` as its outputs.
+    """Return `graph` in float, prepared for the engine, with the tensors `names` as its outputs.
 
     None if the engine cannot compute all of them.
     """
@@ -192,7 +192,7 @@ def _weights(graph: Graph) -> set[str]:
 
 
 def _ancestors(graph: Graph, output: str) -> list[Node]:
-    """The nodes that `output` depends on."""
+    """Return the nodes that `output` depends on."""
     wanted, found = {output}, []
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):

@@ -41,7 +41,7 @@ def save_qslim(
     Parameters
     ----------
     graph : Graph
-        Constants on a grid of at most 8 bits are stored as int8 or uint8, all others as they are. Tensors
+        Constants quantized to at most 8 bits are stored as int8 or uint8, all others as they are. Tensors
         that no node reads or writes are left out.
     path : str or path
         By custom it ends in ".qslim". Missing directories are created.
@@ -80,7 +80,7 @@ def save_qslim(
 
 
 def dumps_qslim(graph: Graph, tail: Optional[HostTail] = None) -> bytes:
-    """What ``save_qslim`` writes, as bytes."""
+    """Return the bytes that ``save_qslim`` writes."""
     header, entries = _plan(graph, (), tail)
     return b"".join([header, *_raw(entries)])
 
@@ -93,7 +93,7 @@ def _raw(entries: list[tuple[str, NDArray[Any]]]) -> Iterator[bytes]:
 def _plan(
     graph: Graph, beside: Sequence[str], tail: Optional[HostTail]
 ) -> tuple[bytes, list[tuple[str, NDArray[Any]]]]:
-    """The length, the header and its padding; and the entries in the order of the data."""
+    """Return the length, the header and its padding; and the entries in the order of the data."""
     entries: dict[str, NDArray[Any]] = {}
     tensors = [graph.tensors[name] for name in _used_names(graph)]
     scales: dict[str, str] = {}
@@ -142,7 +142,7 @@ def _plan(
 
 
 def _used_names(graph: Graph) -> list[str]:
-    """The tensors that inputs, outputs and nodes name, in the graph's order."""
+    """Return the tensors that inputs, outputs and nodes name, in the graph's order."""
     used = {*graph.inputs, *graph.outputs}
     for node in graph.nodes:
         used.update(filter(None, (*node.inputs, *node.outputs)))
@@ -155,7 +155,7 @@ def _used_names(graph: Graph) -> list[str]:
 
 
 def _stored(tensor: Tensor) -> NDArray[Any]:
-    """The constant as the file holds it."""
+    """Return the constant as the file holds it."""
     assert tensor.value is not None
     params = tensor.quantization
     if params is not None and params.dtype.itemsize == 1:
@@ -207,7 +207,7 @@ def _describe_node(node: Node) -> dict[str, Any]:
 
 
 def _attribute(node: Node, name: str, value: Any) -> Any:
-    """`value` in JSON. A framework's own objects, which only foreign operators have, become their names."""
+    """Return `value` for JSON; a framework's own objects, which foreign operators have, as their names."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):

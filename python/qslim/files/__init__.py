@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What readers and writers of files share: digests, safe pickles, staged writing, the .qslim format.
+"""File handling for readers and writers: digests, safe pickles, staged writing, the .qslim format.
 
 Needs no Paddle. Packages import only packages to their left:
 graph < files < paddle < importers, exporters < analysis, quant, prune < the top. ``runtime`` uses importers

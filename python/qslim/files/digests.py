@@ -24,7 +24,7 @@ _TEXT_VALUES = (5, 8, 17, 18)
 
 
 def file_digests(paths: Sequence[str]) -> dict[str, str]:
-    """A digest of each file, by its name without directories: 64 hexadecimal digits."""
+    """Return a digest of each file, by its name without directories: 64 hexadecimal digits."""
     return {os.path.basename(path): _digest(path) for path in paths}
 
 
@@ -64,7 +64,7 @@ def _attribute(attribute: bytes) -> bytes:
 
 
 def _parts(message: bytes, wanted: int) -> list[bytes]:
-    """The bytes of each field `wanted` of a message."""
+    """Return the bytes of each field `wanted` of a message."""
     return [value for number, value in _fields(message) if number == wanted and isinstance(value, bytes)]
 
 

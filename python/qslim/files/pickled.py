@@ -36,7 +36,7 @@ _NAMES, _PARTS = "StructuredToParameterName@@", "UnpackBigParamInfor@@"
 
 
 def load_pickled(path: Union[str, os.PathLike[str]], find: Optional[Callable[[str, str], Any]] = None) -> Any:
-    """What the pickle at `path` holds, arrays as ndarrays.
+    """Return the contents of the pickle at `path`, arrays as ndarrays.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class _Array:
 
 
 class _NdarrayName:
-    """What ``numpy.ndarray`` stands for: a name to hand on, nothing to call."""
+    """A stand-in for ``numpy.ndarray``: a name to hand on, nothing to call."""
 
 
 def _filled(data: Any, dtype: Any, shape: Any, order: str) -> NDArray[Any]:
@@ -147,19 +147,19 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> NDArray[
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """The bytes that protocol 2 writes as text."""
+    """Return the bytes that protocol 2 writes as text."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError(f"it is damaged: expected text in latin1, got {encoding!r}")
     return text.encode("latin1")
 
 
 def _bytes(data: Any = b"", encoding: Any = "latin1") -> bytes:
-    """Bytes by their names of old protocols; never a number of them."""
+    """Return bytes by their names of old protocols; never a number of them."""
     return _encode(data, encoding) if data or isinstance(data, str) else b""
 
 
 def _the_data(expression: Any, values: Any) -> Any:
-    """How paddle.save writes a DenseTensor: ``eval("data", {"data": array})``."""
+    """Return the array of ``eval("data", {"data": array})``, as which paddle.save writes a DenseTensor."""
     if expression != "data" or not isinstance(values, dict) or set(values) != {"data"}:
         raise pickle.UnpicklingError("it holds a builtins.eval, which is not loaded from a file")
     return values["data"]
@@ -173,7 +173,7 @@ _BUILTIN_NAMES: dict[str, Callable[..., Any]] = {"tuple": tuple, "bytes": _bytes
 
 
 def _plain(value: Any) -> Any:
-    """`value` with its arrays as ndarrays, each container copied once."""
+    """Return `value` with its arrays as ndarrays, each container copied once."""
     if isinstance(value, _Array):
         if value.value is None:
             raise pickle.UnpicklingError("it is damaged: an array has no data")
@@ -188,7 +188,7 @@ def _plain(value: Any) -> Any:
 
 
 def _joined(state: dict[Any, Any]) -> dict[Any, Any]:
-    """`state` without the keys that paddle.save adds, and with its large arrays in one piece."""
+    """Return `state` without the keys that paddle.save adds, and with its large arrays in one piece."""
     for name, described in state.pop(_PARTS, {}).items():
         parts = [state.pop(part) for part in described["slices"]]
         state[name] = np.concatenate(parts).reshape(described["OriginShape"])

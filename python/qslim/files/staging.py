@@ -125,7 +125,7 @@ def staged_file(path: str | os.PathLike[str]) -> Iterator[str]:
 
 
 def output_path(path: str | os.PathLike[str], argument: str = "output path") -> str:
-    """`path` as text.
+    """Return `path` as text.
 
     Raises
     ------
@@ -326,7 +326,7 @@ def _alone_in(directory: str) -> Iterator[None]:
 
 
 def _locked(stage: str, wait: bool) -> int | None:
-    """A descriptor that holds the lock of `stage`; None if there is no locking here.
+    """Return a descriptor that holds the lock of `stage`; None if there is no locking here.
 
     Raises
     ------
@@ -358,7 +358,7 @@ def _unlock(descriptor: int | None) -> None:
 
 
 def _first_missing(directory: str) -> str | None:
-    """The outermost directory that making `directory` would create, or None."""
+    """Return the outermost directory that making `directory` would create, or None."""
     path, missing = os.path.abspath(directory), None
     while not os.path.exists(path):
         missing, path = path, os.path.dirname(path)

@@ -85,7 +85,7 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
 
 
 def load_tail(source: Union[str, os.PathLike[str], bytes]) -> Optional[HostTail]:
-    """What a Session computes behind the engine, of a .qslim file or its bytes; None for most files.
+    """Return the operators that a Session computes behind the engine; None for most .qslim files.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def _header_bytes(path: str) -> bytes:
 
 
 def check_beside(path: str) -> None:
-    """See that the files beside the .qslim file at `path` are those that it was written with.
+    """Raise ValueError unless the .qslim file at `path` was written with the files beside it.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def _require(condition: Any, message: str) -> None:
 
 
 def _parse_json(text: Any, what: str) -> dict[str, Any]:
-    """`text` as a JSON object whose keys are unique at every level."""
+    """Return `text` as a JSON object whose keys are unique at every level."""
     _require(isinstance(text, (str, bytes)), f"{what} is missing")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _parse_json(text: Any, what: str) -> dict[str, Any]:
 
 
 def _depth(text: str) -> int:
-    """How deep the brackets of a JSON text nest."""
+    """Return the depth to which the brackets of a JSON text nest."""
     depth = deepest = 0
     for bracket in _BRACKETS.findall(_STRINGS.sub("", text)):
         depth += 1 if bracket in "[{" else -1
@@ -226,7 +226,7 @@ def _depth(text: str) -> int:
 
 
 def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
-    """The header and where the data starts."""
+    """Return the header and where the data starts."""
     _require(len(data) >= 8, f"the file is too short for a header: {len(data)} bytes")
     size = int.from_bytes(data[:8], "little")
     _require(
@@ -238,7 +238,7 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], int]:
 
 
 def _read_entries(header: dict[str, Any], data: memoryview, start: int) -> dict[str, NDArray[Any]]:
-    """The arrays that `header` describes; together they must cover `data` exactly, in any order."""
+    """Return the arrays that `header` describes; together they must cover `data` exactly, in any order."""
     names = {short: dtype for dtype, short in DTYPES.items()}
     spans, arrays = [], {}
     for name, entry in header.items():
@@ -327,7 +327,7 @@ class _GraphReader:
 
     @staticmethod
     def _check_inputs(graph: Graph) -> set[str]:
-        """Names that are known before any node runs."""
+        """Check the Graph's inputs and return the names that are known before any node runs."""
         _require(graph.outputs, "the graph has no outputs")
         _require(len(set(graph.inputs)) == len(graph.inputs), f"an input is named twice: {graph.inputs}")
         for name in graph.inputs:

@@ -21,7 +21,7 @@ _dygraph_uses: Counter[str] = Counter()
 
 
 def free_name(name: str) -> str:
-    """`name`, which static programs share weights by; in dygraph ``<name>_1`` and so on from its second use.
+    """Return `name`, by which static programs share weights; in dygraph with a number from its second use.
 
     Paddle refuses a parameter name twice in one dygraph process, and two networks in it are ordinary.
     """

@@ -39,7 +39,7 @@ class ImageClassifier:
     params: dict[str, Any]
 
     def layer(self, class_dim: int = 1000, *, in_channels: int = 3) -> Any:
-        """The network as a ``paddle.nn.Layer``: images [N, C, H, W] to probabilities [N, class_dim]."""
+        """Return the network as a ``paddle.nn.Layer``: from images [N, C, H, W] to [N, class_dim]."""
         raise NotImplementedError
 
     def net(self, input: Any, class_dim: int = 1000) -> Any:
@@ -48,7 +48,7 @@ class ImageClassifier:
 
 
 def input_channels(image: Any) -> int:
-    """C of images [N, C, H, W]; a ValueError that says what was expected where there is none."""
+    """Return C of images [N, C, H, W]; raise ValueError if they have another shape."""
     shape = list(image.shape)
     if len(shape) != 4 or shape[1] is None or shape[1] < 1:
         raise ValueError(f"input: expected images [N, C, H, W] with a known C, got shape {shape}")
@@ -56,7 +56,7 @@ def input_channels(image: Any) -> int:
 
 
 def check_class_dim(class_dim: int) -> int:
-    """`class_dim` as given, or a ValueError."""
+    """Return `class_dim`; raise ValueError unless it is a positive int."""
     if class_dim < 1:
         raise ValueError(f"class_dim: expected at least 1, got {class_dim}")
     return class_dim

@@ -45,7 +45,7 @@ class EfficientNetLite0(ImageClassifier):
         self.params = training_parameters([30, 60, 90])
 
     def layer(self, class_dim: int = 1000, *, in_channels: int = 3) -> Any:
-        """The network as a ``paddle.nn.Layer``."""
+        """Return the network as a ``paddle.nn.Layer``."""
         return _EfficientNetLite(check_class_dim(class_dim), in_channels)
 
 

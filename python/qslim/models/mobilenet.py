@@ -51,7 +51,7 @@ class MobileNet(ImageClassifier):
         self.params = training_parameters([10, 16, 30])
 
     def layer(self, class_dim: int = 1000, scale: float = 1.0, *, in_channels: int = 3) -> Any:
-        """The network as a ``paddle.nn.Layer``; `scale` multiplies every channel count."""
+        """Return the network as a ``paddle.nn.Layer``; `scale` multiplies every channel count."""
         return _MobileNetLayer(check_class_dim(class_dim), scale, in_channels)
 
     def net(self, input: Any, class_dim: int = 1000, scale: float = 1.0) -> Any:

@@ -51,7 +51,7 @@ class MobileNetV2(ImageClassifier):
         self.change_depth = change_depth
 
     def layer(self, class_dim: int = 1000, *, in_channels: int = 3) -> Any:
-        """The network as a ``paddle.nn.Layer``."""
+        """Return the network as a ``paddle.nn.Layer``."""
         return _MobileNetV2Layer(check_class_dim(class_dim), self.scale, self.change_depth, in_channels)
 
 

@@ -56,7 +56,7 @@ class PPLCNet(ImageClassifier):
         self.scale = scale
 
     def layer(self, class_dim: int = 1000, *, in_channels: int = 3) -> Any:
-        """The network as a ``paddle.nn.Layer``."""
+        """Return the network as a ``paddle.nn.Layer``."""
         return _PPLCNetLayer(check_class_dim(class_dim), self.scale, in_channels)
 
 
@@ -73,7 +73,7 @@ def PPLCNet_x1_0() -> PPLCNet:
 
 
 def _divisible(channels: float) -> int:
-    """The nearest multiple of 8 that takes no more than a tenth away."""
+    """Return the nearest multiple of 8 that takes no more than a tenth away."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest
 

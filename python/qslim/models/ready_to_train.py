@@ -30,7 +30,7 @@ _CLASSIFIERS: dict[str, Callable[[], Any]] = {
 def image_classification(
     model: str, image_shape: Sequence[int], class_num: int, use_gpu: bool = False
 ) -> tuple[Any, Any, Any, tuple[Any, Any], ProgramOutputs]:
-    """A classifier ready to train in a static program: Momentum(0.1, 0.9) on the mean cross entropy.
+    """Build a classifier in a static program, with Momentum(0.1, 0.9) on the mean cross entropy.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def _find(name: str) -> ImageClassifier:
 def _build(
     classifier: ImageClassifier, image_shape: Sequence[int], class_num: int, is_test: bool
 ) -> tuple[tuple[Any, Any], tuple[Any, ...]]:
-    """Feeds and outputs of one program: (image, label), (top-1, top-5, mean loss, probabilities)."""
+    """Build one program; return its (image, label) and its (top-1, top-5, mean loss, probabilities)."""
     image = paddle.static.data(name="image", shape=[None, *image_shape], dtype="float32")
     label = paddle.static.data(name="label", shape=[None, 1], dtype="int64")
     layer = classifier.layer(class_num, in_channels=image_shape[0])

@@ -50,7 +50,7 @@ class ResNet(ImageClassifier):
         *,
         in_channels: int = 3,
     ) -> Any:
-        """The network as a ``paddle.nn.Layer``.
+        """Return the network as a ``paddle.nn.Layer``.
 
         `conv1_name` names the first convolution. The classifier's parameters are ``<fc_name>.w_0`` and
         ``.b_0``; with None they take Paddle's next free name, ``fc_0`` at first.
@@ -89,7 +89,7 @@ def ResNet152(prefix_name: str = "") -> ResNet:
 def _conv_bn(
     prefix: str, name: str, channels: int, out: int, kernel_size: int, *, stride: int = 1, act: Optional[str]
 ) -> ConvBN:
-    """PaddleSlim's names: res2a_branch2a_weights goes with bn2a_branch2a_scale, conv1 with bn_conv1."""
+    """Return a ConvBN with PaddleSlim's names: res2a_branch2a_weights with bn2a_branch2a_scale."""
     bn_name = "bn_conv1" if name == "conv1" and not prefix else f"bn{name[3:]}"
     return ConvBN(
         channels, out, kernel_size, stride=stride, act=act, name=prefix + name, bn_name=prefix + bn_name
@@ -184,7 +184,7 @@ class _ResNetLayer(nn.Layer):  # type: ignore[misc]
 
 
 def _block_letter(layers: int, stage: int, index: int) -> str:
-    """a, b, c, ...; stage 4 of the deep networks runs out of letters and counts a, b1, b2, ..."""
+    """Return a, b, c, ...; in stage 4 of the deep networks a, b1, b2, ..."""
     if layers >= 101 and stage == 2 and index > 0:
         return f"b{index}"
     return chr(ord("a") + index)

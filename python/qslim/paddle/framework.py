@@ -51,7 +51,7 @@ __all__ = [
 
 
 def paddle_module() -> Any:
-    """The ``paddle`` module, or one sentence that says how to get it."""
+    """Return the ``paddle`` module, or one sentence that says how to get it."""
     try:
         import paddle
     except ImportError as error:
@@ -63,7 +63,7 @@ def paddle_module() -> Any:
 
 @contextlib.contextmanager
 def static_mode() -> Iterator[Any]:
-    """Static-graph mode with a scope of its own; yields that scope. Afterwards all is as it was."""
+    """Enter static-graph mode with a scope of its own, which is yielded; put all back afterwards."""
     paddle = paddle_module()
     was_dygraph = paddle.in_dynamic_mode()
     paddle.enable_static()
@@ -92,14 +92,14 @@ def dygraph() -> Iterator[None]:
 
 @contextlib.contextmanager
 def legacy_ir() -> Iterator[None]:
-    """Paddle's legacy IR, also in a process where PIR is on."""
+    """Enter Paddle's legacy IR, also in a process where PIR is on."""
     with paddle_module().pir_utils.OldIrGuard():
         yield
 
 
 @contextlib.contextmanager
 def pir_ir() -> Iterator[None]:
-    """PIR, also in a process that was started with FLAGS_enable_pir_api=0."""
+    """Enter PIR, also in a process that was started with FLAGS_enable_pir_api=0."""
     paddle = paddle_module()
     if paddle.get_flags("FLAGS_enable_pir_api")["FLAGS_enable_pir_api"]:
         yield
@@ -117,7 +117,7 @@ def quiet() -> Iterator[None]:
 
 
 def static_function_class() -> Any:
-    """The class of what ``paddle.jit.to_static`` makes of a function (Paddle 3.0 to 3.3.1)."""
+    """Return the class of a function that ``paddle.jit.to_static`` has decorated (Paddle 3.0 to 3.3.1)."""
     from paddle.jit.dy2static.program_translator import StaticFunction
 
     return StaticFunction
@@ -165,7 +165,7 @@ def forget_captures() -> None:
 
 
 def capture_fallback() -> tuple[Callable[..., None], dict[str, Any]]:
-    """The function that keeps its caller out of captured bytecode, and the arguments to call it with.
+    """Return the function that keeps its caller out of captured bytecode, and the arguments to call it with.
 
     It must be called from the function itself that is to run as Python. Before 3.1 it cannot hold for what
     that function calls.
@@ -183,7 +183,7 @@ def eval_frame_setter() -> Callable[[Any], Any]:
 
 
 def memory_of(tensor: Any) -> NDArray[Any]:
-    """The elements of a dense CPU tensor as an array over the tensor's own memory, to read and to write.
+    """Return a dense CPU tensor as an array over its own memory, to read and to write.
 
     Before 3.3 ``np.from_dlpack`` gives an array that cannot be written to; it is made anew at its address.
     """
@@ -206,12 +206,12 @@ def legacy_core() -> Any:
 
 
 def legacy_operator(block: Any, desc: Any) -> Any:
-    """The Operator of a legacy block for a description."""
+    """Return the Operator of a legacy block for a description."""
     return paddle_module().base.framework.Operator(block, desc)
 
 
 def parameter_class() -> Any:
-    """The class of a legacy program's parameters."""
+    """Return the class of a legacy program's parameters."""
     return paddle_module().base.framework.Parameter
 
 
@@ -233,18 +233,18 @@ def pir_core() -> Any:
 
 
 def ir_mapping() -> Any:
-    """What ``Program.clone`` fills with each value's copy."""
+    """Return an empty mapping, which ``Program.clone`` fills with each value's copy."""
     return paddle_module().pir.IrMapping()
 
 
 def translated_to_pir(desc: Any) -> tuple[Any, dict[str, Any]]:
-    """A legacy program's description in PIR, and its variables' values by name."""
+    """Return a legacy program's description in PIR, and its variables' values by name."""
     program, variables = paddle_module().pir.translate_to_pir_with_param_map(desc)
     return program, variables
 
 
 def pir_parameter(name: str, dtype: str, shape: list[int]) -> Any:
-    """A new parameter of the program whose guard is active, which nobody trains."""
+    """Return a new parameter of the program whose guard is active, which nobody trains."""
     paddle = paddle_module()
     return paddle.pir.core.create_parameter(
         dtype, shape, name=name, initializer=paddle.nn.initializer.Constant(0), trainable=False
@@ -252,11 +252,11 @@ def pir_parameter(name: str, dtype: str, shape: list[int]) -> Any:
 
 
 def global_store() -> Any:
-    """The key-value store of the process group, on rank 0's machine."""
+    """Return the key-value store of the process group, on rank 0's machine."""
     return paddle_module().base.core.create_or_get_global_tcp_store()
 
 
 def executor(place: Any = None) -> Any:
-    """A static-graph executor for `place`, the CPU by default."""
+    """Return a static-graph executor for `place`, the CPU by default."""
     paddle = paddle_module()
     return paddle.static.Executor(paddle.CPUPlace() if place is None else place)

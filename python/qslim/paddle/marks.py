@@ -17,7 +17,7 @@ MARK = "qslim.mark:"
 
 
 def mark_of(node: Node) -> str:
-    """The message of a node that is a mark, else the empty string."""
+    """Return the message of a node that is a mark, else the empty string."""
     if node.domain == "paddle" and node.op_type == "print":
         message = str(node.attributes.get("message", ""))
         return message if message.startswith(MARK) else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files make up the model that the user means, checked before Paddle opens them.
+"""The files of a saved model, found by the user's arguments and checked before Paddle opens them.
 
 Paddle 3 writes ``name.json`` + ``name.pdiparams`` (PIR), Paddle 2 ``name.pdmodel`` + ``name.pdiparams``
 (legacy). Tutorials name the files of the one while the user's Paddle writes the other, so a name whose
@@ -53,14 +53,14 @@ class ModelFiles:
         return [self.program] if self.params is None else [self.program, self.params]
 
     def in_directory(self, directory: str) -> ModelFiles:
-        """The same names in `directory`."""
+        """Return the same names in `directory`."""
         program = os.path.join(directory, os.path.basename(self.program))
         params = self.params and os.path.join(directory, os.path.basename(self.params))
         return ModelFiles(program, params)
 
 
 def attribute_paths(files: ModelFiles) -> dict[str, str]:
-    """The path of each parameter's Layer in the network ("backbone.conv1"), where the files tell it.
+    """Return the path of each parameter's Layer in the network ("backbone.conv1"), where the files tell it.
 
     ``paddle.jit.save`` writes it in the legacy IR only, to ``name.pdiparams.info``.
     """
@@ -171,7 +171,7 @@ def _find_program(model_dir: str, model_filename: Optional[str]) -> str:
 
 
 def _declares_parameters(program: str) -> bool:
-    """Whether the program needs a parameter file: Paddle writes none for a network without parameters."""
+    """Return True if the program needs a parameter file, as one without parameters does not."""
     with open(program, "rb") as file:
         data = file.read()
     if program.endswith(".json"):

@@ -129,7 +129,7 @@ class PaddleProgram:
             self.feeds = [_feed_spec(self.graph, name) for name in self.feed_names]
 
     def graph_keeping(self, operators: frozenset[str]) -> Graph:
-        """A Graph in which `operators` stay Paddle's own ("paddle.rnn"), with their parameters as operands.
+        """Return a Graph in which `operators` stay Paddle's own, with their parameters as operands.
 
         Where the importer takes an operator apart, its parameters become other constants.
         """
@@ -138,7 +138,7 @@ class PaddleProgram:
             return self._with_ends(self._walk(pir_program, names, self._widened, operators))
 
     def _with_ends(self, walked: WalkedProgram) -> Graph:
-        """The walked Graph, with its inputs and outputs set."""
+        """Set the inputs and outputs of the walked Graph and return it."""
         graph = walked.graph
         if self.is_legacy:
             graph.outputs = [variable.name for variable in self.fetches]
@@ -148,14 +148,14 @@ class PaddleProgram:
         return graph
 
     def parameter(self, name: str) -> NDArray[Any]:
-        """A copy of the parameter `name`."""
+        """Return a copy of the parameter `name`."""
         variable = self.scope.find_var(name)
         if variable is None:
             raise ModelFileError(f"{self.files.program!r} needs parameter {name!r}, which was not loaded")
         return np.array(variable.get_tensor())
 
     def _widened(self, name: str) -> NDArray[Any]:
-        """The parameter `name`; floats of 16 bits as float32, and remembered by name."""
+        """Return the parameter `name`; floats of 16 bits as float32, and remembered by name."""
         value = self.parameter(name)
         dtype = str(self.scope.find_var(name).get_tensor()._dtype())
         if dtype.lower().endswith(("bf16", "bfloat16")):  # NumPy sees their bits
@@ -167,7 +167,7 @@ class PaddleProgram:
         return value
 
     def uses_of(self, name: str) -> int:
-        """How many operands of the program's operators are the parameter `name`."""
+        """Return the number of operands, of all operators, that are the parameter `name`."""
         if self.is_legacy:
             operands = (op.input(slot) for op in self.program.global_block().ops for slot in op.input_names)
             return sum(names.count(name) for names in operands)
@@ -205,7 +205,7 @@ class PaddleProgram:
         return [np.array(output) for output in self.run(feed, self.graph.outputs)]
 
     def _fetching(self, names: tuple[str, ...]) -> tuple[Any, list[Any]]:
-        """A program that can fetch `names`. A saved program's own fetches would clash with new ones."""
+        """Return a program that can fetch `names`, without the saved fetches, which would clash."""
         if self._fetch_program is None or self._fetch_program[0] != names:
             if self.is_legacy:
                 program = self.program.clone()
@@ -224,7 +224,7 @@ class PaddleProgram:
         return self._fetch_program[1], self._fetch_program[2]
 
     def _as_pir(self) -> tuple[Any, dict[str, str]]:
-        """The program in PIR, and the names of its values by their id."""
+        """Return the program in PIR, and the names of its values by their id."""
         if not self.is_legacy:
             return self.program, {}
         program, variables = framework.translated_to_pir(self.program.desc)
@@ -264,7 +264,7 @@ class _Exported:
 
 
 def _load(files: ModelFiles, executor: Any) -> tuple[Any, list[str], list[Any]]:
-    """`load_inference_model`, whichever way the files are named, with its errors put in words."""
+    """Call Paddle's `load_inference_model`, with its errors put in words."""
     paddle = framework.paddle_module()
     if files.params is not None:
         read_records(files.params)  # says where a damaged file breaks; Paddle does not
@@ -287,7 +287,7 @@ def _load(files: ModelFiles, executor: Any) -> tuple[Any, list[str], list[Any]]:
 
 
 def _reason(error: Exception) -> str:
-    """The line of a Paddle error that says what is wrong; around it stand traces of its C++ code."""
+    """Return the line of a Paddle error that says what is wrong; around it stand traces of its C++ code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if line.startswith("(")), lines[0] if lines else type(error).__name__)
 
@@ -320,7 +320,7 @@ def _check_parameter_file(files: ModelFiles, program: Any, is_legacy: bool) -> N
 
 
 def _is_stored(variable: Any) -> bool:
-    """Whether `variable` is a parameter, and no feed or fetch list."""
+    """Return True if `variable` is a parameter, and no feed or fetch list."""
     types = framework.legacy_core().VarDesc.VarType
     return bool(variable.persistable) and variable.type not in (
         types.FEED_MINIBATCH,

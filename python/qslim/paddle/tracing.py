@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Layer has to be while Paddle traces it, and how it becomes again what it was.
+"""Prepare a Layer for Paddle's tracing, and restore it afterwards.
 
 Tracing runs ``forward`` on symbols. What a network stores in its attributes is symbols then; what a hook
 computes before ``forward`` (weight_norm, spectral_norm) would not be stored at all, and is computed before;
@@ -31,7 +31,7 @@ _DEPTH = 4
 
 @contextlib.contextmanager
 def ready_to_trace(layer: Any) -> Iterator[None]:
-    """`layer` as its code says for the block, with computed weights as they are now; then all as before."""
+    """Undo decorations and settle computed weights of `layer` for the block; restore all afterwards."""
     refresh_computed_weights(layer)
     framework.forget_failed_traces()
     with undecorated(layer):
@@ -43,7 +43,7 @@ def ready_to_trace(layer: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def undecorated(layer: Any) -> Iterator[None]:
-    """`layer` without ``paddle.jit.to_static`` for the block; then that and all attributes as before."""
+    """Take ``paddle.jit.to_static`` off `layer` for the block; restore it and all attributes afterwards."""
     with kept_attributes(layer):
         for sub in layer.sublayers(include_self=True):
             for name, static in _static_functions(sub).items():
@@ -52,7 +52,7 @@ def undecorated(layer: Any) -> Iterator[None]:
 
 
 def declared_spec(layer: Any) -> Optional[Sequence[Any]]:
-    """The `input_spec` that ``paddle.jit.to_static(layer, input_spec=...)`` was given, if it was."""
+    """Return the `input_spec` that ``paddle.jit.to_static(layer, input_spec=...)`` was given, if it was."""
     static = _static_functions(layer).get("forward")
     return None if static is None else getattr(static, "_input_spec", None)
 
@@ -75,7 +75,7 @@ def refresh_computed_weights(layer: Any) -> None:
 
 
 def _computing_hooks(layer: Any) -> dict[Any, Any]:
-    """Pre-forward hooks of `layer` that are weight_norm's and spectral_norm's, or made like them."""
+    """Return Pre-forward hooks of `layer` that are weight_norm's and spectral_norm's, or made like them."""
     return {
         key: hook
         for key, hook in layer._forward_pre_hooks.items()
@@ -155,7 +155,7 @@ class _Kept:
 
 
 def _container_of(value: Any) -> Optional[Any]:
-    """`value` if it holds others, or the attributes of an object; None for all that tracing cannot change."""
+    """Return `value` if it is a container, an object's attributes, or None if tracing cannot change it."""
     if isinstance(value, (dict, list, set, deque)):
         return value
     kinds = (type, types.ModuleType, types.FunctionType, types.MethodType, framework.static_function_class())

@@ -12,7 +12,7 @@ __all__ = ["AvgrageMeter", "get_logger"]
 def get_logger(
     name: str, level: Union[int, str], fmt: Optional[str] = "%(asctime)s-%(levelname)s: %(message)s"
 ) -> logging.Logger:
-    """The logger `name` at `level`, writing to standard error in the form `fmt`.
+    """Return the logger `name` at `level`, writing to standard error in the form `fmt`.
 
     Asked for twice it writes once. Its messages do not go on to the root logger.
 

@@ -144,7 +144,7 @@ def _submodules(module_name: str) -> Iterator[str]:
 
 
 def _names(module_name: str) -> set[str]:
-    """The names that `module_name` offers, its submodules apart."""
+    """Return the names that `module_name` offers, its submodules apart."""
     module = MODULES[module_name]
     return {*module.names, *(name for source in module.sources for name in _public(source))}
 
@@ -164,7 +164,7 @@ def _resolve(module_name: str, name: str) -> Any:
 
 
 def _no_such_name(module_name: str, name: str) -> str:
-    """What an error says about a name or submodule that qslim does not have."""
+    """Return the message about a name or submodule that qslim does not have."""
     here = {*_names_or_none(module_name), *(each.rpartition(".")[2] for each in _submodules(module_name))}
     elsewhere = [f"{each}.{name}" for each in MODULES if name in _names_or_none(each)]
     near = [f"{module_name}.{each}" for each in difflib.get_close_matches(name, sorted(here), 2)]
@@ -178,7 +178,7 @@ def _no_such_name(module_name: str, name: str) -> str:
 
 
 def _names_or_none(module_name: str) -> set[str]:
-    """`_names`, as far as what is installed lets them be known."""
+    """Return `_names`, as far as what is installed lets them be known."""
     try:
         return _names(module_name)
     except ImportError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of PaddleSlim's modules there are, and where in qslim their names live.
+"""PaddleSlim's modules, and the places of their names in qslim.
 
 A module offers the public names of its qslim modules, the first that has a name, and before them `names`:
 PaddleSlim's name to "module:name" in qslim, which goes before a submodule of that name, too. PaddleSlim's
@@ -24,7 +24,7 @@ class Module:
 
 
 def _from(source: str, *names: str) -> Module:
-    """The `names` of `source` alone."""
+    """Return the `names` of `source` alone."""
     return Module(names={name: f"{source}:{name}" for name in names})
 
 

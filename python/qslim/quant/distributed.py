@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What quantization exchanges between the processes of ``paddle.distributed``.
+"""Exchange of statistics and results between the processes of ``paddle.distributed``.
 
 A process that never called ``paddle.distributed.init_parallel_env()``, or has no Paddle, is a world of one:
 every function here is then the identity and costs nothing. With more, every rank must make the same calls in
@@ -69,13 +69,13 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Return the number of this process, from 0."""
     distributed = _initialized()
     return 0 if distributed is None else int(distributed.get_rank())
 
 
 def all_reduce_max(x: NDArray[Any]) -> NDArray[Any]:
-    """The elementwise largest of every rank's `x`.
+    """Return the elementwise largest of every rank's `x`.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def all_reduce_max(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def all_reduce_mean(x: NDArray[Any]) -> NDArray[Any]:
-    """The elementwise mean of every rank's `x`, a float array; otherwise as `all_reduce_max`."""
+    """Return the elementwise mean of every rank's `x`, a float array; otherwise as `all_reduce_max`."""
     distributed = _initialized()
     if distributed is None or x.size == 0:
         return x
@@ -151,7 +151,7 @@ def report_progress() -> None:
 
 @dataclass
 class Exchange:
-    """What a rank gives in a block of `together`, and what all ranks gave, in their order, after it."""
+    """The bytes that a rank gives in a block of `together`, and those of all ranks, in order, after it."""
 
     own: bytes = b""
     all: Sequence[bytes] = ()
@@ -201,7 +201,7 @@ def _described(error: Exception) -> bytes:
 
 @contextlib.contextmanager
 def kept_by_rank_0(directory: str) -> Iterator[str]:
-    """Where this rank may write: `directory` on rank 0, elsewhere one that is gone after the block.
+    """Yield `directory` on rank 0, elsewhere a temporary directory that is removed after the block.
 
     For files that every rank could write alike. They all do the same work and none waits for another, so it
     makes no difference to the files whether every rank makes the call or rank 0 alone.
@@ -221,7 +221,7 @@ def kept_by_rank_0(directory: str) -> Iterator[str]:
 
 
 def not_rank_0_notes() -> list[str]:
-    """A sentence for the report of a rank that kept nothing of what it wrote."""
+    """Return a sentence for the report of a rank that kept nothing of what it wrote."""
     return [f"written by rank 0, not by this one, rank {rank()}"] if rank() else []
 
 
@@ -238,7 +238,7 @@ def warn_if_not_initialized(what: str) -> None:
 
 
 def _store() -> Any:
-    """The key-value store of the process group, on rank 0's machine."""
+    """Return the key-value store of the process group, on rank 0's machine."""
     return framework.global_store()
 
 
@@ -277,7 +277,7 @@ def _wait_for(store: Any, other: int, number: int) -> None:
 
 
 def _initialized() -> Any:
-    """``paddle.distributed`` in a world of several processes, else None. Never imports Paddle."""
+    """Return ``paddle.distributed`` in a world of several processes, else None. Never imports Paddle."""
     distributed = sys.modules.get("paddle.distributed")
     if distributed is None or not distributed.is_initialized() or distributed.get_world_size() < 2:
         return None

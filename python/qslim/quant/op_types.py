@@ -83,7 +83,7 @@ def all_op_types() -> list[str]:
 
 
 def pir_names(op_types: Sequence[str]) -> set[str]:
-    """The PIR operators that `op_types` mean; an unknown name is an error that names the nearest."""
+    """Return the PIR operators that `op_types` mean; an unknown name is an error that names the nearest."""
     names: set[str] = set()
     for op_type in op_types:
         if op_type in _EMBEDDINGS:

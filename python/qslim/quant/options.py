@@ -24,7 +24,7 @@ _BACKENDS = (None, "tensorrt", "arm", "onednn", "mkldnn")
 
 
 def choose(argument: str, value: Any, known: Iterable[Any]) -> Any:
-    """`value` if it is among `known`, else an error that lists them and names the nearest."""
+    """Return `value` if it is among `known`, else raise a ValueError that names the nearest."""
     options = list(known)
     if value in options:
         return value
@@ -36,7 +36,7 @@ def choose(argument: str, value: Any, known: Iterable[Any]) -> Any:
 
 
 def from_mapping(cls: type[_Options], config: Optional[Mapping[str, Any]]) -> _Options:
-    """The dataclass `cls` with the values of `config` (PaddleSlim's dict, or None for the defaults)."""
+    """Return a `cls`, a dataclass, with the values of `config`, PaddleSlim's dict or None."""
     if config is None:
         return cls()
     if not isinstance(config, Mapping):
@@ -149,5 +149,5 @@ class PostTrainingOptions:
 
     @property
     def uses_unsigned_grid(self) -> bool:
-        """Whether tensors that cannot be negative take the unsigned grid; other engines know only int8."""
+        """True if tensors that cannot be negative become uint8; other engines know only int8."""
         return self.deploy_backend is None

@@ -120,7 +120,7 @@ def export_with_engine_file(
 
 
 def _with_float_outputs(graph: Graph, names: Sequence[str]) -> Graph:
-    """A copy of `graph` whose outputs `names` are in float, as Paddle fetches them; readers see the grid."""
+    """Return a copy of `graph` with its outputs `names` in float; readers see quantized tensors."""
     result = graph.copy()
     for name in names:
         tensor = result.tensors.get(name)

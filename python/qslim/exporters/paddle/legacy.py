@@ -9,7 +9,7 @@
                  add z * step -> relu -> the pair -> subtract z * step
 
 The pairs are what Paddle Lite, TensorRT and paddle2onnx look for. ``Scale`` of both operators is the
-threshold; the grid is [-qmax - 1, qmax] with ``qmax`` from the attribute.
+threshold; the range is [-qmax - 1, qmax] with ``qmax`` from the attribute.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def write_legacy(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> 
 
 
 def pair_attributes(params: QuantParams) -> dict[str, Any]:
-    """The attributes of quantize_linear and dequantize_linear."""
+    """Return the attributes of quantize_linear and dequantize_linear."""
     return {
         "quant_axis": -1 if params.quant_axis is None else params.quant_axis,
         "bit_length": (params.qmax - params.qmin).bit_length(),
@@ -163,7 +163,7 @@ class _Rewriter:
         )
 
     def _threshold(self, name: str, params: QuantParams) -> dict[str, list[str]]:
-        """The operands of one tensor's pair.
+        """Return the operands of one tensor's pair.
 
         From a threshold the step cannot be told exactly; it stands in InAccum, which inference does not read.
         """
@@ -193,7 +193,7 @@ class _Rewriter:
         self._block._insert_op(index, type=kind, inputs=inputs, outputs=outputs, attrs=attributes)
 
     def _after(self, name: str) -> int:
-        """The position behind the operator that writes `name`; 0 for a feed."""
+        """Return the position behind the operator that writes `name`; 0 for a feed."""
         for index, op in enumerate(self._block.ops):
             if any(name in op.output(slot) for slot in op.output_names):
                 return index + 1

@@ -3,7 +3,7 @@
 
     weight:      int8 parameter -> cast to float32 -> multiply by the step
     activation:  multiply by 1 / step -> quantize_linear(qmax, qmax) -> multiply by the step
-    on a grid with a zero point z, or an unsigned one for a tensor that may be negative:
+    with a zero point z, or unsigned for a tensor that may be negative:
                  ... -> quantize_linear(qmax, qmax) -> clip(-z, qmax - z) -> multiply by the step
     a product of two such operands, the second a weight:
                  conv2d(integers of x, integers of w) -> multiply by step_x * step_w
@@ -63,7 +63,7 @@ def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> Non
 
 
 def _copied_scope(paddle: Any, source: PaddleProgram, plan: RewritePlan) -> Any:
-    """A scope with the parameters that stay in float, so that the loaded model stays as it is."""
+    """Return a scope with the parameters that stay in float, so that the loaded model stays as it is."""
     scope = paddle.static.Scope()
     stored = {weight.name for weight in plan.weights}
     for op in source.program.global_block().ops:
@@ -99,7 +99,7 @@ class Rewriter:
         self._values = values
         self._scope = scope
         self._never_negative = never_negative
-        # By the id of a dequantized value: the integers that it stands for, and their grid.
+        # By the id of a dequantized value: the integers that it stands for, and their parameters.
         self._integers: dict[str, tuple[Any, QuantParams]] = {}
 
     def set_value(self, name: str, value: Any) -> None:
@@ -157,7 +157,7 @@ class Rewriter:
             if axes is None or not all(operand.id in self._integers for operand in operands):
                 continue
             (x, x_params), (weight, w_params) = (self._integers[operand.id] for operand in operands)
-            # Wider grids could leave the range where float32 holds every integer.
+            # Wider integers could leave the range where float32 holds every integer.
             if w_params.quant_axis not in (None, axes.weight) or max(x_params.qmax, w_params.qmax) > 255:
                 continue
             result = op.result(0)
@@ -218,14 +218,14 @@ class Rewriter:
 
 
 class _Axes(NamedTuple):
-    """Where the output channels of a product lie."""
+    """The axes of a product's output channels."""
 
     weight: int
     output: int
 
 
 def _channel_axes(op: Any) -> Optional[_Axes]:
-    """The axes of the output channels if `op` is a product with a weight as its second operand, else None."""
+    """Return the axes of the output channels if `op` multiplies by a weight on its right, else None."""
     name, attributes = op.name().rstrip("_"), op.attrs()
     channel_last = str(attributes.get("data_format", "NCHW")).endswith("C")
     output = len(op.result(0).shape) - 1 if channel_last else 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to change in a Paddle program so that it computes what its quantized Graph says.
+"""The changes that make a Paddle program compute what its quantized Graph says.
 
 Computed once from the Graph's annotations; the PIR and the legacy writer carry it out.
 """

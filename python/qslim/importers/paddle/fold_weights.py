@@ -101,7 +101,7 @@ def _fold_pir(source: PaddleProgram) -> list[str]:
 
 
 def _pir_parameters(op: Any, known: dict[int, frozenset[str]]) -> Optional[frozenset[str]]:
-    """The parameters that the results of `op` are computed of; None if they are no constants."""
+    """Return the parameters that the results of `op` are computed of; None if they are no constants."""
     if op.name() == "builtin.parameter":
         # In place, an operator may write to the parameter.
         readers = (reader.name() for reader in op.result(0).all_used_ops())
@@ -215,7 +215,7 @@ def _outputs(op: Any) -> list[str]:
 
 
 def _legacy_parameters(source: PaddleProgram, block: Any) -> dict[str, frozenset[str]]:
-    """Of each constant variable the parameters that it is computed of."""
+    """Return, for each constant variable, the parameters that it is computed of."""
     writes: dict[str, int] = {}
     for op in block.ops:
         for name in _outputs(op):

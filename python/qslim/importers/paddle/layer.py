@@ -89,7 +89,7 @@ _TEMPORARY = "cannot write the traced network to the temporary directory"
 
 
 def _as_spec(item: Any) -> Any:
-    """A shape with open extents, as PaddleSlim's users give it, is one of float32."""
+    """Return an InputSpec of float32 for a shape with open extents, any other item as it is."""
     is_shape = isinstance(item, (list, tuple)) and any(extent is None for extent in item)
     if is_shape and all(extent is None or isinstance(extent, int) for extent in item):
         return framework.paddle_module().static.InputSpec(list(item), "float32")
@@ -97,7 +97,7 @@ def _as_spec(item: Any) -> Any:
 
 
 def _save(layer: Any, prefix: str, input_spec: list[Any]) -> list[str]:
-    """``paddle.jit.save``; the names of the inputs that `layer` does not read, which are left out then."""
+    """Run ``paddle.jit.save``; return the names of the inputs that `layer` does not read."""
     paddle = framework.paddle_module()
     try:
         paddle.jit.save(layer, prefix, input_spec=input_spec)
@@ -127,7 +127,7 @@ def _save(layer: Any, prefix: str, input_spec: list[Any]) -> list[str]:
 
 
 def _needed(outputs: list[Any]) -> set[str]:
-    """Names of the inputs that `outputs` of a PIR program are computed from."""
+    """Return names of the inputs that `outputs` of a PIR program are computed from."""
     names, seen, open_values = set(), set(), list(outputs)
     while open_values:
         value = open_values.pop()

@@ -14,7 +14,7 @@ __all__ = ["load_float_program", "load_program"]
 
 
 def load_float_program(files: ModelFiles, place: Any = None) -> PaddleProgram:
-    """``load_program`` for a model that is to be quantized: one that computes in float32.
+    """Load a model that is to be quantized, which must compute in float32, as ``load_program`` does.
 
     Raises
     ------

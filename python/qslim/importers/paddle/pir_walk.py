@@ -272,7 +272,7 @@ def _constant_value(op: Any) -> Optional[NDArray[Any]]:
 
 
 def _fold_constant(graph: Graph, node: Node) -> Optional[NDArray[Any]]:
-    """A reshaped parameter (a convolution's bias) is a parameter."""
+    """Turn a reshaped parameter (a convolution's bias) into a parameter."""
     if node.domain or node.op_type != "Reshape":
         return None
     data, shape = graph.constant(node.inputs[0]), graph.constant(node.inputs[1])

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observers for a ``paddle.quantization.QuantConfig``, by PaddleSlim's names.
 
-An observer lets the float network run, and gives a grid when the network is converted. Statistics are exact
-(qslim.functional.TensorStatistics): all batches together decide, in whatever order they came.
+An observer lets the float network run, and gives quantization parameters when the network is converted.
+Statistics are exact (qslim.functional.TensorStatistics): all batches together decide, in whatever order they
+came.
 """
 
 from qslim.quant.observers.activations import (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observers with one threshold for a tensor, mostly for activations.
 
-The grid is [-2^(bits-1), 2^(bits-1) - 1]; an activation that was never negative takes [0, 2^bits - 1].
+The range is [-2^(bits-1), 2^(bits-1) - 1]; an activation that was never negative takes [0, 2^bits - 1].
 Source of names and defaults: paddleslim 2.6.0, quant/observers. Its formulas are mended: a later batch cannot
 undo the best threshold of MSEObserver, EMDObserver looks at negative values too, KLObserver's histogram is
 one of magnitudes, and every rule weighs all batches together.
@@ -65,7 +65,7 @@ class Observer(QuantizerFactory):
 
 
 class AbsmaxObserverLayer(PaddleQuanter):
-    """What AbsmaxObserver makes for Paddle's own QAT and PTQ."""
+    """The quantizer of an AbsmaxObserver in Paddle's own QAT and PTQ."""
 
 
 class AbsmaxObserver(Observer):
@@ -98,7 +98,7 @@ class AbsmaxObserver(Observer):
 
 
 class AVGObserverLayer(PaddleQuanter):
-    """What AVGObserver makes for Paddle's own QAT and PTQ."""
+    """The quantizer of an AVGObserver in Paddle's own QAT and PTQ."""
 
 
 class AVGObserver(Observer):
@@ -112,7 +112,7 @@ class AVGObserver(Observer):
 
 
 class MSEObserverLayer(PaddleQuanter):
-    """What MSEObserver makes for Paddle's own QAT and PTQ."""
+    """The quantizer of a MSEObserver in Paddle's own QAT and PTQ."""
 
 
 class MSEObserver(Observer):
@@ -126,7 +126,7 @@ class MSEObserver(Observer):
 
 
 class EMDObserverLayer(PaddleQuanter):
-    """What EMDObserver makes for Paddle's own QAT and PTQ."""
+    """The quantizer of an EMDObserver in Paddle's own QAT and PTQ."""
 
 
 class EMDObserver(Observer):
@@ -140,7 +140,7 @@ class EMDObserver(Observer):
 
 
 class PercentHistObserverLayer(PaddleQuanter):
-    """What HistObserver makes for Paddle's own QAT and PTQ."""
+    """The quantizer of a HistObserver in Paddle's own QAT and PTQ."""
 
 
 class HistObserver(Observer):
@@ -154,10 +154,10 @@ class HistObserver(Observer):
     percent : float in (0, 1]
         The share that is kept.
     sign : bool or None
-        True, PaddleSlim's default, takes a grid with negative integers; False one without, which cuts
+        True, PaddleSlim's default, takes a range with negative integers; False one without, which cuts
         negative values off; None the one that fits what was seen.
     symmetric : bool
-        False puts the ends of the grid at the least and the largest value kept, with a zero point.
+        False: the range ends at the least and the largest value kept, with a zero point.
     """
 
     algo = "hist"
@@ -185,7 +185,7 @@ class HistObserver(Observer):
 
 
 class KLObserverLayer(PaddleQuanter):
-    """What KLObserver makes for Paddle's own QAT and PTQ."""
+    """The quantizer of a KLObserver in Paddle's own QAT and PTQ."""
 
 
 class KLObserver(Observer):

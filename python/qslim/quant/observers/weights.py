@@ -37,7 +37,7 @@ class _ChannelWiseObserver(QuantizerFactory):
 
 
 class AbsMaxChannelWiseWeightObserverLayer(PaddleQuanter):
-    """What AbsMaxChannelWiseWeightObserver makes for Paddle's own QAT and PTQ."""
+    """The quantizer of an AbsMaxChannelWiseWeightObserver in Paddle's own QAT and PTQ."""
 
 
 class AbsMaxChannelWiseWeightObserver(_ChannelWiseObserver):
@@ -59,7 +59,7 @@ class AbsMaxChannelWiseWeightObserver(_ChannelWiseObserver):
 
 
 class MSEChannelWiseWeightObserverLayer(PaddleQuanter):
-    """What MSEChannelWiseWeightObserver makes for Paddle's own QAT and PTQ."""
+    """The quantizer of a MSEChannelWiseWeightObserver in Paddle's own QAT and PTQ."""
 
 
 class MSEChannelWiseWeightObserver(_ChannelWiseObserver):
@@ -70,7 +70,7 @@ class MSEChannelWiseWeightObserver(_ChannelWiseObserver):
 
 
 class GroupWiseWeightObserverLayer(PaddleQuanter):
-    """What GroupWiseWeightObserver makes for Paddle's own QAT and PTQ."""
+    """The quantizer of a GroupWiseWeightObserver in Paddle's own QAT and PTQ."""
 
 
 class GroupWiseWeightObserver(QuantizerFactory):

@@ -81,13 +81,13 @@ class InputMoments:
         self.sums += other.sums
 
     def rows(self, values: NDArray[Any]) -> NDArray[Any]:
-        """A weight as [blocks, rows, K]: what multiplies each block of a patch."""
+        """Return a weight as [blocks, rows, K], the factors of each block of a patch."""
         blocks, size = self.sums.shape[:2]
         rows = np.moveaxis(values, self._axis, 0).reshape(self._groups, -1, self._pieces, size)
         return np.asarray(rows.transpose(0, 2, 1, 3).reshape(blocks, -1, size))
 
     def values(self, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        """What ``rows`` has made of a weight of `shape`, back."""
+        """Return the weight of `shape` of which ``rows`` has made `rows`."""
         moved = (shape[self._axis], *shape[: self._axis], *shape[self._axis + 1 :])
         parts = rows.reshape(self._groups, self._pieces, -1, self.sums.shape[1]).transpose(0, 2, 1, 3)
         return np.moveaxis(parts.reshape(moved), 0, self._axis)
@@ -116,7 +116,7 @@ def input_moments(graph: Graph, selection: Selection) -> list[InputMoments]:
 def round_adaptively(
     value: NDArray[np.float32], params: QuantParams, moments: InputMoments
 ) -> NDArray[np.float32]:
-    """`value` on the grid of `params`, each element at the grid point below or above it."""
+    """Return `value` fake-quantized with `params`, each element rounded down or up by the layer's error."""
     scale = params.broadcast_scale(value.ndim).astype(np.float64)
     steps = moments.rows(value / scale)
     sums = moments.sums.astype(np.float64)
@@ -138,14 +138,14 @@ def round_adaptively(
 
 
 def _form(error: NDArray[np.float64], sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """d^T S d of each row d, [blocks, rows]."""
+    """Return d^T S d of each row d, [blocks, rows]."""
     return np.asarray((np.matmul(error, sums) * error).sum(axis=2))
 
 
 def _try_all(
     steps: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], sums: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The best of all choices between `low` and `high`."""
+    """Return the best of all choices between `low` and `high`."""
     size = steps.shape[2]
     choices = np.arange(2**size)[:, None] >> np.arange(size) & 1
     best = np.empty_like(steps)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run batches through the float model and watch its activations.
+"""Run batches through the float model and observe its activations.
 
 One pass, one batch at a time: the statistics (C++) read each tensor where the run left it and nothing of a
 batch is kept, so memory does not depend on the number of batches.
@@ -89,7 +89,7 @@ def _collect(
     feeds: Iterable[Feed],
     moments: Sequence[InputMoments],
 ) -> Calibration:
-    """The statistics of this rank's `feeds`."""
+    """Return the statistics of this rank's `feeds`."""
     statistics = {name: TensorStatistics() for name in names}
     context = _core.Context(num_threads=os.cpu_count() or 1)
     count = samples = 0
@@ -106,7 +106,7 @@ def _collect(
 
 
 def _merge(parts: Sequence[Calibration]) -> Calibration:
-    """What all ranks have seen together."""
+    """Return the statistics of all ranks together."""
     first = parts[0]
     for rank, part in enumerate(parts):
         if list(part.statistics) != list(first.statistics):
@@ -157,7 +157,7 @@ _MAX_DIFFERENCE = 1e-3
 
 
 def _agree(program: PaddleProgram, engine: _Engine, feed: Feed) -> bool:
-    """Whether engine and Paddle compute the same tensors of one batch."""
+    """Return True if engine and Paddle compute the same tensors of one batch."""
     names = list(engine._names)
     try:
         ours = engine.run(feed, names)

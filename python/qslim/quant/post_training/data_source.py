@@ -60,7 +60,7 @@ def calibration_batches(
 
 
 def expected_batches(data_loader: Any, batch_nums: Optional[int]) -> Optional[int]:
-    """How many batches this rank will take, if that can be known, for a progress bar."""
+    """Return the number of batches that this rank will take, for a progress bar; None if it is unknown."""
     ranks = distributed.world_size()
     try:
         length = len(data_loader) * (ranks if _is_sharded(data_loader) else 1)
@@ -88,7 +88,7 @@ def _checked(
 
 
 def _is_sharded(source: Any) -> bool:
-    """Whether `source` is a DataLoader that gives every rank batches of its own."""
+    """Return True if `source` is a DataLoader that gives every rank batches of its own."""
     ranks = getattr(getattr(source, "batch_sampler", None), "nranks", 1)
     return bool(ranks > 1 and ranks == distributed.world_size())
 
@@ -126,7 +126,7 @@ def _iterate(source: Any, name: str) -> Iterator[Any]:
 
 
 def _is_arrays(source: Any) -> bool:
-    """A whole data set at once: an array, or a dict of arrays by feed name."""
+    """Return True if `source` is a whole data set: an array, or a dict of arrays by feed name."""
     if isinstance(source, Mapping):
         return all(_is_array(value) for value in source.values())
     return _is_array(source)
@@ -185,7 +185,7 @@ def _match(batch: Any, feeds: Sequence[FeedSpec], source: str, count: int) -> li
 
 
 def _fit(value: Any, spec: FeedSpec, source: str, count: int) -> NDArray[Any]:
-    """`value` as an array of the feed's dtype and shape, reshaped where only the shape was flat."""
+    """Return `value` as an array of the feed's dtype and shape, reshaped where only the shape was flat."""
     array = _to_array(value)
     where = f"{source}: batch {count}, feed {spec.name!r}"
     if array.dtype != spec.dtype:

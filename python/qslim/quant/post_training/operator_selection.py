@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operators are quantized, which tensors that takes, and why the others stay in fp32."""
+"""Selection of the operators to quantize, with their tensors, and the reasons for those in fp32."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Decision", "Selection", "select", "weight_input"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one operator. ``reason`` says why it stays in fp32, or how it is quantized."""
+    """The decision about one operator. ``reason`` says why it stays in fp32, or how it is quantized."""
 
     node: Node
     is_quantized: bool
@@ -129,7 +129,7 @@ def _decide(
 
 
 def weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
-    """The constant weight of `node` and the axis of its output channels."""
+    """Return the constant weight of `node` and the axis of its output channels."""
     if node.source_op in CONVOLUTIONS:
         name = _own_source(graph, _convolution(graph, node).inputs[1])
         axis = 1 if node.source_op.endswith("transpose") else 0
@@ -150,7 +150,7 @@ def weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
 
 
 def _convolution(graph: Graph, node: Node) -> Node:
-    """The part of `node` that multiplies: itself, or what stands before the parts that move its result."""
+    """Return the part of `node` that multiplies: itself, or the node before those that move its result."""
     before: Optional[Node] = node
     while before is not None and before.op_type in ("Reshape", "Slice", "Transpose"):
         before = graph.producer(before.inputs[0])
@@ -158,7 +158,7 @@ def _convolution(graph: Graph, node: Node) -> Node:
 
 
 def _own_source(graph: Graph, name: str) -> str:
-    """The tensor that a part of an operator reshapes to `name`, or `name`."""
+    """Return the tensor that a part of an operator reshapes to `name`, or `name`."""
     producer = graph.producer(name)
     is_part = producer is not None and not producer.source_op and producer.op_type == "Reshape"
     return producer.inputs[0] if is_part and producer is not None else name
@@ -179,8 +179,8 @@ def _inner_tensors(graph: Graph) -> dict[str, Node]:
     """Tensors that a runtime never stores, each with the operator that its chain begins with.
 
     A product, or an operator of single elements, is one step with the operators of single elements behind it:
-    bias, normalization, activation, the addition of a shortcut. A grid between them would round once more and
-    save nothing. Of two computed operands the one that is computed last is the chain's.
+    bias, normalization, activation, the addition of a shortcut. A quantizer between them would round once
+    more and save nothing. Of two computed operands the one that is computed last is the chain's.
     """
     inner: dict[str, Node] = {}
     order = {id(node): index for index, node in enumerate(graph.nodes)}
@@ -198,7 +198,7 @@ def _inner_tensors(graph: Graph) -> dict[str, Node]:
 
 
 def _ends_a_step(graph: Graph, name: str) -> bool:
-    """Whether `name` comes out of a product or an operator of single elements, for one reader alone."""
+    """Return True if `name` is the result of a product or an elementwise operator, with one reader."""
     producer = graph.producer(name)
     if producer is None or name in graph.outputs or len(_readers(graph, name)) != 1:
         return False
@@ -207,7 +207,7 @@ def _ends_a_step(graph: Graph, name: str) -> bool:
 
 
 def _readers(graph: Graph, name: str) -> set[int]:
-    """The operators of the source program that read `name`."""
+    """Return the operators of the source program that read `name`."""
     readers = set()
     for node in graph.consumers(name):
         readers |= {id(node)} if node.source_op else _readers(graph, node.outputs[0])
@@ -219,12 +219,12 @@ def _computed_inputs(graph: Graph, node: Node) -> list[str]:
 
 
 def _has_constant_operand(graph: Graph, node: Node) -> bool:
-    """Whether `node` combines a tensor with a constant, which costs nothing beside its neighbours."""
+    """Return True if `node` combines a tensor with a constant, which costs nothing beside its neighbours."""
     return node.source_op in _BINARY | {"scale"} and len(_computed_inputs(graph, node)) < 2
 
 
 def _data_inputs(graph: Graph, node: Node) -> list[str]:
-    """The floating-point operands that are quantized as activations."""
+    """Return the floating-point operands that are quantized as activations."""
     if node.source_op in CONVOLUTIONS:
         names = _convolution(graph, node).inputs[:1]
     elif node.source_op in MATRIX_PRODUCTS:
@@ -238,7 +238,7 @@ def _data_inputs(graph: Graph, node: Node) -> list[str]:
 
 
 def _source_names(graph: Graph, name: str) -> list[str]:
-    """The tensors of the source program that `name` is: itself, or what its part of an operator reads."""
+    """Return the source program's tensors for `name`: itself, or what its part of an operator reads."""
     producer = graph.producer(name)
     if producer is None or producer.source_op:
         return [name]
@@ -250,7 +250,7 @@ def _is_float(graph: Graph, name: str) -> bool:
 
 
 class _Matcher:
-    """Which operators a pattern of skip_tensor_list means."""
+    """Matches operators with the patterns of skip_tensor_list."""
 
     def __init__(self, graph: Graph, attribute_paths: Mapping[str, str]) -> None:
         self._graph = graph
@@ -281,7 +281,7 @@ class _Matcher:
             )
 
     def _names(self, node: Node) -> list[str]:
-        """Names of the operator's inputs, and its path."""
+        """Return names of the operator's inputs, and its path."""
         inputs = [source for name in filter(None, node.inputs) for source in _source_names(self._graph, name)]
         return [*inputs, *filter(None, (node.path,))]
 

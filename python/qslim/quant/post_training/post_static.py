@@ -240,7 +240,7 @@ def _finish(
 
 @dataclass(frozen=True)
 class _Written:
-    """What rank 0 wrote, for the report on every rank; they need not share a disk."""
+    """The files that rank 0 wrote, for the report on every rank; they need not share a disk."""
 
     program: str
     params: Optional[str]
@@ -281,7 +281,7 @@ def _place(executor: Any) -> Any:
 
 
 def _names_of(skipped: Any) -> Any:
-    """`skipped` with the names of their weights in place of Layers and parameters."""
+    """Return `skipped` with the names of their weights in place of Layers and parameters."""
     if isinstance(skipped, str) or not isinstance(skipped, Sequence):
         return skipped  # the options say what is wrong with it
     names: list[Any] = []
@@ -308,7 +308,7 @@ def _op_types(options: PostTrainingOptions) -> Sequence[str]:
 
 
 def _select(program: PaddleProgram, options: PostTrainingOptions) -> Selection:
-    """The operators of `program` to quantize; at least one."""
+    """Return the operators of `program` to quantize; at least one."""
     selection = select(
         program.graph,
         pir_names(_op_types(options)),
@@ -352,7 +352,7 @@ def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Cali
 
 
 def _constant_tensors(activations: Sequence[ActivationReport]) -> list[str]:
-    """A note for each tensor that never changed during calibration."""
+    """Return a note for each tensor that never changed during calibration."""
     notes = []
     for activation in activations:
         statistics = activation.statistics

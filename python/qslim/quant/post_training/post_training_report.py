@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a quantization run did: every operator, every threshold, the files and their sizes."""
+"""The report of a quantization run: operators, thresholds, the files and their sizes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class WeightReport:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """What ``quant_post_static`` and ``quant_post_dynamic`` return. ``print(report)`` shows the table.
+    """The result of ``quant_post_static`` and ``quant_post_dynamic``. ``print(report)`` shows the table.
 
     ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the path of the ``.qslim`` file
     that ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
@@ -128,7 +128,7 @@ class QuantizationReport:
 
 
 def operator_reports(decisions: list[Decision], weight_bits: int) -> list[OperatorReport]:
-    """The table's rows for `decisions`."""
+    """Return the table's rows for `decisions`."""
     return [
         OperatorReport(
             decision.node.label,

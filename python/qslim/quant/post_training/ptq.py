@@ -185,7 +185,7 @@ class PTQ:
         return model
 
     def convert(self, model: Any, inplace: bool = False, remain_weight: bool = False) -> Any:
-        """`model` with its calibration ended: it computes as it will be deployed.
+        """End the calibration of `model`; it then computes as it will be deployed.
 
         Parameters
         ----------

@@ -23,7 +23,7 @@ _TENSORRT_OP_TYPES = ("mul", "conv2d", "pool2d", "depthwise_conv2d", "elementwis
 
 @dataclass(frozen=True)
 class StaticQATConfig:
-    """What ``quant_aware`` was asked for.
+    """The options of ``quant_aware``.
 
     Attributes
     ----------
@@ -106,5 +106,5 @@ class StaticQATConfig:
 
     @classmethod
     def from_dict(cls, config: Optional[Mapping[str, Any]]) -> StaticQATConfig:
-        """The configuration that `config` (PaddleSlim's dict, or None for the defaults) asks for."""
+        """Return the configuration for `config`, PaddleSlim's dict, or None for the defaults."""
         return from_mapping(cls, config)

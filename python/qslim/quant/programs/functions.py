@@ -59,11 +59,11 @@ class QuantFunctions:
         return all(value is None for name, value in vars(self).items() if name != "optimizer")
 
     def quantizes(self, is_weight: bool) -> bool:
-        """Whether one of them takes the place of our quantizer."""
+        """Return True if one of the functions takes the place of our quantizer."""
         return (self.weight_quantize if is_weight else self.activation_quantize) is not None
 
     def of(self, is_weight: bool) -> Optional[TensorFunction]:
-        """What comes in front of our quantizer or in its place; None if nothing does."""
+        """Return the function in front of our quantizer or in its place; None if there is none."""
         if is_weight:
             steps = [self.weight_preprocess, self.weight_quantize]
         else:
@@ -117,7 +117,7 @@ class Fragment:
         return self._own(self._y.name)
 
     def _own(self, name: str) -> str:
-        """What `name` of the fragment is called in the block, whose temporaries have names like its own."""
+        """Return the name, in the block, of the fragment's `name`; their temporaries are named alike."""
         variable = self._program.global_block().var(name)
         return name if variable.persistable else f"{self._name}.fragment.{name}"
 
@@ -199,7 +199,7 @@ class Fragment:
         self._initialize()
 
     def _guards(self) -> Any:
-        """The fragment's program, and names that no other one has and that come out the same every time."""
+        """Enter the fragment's program, with names that are unique and the same every time."""
         return _Guards(self._paddle, self._program, self._startup, f"{self._name}.fragment.")
 
     def _copy(self, ops: Sequence[Any], renamed: dict[str, str], position: int) -> int:
@@ -218,7 +218,7 @@ class Fragment:
         return position
 
     def _variable_for(self, name: str) -> str:
-        """The block's variable for `name` of the fragment, made if it is missing."""
+        """Return the block's variable for `name` of the fragment, made if it is missing."""
         own = self._own(name)
         if self._block.has_var(own):
             return own

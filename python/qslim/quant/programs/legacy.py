@@ -13,7 +13,7 @@ behind a gradient need not change and a program may be rewritten after ``minimiz
     weights                 threshold = max |w| of the tensor or of each output channel, in every forward pass
 
 Values are rounded half to even to [-qmax - 1, qmax], weights to [-qmax, qmax]. A tensor that cannot be
-negative gets one bit more, of which it uses the upper half: the unsigned grid of deployment.
+negative gets one bit more, of which it uses the upper half: the unsigned range of deployment.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LegacyState:
         self._place = place
 
     def add(self, name: str, value: ArrayLike, dtype: str = "float32") -> str:
-        """A persistable variable; `value` is where it starts."""
+        """Add a persistable variable that starts from `value`."""
         array = np.atleast_1d(np.asarray(value, dtype))
         self._block.create_var(
             name=name, shape=list(array.shape), dtype=dtype, persistable=True, stop_gradient=True
@@ -83,7 +83,7 @@ def quantize_legacy(
     functions: QuantFunctions,
     thresholds: dict[str, float],
 ) -> Any:
-    """A copy of `program` with fake quantizers.
+    """Return a copy of `program` with fake quantizers.
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ def _channel_axis(op: Any, kind: str) -> int:
 
 
 def _result(op: Any) -> str:
-    """The first result of a forward operator."""
+    """Return the first result of a forward operator."""
     names = (name for slot in _RESULTS if slot in op.output_names for name in op.output(slot))
     return next(names, "")
 

@@ -20,7 +20,7 @@ from qslim.graph import QuantParams
 from qslim.paddle import framework
 from qslim.quant.programs.config import StaticQATConfig
 from qslim.quant.programs.legacy import LegacyState
-from qslim.quant.programs.program_params import activation_grid, weight_grid
+from qslim.quant.programs.program_params import activation_params, weight_params
 
 __all__ = ["convert_legacy"]
 
@@ -29,7 +29,7 @@ _ACTIVATION = "fake_quantize_dequantize_moving_average_abs_max"
 
 
 def convert_legacy(program: Any, config: StaticQATConfig, scope: Any, place: Any, storage: str) -> Any:
-    """A copy of `program`, as ``quantize_legacy(..., for_test=True)`` made it, with integers for weights.
+    """Return a copy of `program`, which ``quantize_legacy(..., for_test=True)`` made, with integer weights.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class _Converter:
         if op.type == _WEIGHT[1]:
             axis = op.attr("quant_axis")
         value = self._value(name) if self._block.var(name).persistable else self._computed(name)
-        params = weight_grid(name, value, op.attr("bit_length"), axis)
+        params = weight_params(name, value, op.attr("bit_length"), axis)
         integers = params.quantize(value)
         if self._storage == "float32" or integers.dtype != np.int8:
             integers = integers.astype(np.float32)
@@ -79,7 +79,7 @@ class _Converter:
     def _convert_activation(self, op: Any) -> None:
         name = op.input("X")[0]
         threshold = self._value(op.input("InScale")[0])
-        params = activation_grid(name, threshold, op.attr("bit_length"), self._config)
+        params = activation_params(name, threshold, op.attr("bit_length"), self._config)
         self._pair(op, name, params, None)
 
     def _pair(self, op: Any, name: str, params: QuantParams, stored: Optional[str]) -> None:
@@ -121,7 +121,7 @@ class _Converter:
         return np.array(variable.get_tensor())
 
     def _computed(self, name: str) -> NDArray[Any]:
-        """The value of a weight that a function has preprocessed, computed from parameters alone."""
+        """Return the value of a weight that a function has preprocessed, computed from parameters alone."""
         paddle = framework.paddle_module()
         pruned = self._block.program._prune([self._block.var(name)])
         with paddle.static.scope_guard(self._scope):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operators of a static program are skipped, and which of its tensors cannot be negative."""
+"""Rules for a static program: operators that are skipped, and tensors that cannot be negative."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PIR_NAMES.update({"conv2d_transpose": "conv2d_transpose"})
 
 
 def skips(patterns: Sequence[str], place: str, names: Iterable[str]) -> bool:
-    """Whether an operator at `place`, its name scope or layer path, that reads `names` stays in float."""
+    """Return True if an operator at `place`, a name scope or layer path, that reads `names` is skipped."""
     read = set(names)
     return any(pattern in place or pattern in read for pattern in patterns)
 
@@ -32,12 +32,12 @@ def never_negative(program: Any) -> set[str]:
     """Tensors of `program` whose values are >= 0 for every input, by name."""
     try:
         return non_negative_tensors(graph_of(program, None, None, "quant_aware").graph)
-    except UnsupportedModelError:  # control flow: nothing is known, and the signed grid is right everywhere
+    except UnsupportedModelError:  # control flow: nothing is known, and signed integers are right everywhere
         return set()
 
 
 def never_negative_values(program: Any) -> set[int]:
-    """The same of a PIR program, by the ids of its values."""
+    """Return the ids of a PIR program's values that cannot be negative."""
     shapes = {
         op.attrs()["parameter_name"]: tuple(op.result(0).shape)
         for op in program.global_block().ops
@@ -49,7 +49,7 @@ def never_negative_values(program: Any) -> set[int]:
     except UnsupportedModelError:
         return set()
     for node in walked.graph.nodes:
-        if node.source_op == "dropout":  # of training; evaluation has to come to the same grids
+        if node.source_op == "dropout":  # of training; evaluation has to come to the same parameters
             node.op_type, node.domain = "Identity", ""
     known = non_negative_tensors(walked.graph)
     return {identity for identity, name in walked.names.items() if isinstance(name, str) and name in known}

@@ -17,7 +17,7 @@ __all__ = ["get_pact_optimizer", "pact"]
 
 
 def pact(x: Any, name: Any = None) -> Any:
-    """`x` clipped to a learned range; for ``quant_aware(act_preprocess_func=pact)``.
+    """Clip `x` to a learned range; for ``quant_aware(act_preprocess_func=pact)``.
 
     Parameters
     ----------
@@ -42,5 +42,5 @@ def pact(x: Any, name: Any = None) -> Any:
 
 
 def get_pact_optimizer() -> Any:
-    """The optimizer of the clipping values: momentum 0.9, learning rate 0.0001."""
+    """Return the optimizer of the clipping values: momentum 0.9, learning rate 0.0001."""
     return framework.paddle_module().optimizer.Momentum(0.0001, 0.9)

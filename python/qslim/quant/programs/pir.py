@@ -22,7 +22,7 @@ from qslim.paddle import framework
 from qslim.quant.op_types import CONVOLUTIONS, MATRIX_PRODUCTS
 from qslim.quant.programs.config import StaticQATConfig
 from qslim.quant.programs.operator_rules import never_negative_values, skips
-from qslim.quant.programs.program_params import activation_grid, weight_grid
+from qslim.quant.programs.program_params import activation_params, weight_params
 
 __all__ = ["convert_pir", "quantize_pir"]
 
@@ -41,7 +41,7 @@ def quantize_pir(
     for_test: bool,
     thresholds: dict[str, float],
 ) -> Any:
-    """`program` with fake quantizers; see ``quantize_legacy``. `thresholds` go by <weight>.input."""
+    """Add fake quantizers to `program`, as ``quantize_legacy``. `thresholds` go by <weight>.input."""
     ops = program.global_block().ops
     if any("fake_" in op.name() or "quantize_linear" in op.name() for op in ops):
         raise ValueError("quant_aware: the program is quantized already")
@@ -58,7 +58,7 @@ def quantize_pir(
 
 
 def convert_pir(program: Any, config: StaticQATConfig, scope: Any, storage: str) -> Any:
-    """`program`, as ``quantize_pir(..., for_test=True)`` left it, with integers for weights."""
+    """Convert `program`, as ``quantize_pir(..., for_test=True)`` left it, to integer weights."""
     paddle = framework.paddle_module()
     with framework.pir_ir(), framework.quiet():
         rewriter = Rewriter(paddle, program, {}, scope, set())
@@ -69,7 +69,7 @@ def convert_pir(program: Any, config: StaticQATConfig, scope: Any, storage: str)
                 name = _parameter_name(op.operand_source(1))
                 assert name is not None
                 threshold = _value(scope, name)
-                params = activation_grid(name, threshold, op.attrs()["bit_length"], config)
+                params = activation_params(name, threshold, op.attrs()["bit_length"], config)
                 rewriter.set_value(name, op.result(0))
                 rewriter.quantize_activation(name, params)
             else:
@@ -83,7 +83,7 @@ def _convert_weight(rewriter: Rewriter, op: Any, scope: Any, storage: str) -> No
     assert name is not None
     value, attributes = _value(scope, name), op.attrs()
     axis = attributes["quant_axis"] if op.name() == _FAKE_WEIGHT_CHANNELS else None
-    params = weight_grid(name, value, attributes["bit_length"], axis)
+    params = weight_params(name, value, attributes["bit_length"], axis)
     integers = params.quantize(value)
     rewriter.set_value(name, op.result(0))
     rewriter.quantize_weight(
@@ -246,13 +246,13 @@ class _Quantizer:
         return _first(fake_quantize(source, current, None, None, config.moving_rate, bits, True, 0))
 
     def _largest(self, source: Any) -> Any:
-        """max |x| of the batch, [1]; no gradient goes through it."""
+        """Return max |x| of the batch, [1]; no gradient goes through it."""
         largest = self._paddle.max(self._paddle.abs(source)).reshape([1])
         largest.stop_gradient = True
         return largest
 
     def _state(self, name: str, value: ArrayLike) -> Any:
-        """A parameter that nobody trains; what the scope has already is kept."""
+        """Add a parameter that nobody trains; what the scope has already is kept."""
         array = np.atleast_1d(np.asarray(value, np.float32))
         parameter = framework.pir_parameter(name, "float32", list(array.shape))
         variable = self._scope.find_var(name)
@@ -265,7 +265,7 @@ class _Quantizer:
 
 
 def _is_gradient(op: Any, kind: str, sources: list[Any]) -> bool:
-    """Whether `op` is the gradient of an operator `kind` that reads `sources`."""
+    """Return True if `op` is the gradient of an operator `kind` that reads `sources`."""
     if op.name().split(".", 1)[1].rstrip("_") != kind + "_grad":
         return False
     return all(

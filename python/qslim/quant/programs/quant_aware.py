@@ -147,7 +147,7 @@ def convert(
     scope: Any = None,
     save_int8: bool = False,
 ) -> Any:
-    """A trained program as it is deployed: integers for weights, quantize and dequantize operators.
+    """Convert a trained program for deployment: integer weights, quantize and dequantize operators.
 
     What is computed stays the same. ``paddle.static.save_inference_model`` saves the result, and
     ``qslim.runtime.Session`` runs what was saved in int8.
@@ -212,7 +212,7 @@ def _is_pir(program: Any, function: str) -> bool:
 
 
 def _thresholds(program: Any, scope: Any, is_pir: bool) -> dict[str, float]:
-    """The activations' thresholds as they stand, by the names that `scale_dict` takes."""
+    """Return the activations' thresholds as they stand, by the names that `scale_dict` takes."""
     if is_pir:
         parameters = (
             op.attrs()["parameter_name"]

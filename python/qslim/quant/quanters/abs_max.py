@@ -19,7 +19,7 @@ __all__ = [
 
 
 class FakeQuanterWithAbsMaxObserverLayer(PaddleQuanter):
-    """What FakeQuanterWithAbsMaxObserver makes for Paddle's own QAT."""
+    """The quantizer of a FakeQuanterWithAbsMaxObserver in Paddle's own QAT."""
 
 
 class FakeQuanterWithAbsMaxObserver(QuantizerFactory):
@@ -65,7 +65,7 @@ class FakeQuanterWithAbsMaxObserver(QuantizerFactory):
 
 
 class FakeQuanterChannelWiseAbsMaxObserverLayer(PaddleQuanter):
-    """What FakeQuanterChannelWiseAbsMaxObserver makes for Paddle's own QAT."""
+    """The quantizer of a FakeQuanterChannelWiseAbsMaxObserver in Paddle's own QAT."""
 
 
 class FakeQuanterChannelWiseAbsMaxObserver(QuantizerFactory):

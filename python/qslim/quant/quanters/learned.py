@@ -38,7 +38,7 @@ _INNER_QUANTERS = (
 
 
 class PACTQuanterLayer(PaddleQuanter):
-    """What PACTQuanter makes for Paddle's own QAT."""
+    """The quantizer of a PACTQuanter in Paddle's own QAT."""
 
 
 class PACTQuanter(QuantizerFactory):
@@ -48,7 +48,7 @@ class PACTQuanter(QuantizerFactory):
     ----------
     quanter : FakeQuanterWithAbsMaxObserver, FakeQuanterChannelWiseAbsMaxObserver or an LSQ quanter
         Gives the bits, and for a weight whether each output channel has a scale. The clipping value is the
-        grid's threshold, so there is nothing else to learn. The class of what it makes will do, for 8 bits.
+        threshold, so there is nothing else to learn. The class of its quantizers will do, for 8 bits.
     init_value : float > 0
         The clipping value starts where the first batches have the least squared error, and not above this.
     learning_rate : float >= 0
@@ -135,20 +135,20 @@ class _PACTWeight(PACTWeight):
 
 
 class ActLSQplusQuanterLayer(PaddleQuanter):
-    """What ActLSQplusQuanter makes for Paddle's own QAT."""
+    """The quantizer of an ActLSQplusQuanter in Paddle's own QAT."""
 
 
 class ActLSQplusQuanter(QuantizerFactory):
-    """LSQ, and LSQ+ where the grid is not symmetric, for activations.
+    """LSQ for activations, and LSQ+ where the range is asymmetric.
 
     Parameters
     ----------
     quant_bits : int, 2 to 16
     sign : bool or None
-        True, PaddleSlim's default, takes a grid with negative integers; False one without; None the one that
+        True, PaddleSlim's default, takes a range with negative integers; False one without; None the one that
         fits what training has seen.
     symmetric : bool
-        False learns the offset of the grid too (LSQ+).
+        False learns the offset too (LSQ+).
     per_channel : {False}
         Scales of an activation's channels do not leave the integer sums.
     batch_init : int > 0
@@ -194,17 +194,17 @@ class ActLSQplusQuanter(QuantizerFactory):
 
 
 class WeightLSQplusQuanterLayer(PaddleQuanter):
-    """What WeightLSQplusQuanter makes for Paddle's own QAT."""
+    """The quantizer of a WeightLSQplusQuanter in Paddle's own QAT."""
 
 
 class WeightLSQplusQuanter(QuantizerFactory):
-    """LSQ for weights, on the symmetric grid [-qmax, qmax].
+    """LSQ for weights, with the symmetric range [-qmax, qmax].
 
     Parameters
     ----------
     quant_bits : int, 2 to 16
     sign, symmetric : {True}
-        Weights have no other grid in the integer kernels.
+        The integer kernels take symmetric weights only.
     per_channel : bool
         A scale for each output channel.
     batch_init : int > 0

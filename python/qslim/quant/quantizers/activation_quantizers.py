@@ -9,7 +9,7 @@ With c the largest magnitude of the batch:
     abs_max                  in training c itself; in evaluation the largest c of training
 
 Under paddle.distributed c is the largest over all ranks, so every rank has the threshold that one process
-with the whole batch would have. An input that was never negative in training takes the grid [0, 2^bits - 1],
+with the whole batch would have. An input that was never negative in training takes the range [0, 2^bits - 1],
 any other [-2^(bits-1), 2^(bits-1) - 1].
 Source: paddle 3.3.1, fake_quantize_dequantize_moving_average_abs_max and fake_quantize_range_abs_max.
 """
@@ -52,7 +52,7 @@ class ActivationQuantizer(Quantizer):
         return straight_through(x, as_constant(self.quant_params))
 
     def _take_in(self, x: Any) -> Optional[QuantParams]:
-        """Learn from a training batch; the grid that it is quantized on."""
+        """Update the statistics with a training batch and return the parameters that quantize it."""
         abs_max, _ = self._observe(x)
         self._update(abs_max)
         self._count_batch()
@@ -89,7 +89,7 @@ class ActivationQuantizer(Quantizer):
         return None if self.batches == 0 else self._grid(np.float32(self.threshold))
 
     def _params_of_batch(self) -> Optional[QuantParams]:
-        """The grid that the training batch just taken in is quantized on."""
+        """Return the quantization parameters for the training batch just observed."""
         return self.quant_params()
 
     def _grid(self, threshold: np.float32) -> QuantParams:

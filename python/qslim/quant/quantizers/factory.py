@@ -93,11 +93,11 @@ class QuantizerFactory(QuanterFactory):  # type: ignore[misc]
         check_bits(type(self).__name__, quant_bits)
 
     def activation_quantizer(self, layer: Any) -> Any:
-        """A quantizer for the input of `layer`."""
+        """Return a quantizer for the input of `layer`."""
         raise ValueError(f"{type(self).__name__} quantizes weights, and was given for an activation")
 
     def weight_quantizer(self, layer: Any) -> Any:
-        """A quantizer for the weight of `layer`."""
+        """Return a quantizer for the weight of `layer`."""
         raise ValueError(f"{type(self).__name__} quantizes activations, and was given for a weight")
 
     def _get_class(self) -> type:
@@ -117,6 +117,6 @@ def check_bits(factory: str, quant_bits: Any) -> None:
 
 
 def channels_of(layer: Any) -> tuple[int, int]:
-    """The axis of the output channels in the weight of `layer`, and how many there are."""
+    """Return the axis of the output channels in the weight of `layer`, and how many there are."""
     axis = output_channel_axis(layer)
     return axis, int(layer.weight.shape[axis])

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients of learned grids: PACT's clipping value, LSQ's scale, LSQ+'s offset.
+"""Gradients of learned quantization parameters: PACT's clipping value, LSQ's scale, LSQ+'s offset.
 
 What is learned is a dimensionless ``factor`` of the calibrated scale s0 (1 at the start), and for LSQ+ an
-``offset`` in spans of the grid, so that one learning rate fits a weight of 0.01 and an activation of 10, with
-SGD and with Adam. For N elements a scale and the grid's largest integer qmax,
+``offset`` in widths of the range, so that one learning rate fits a weight of 0.01 and an activation of 10,
+with SGD and with Adam. For N elements a scale and the largest integer qmax,
 
     dL/ds = sum of dL/dy * { qmin - z | qmax - z where clipped, rne(x/s) - x/s elsewhere }     LSQ
     dL/ds = qmax * (sum of dL/dy above the threshold - sum below its negative)                PACT
@@ -32,12 +32,12 @@ from qslim.paddle import framework
 from qslim.quant import distributed
 from qslim.quant.quantizers.tensors import array_of, context, fake_quant, is_native
 
-__all__ = ["LearnedGrid", "learned_fake_quant"]
+__all__ = ["LearnedParams", "learned_fake_quant"]
 
 
 @dataclass(frozen=True)
-class LearnedGrid:
-    """The grid of one forward pass, and how its parameters get their gradient.
+class LearnedParams:
+    """The quantization parameters of one forward pass, and how they get their gradient.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class LearnedGrid:
 
 class _LearnedFakeQuant(PyLayer):  # type: ignore[misc]
     @staticmethod
-    def forward(ctx: Any, x: Any, factor: Any, offset: Any, grid: LearnedGrid) -> Any:
+    def forward(ctx: Any, x: Any, factor: Any, offset: Any, grid: LearnedParams) -> Any:
         ctx.save_for_backward(x)
         ctx.grid = grid
         ctx.factor_shape = list(factor.shape)
@@ -76,7 +76,7 @@ class _LearnedFakeQuant(PyLayer):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
         (x,) = ctx.saved_tensor()
-        grid: LearnedGrid = ctx.grid
+        grid: LearnedParams = ctx.grid
         dx, d_scale, d_offset = _backward(x, grad, grid)
         if grid.is_learning and grid.is_joint:
             d_scale, d_offset = distributed.all_reduce_mean(np.stack([d_scale, d_offset]))
@@ -93,15 +93,15 @@ class _LearnedFakeQuant(PyLayer):  # type: ignore[misc]
         return tuple(result if needed else None for result, needed in zip(results, ctx.needs_gradient))
 
 
-def _bounded(relative: NDArray[np.float64], grid: LearnedGrid) -> NDArray[np.float32]:
+def _bounded(relative: NDArray[np.float64], grid: LearnedParams) -> NDArray[np.float32]:
     """At most 1 either way, 0 while calibrating. NaN stays: the forward pass names the layer."""
     if not grid.is_learning:
         return np.zeros(relative.shape, np.float32)
     return np.clip(relative, -1.0, 1.0).astype(np.float32)
 
 
-def _backward(x: Any, grad: Any, grid: LearnedGrid) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
-    """dL/dx as a tensor like `grad`; dL/dscale and the sum of `grad` over what was clipped, one a channel."""
+def _backward(x: Any, grad: Any, grid: LearnedParams) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
+    """Return dL/dx, and for each channel dL/dscale and the sum of `grad` over clipped elements."""
     params = grid.params
     native = is_native(x) and is_native(grad)
     dx = paddle.empty(grad.shape, "float32") if native else None
@@ -138,8 +138,8 @@ def _backward(x: Any, grad: Any, grid: LearnedGrid) -> tuple[Any, NDArray[np.flo
     return dx, d_scale, d_offset
 
 
-def learned_fake_quant(x: Any, factor: Any, offset: Optional[Any], grid: LearnedGrid) -> Any:
-    """Fake-quantize `x` on `grid`, with gradients for `x`, `factor` and, if there is one, `offset`."""
+def learned_fake_quant(x: Any, factor: Any, offset: Optional[Any], grid: LearnedParams) -> Any:
+    """Fake-quantize `x` with `grid`, with gradients for `x`, `factor` and, if there is one, `offset`."""
     if not paddle.in_dynamic_mode() or not paddle.is_grad_enabled():
         return fake_quant(x, grid.params)
     return _LearnedFakeQuant.apply(x, factor, offset, grid)

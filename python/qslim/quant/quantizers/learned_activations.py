@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantizers of a layer's input whose grid is learned: PACT, LSQ and LSQ+.
+"""Quantizers of a layer's input with learned parameters: PACT, LSQ and LSQ+.
 
 The first ``calibration_batches`` training batches give the starting value: the mean of the thresholds with
 the least squared error on each batch (over all ranks together). After them the optimizer moves ``factor``,
-and with LSQ+ ``offset``; see learned.py for their gradients. PACT's clipping value is the grid's threshold,
+and with LSQ+ ``offset``; see learned.py for their gradients. PACT's clipping value is the threshold,
 so what training clips is what the integers clip.
 """
 
@@ -20,7 +20,7 @@ from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import QuantParams
 from qslim.quant import distributed
 from qslim.quant.quantizers.activation_quantizers import ActivationQuantizer
-from qslim.quant.quantizers.learned import LearnedGrid, learned_fake_quant
+from qslim.quant.quantizers.learned import LearnedParams, learned_fake_quant
 from qslim.quant.quantizers.recompute import once_a_batch
 from qslim.quant.quantizers.tensors import array_of, context, fake_quant
 
@@ -33,7 +33,7 @@ FACTOR_RANGE = (np.float32(1 / 32), np.float32(32))
 def learned_parameter(
     layer: Any, shape: list[int], value: float, learning_rate: float, weight_decay: float
 ) -> Any:
-    """A parameter of `layer` with a learning-rate factor and a decay of its own."""
+    """Add a parameter to `layer`, with a learning-rate factor and a decay of its own."""
     attribute = paddle.ParamAttr(
         initializer=paddle.nn.initializer.Constant(value),
         learning_rate=learning_rate,
@@ -48,7 +48,7 @@ class LearnedActivation(ActivationQuantizer):
     ``_initial`` holds the calibrated threshold, ``alpha`` the factor on it that is learned and ``_scale``
     their product, so that a network quantized without PACT, as PaddleClas exports, finds the trained
     threshold in a checkpoint. LSQ+ also has ``_zero_point``, calibrated, and ``beta``, the learned shift in
-    spans of the grid.
+    widths of the range.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class LearnedActivation(ActivationQuantizer):
         return fake_quant(x, kept) if not paddle.is_grad_enabled() else self._learn(x, kept, True)
 
     def _learn_from(self, x: Any) -> tuple[QuantParams, bool]:
-        """Take a training batch in; the grid that it is quantized on, and whether its parameters learn."""
+        """Observe a training batch; return the parameters that quantize it, and whether they learn."""
         is_learning = self.calibrated >= self._calibration_batches
         self._observe(x)
         if is_learning:
@@ -102,7 +102,7 @@ class LearnedActivation(ActivationQuantizer):
         initial = np.asarray(params.scale / self._factor(), np.float32)
         rule: Literal["pact", "lsq"] = "pact" if self._rule == "pact" else "lsq"
         parts = distributed.world_size() if self.training else 1
-        grid = LearnedGrid(params, initial, rule, is_learning, parts, is_joint=self.training)
+        grid = LearnedParams(params, initial, rule, is_learning, parts, is_joint=self.training)
         return learned_fake_quant(x, self.alpha, self.beta, grid)
 
     def _calibrate(self, x: Any) -> None:
@@ -124,7 +124,7 @@ class LearnedActivation(ActivationQuantizer):
         self._write("_calibrated", [self.calibrated + 1])
 
     def _asymmetric(self, statistics: TensorStatistics, threshold: float) -> tuple[float, np.float32]:
-        """Span of the grid and its zero point for data on [min, max], clipped as the symmetric grid is."""
+        """Return the range's width and zero point for data on [min, max], clipped as the symmetric one."""
         kept = min(1.0, threshold / max(statistics.abs_max, float(THRESHOLD_FLOOR)))
         low, high = min(0.0, statistics.min * kept), max(0.0, statistics.max * kept)
         span = max(high - low, float(THRESHOLD_FLOOR))
@@ -151,7 +151,7 @@ class LearnedActivation(ActivationQuantizer):
             self.check_finite(bool(np.isfinite(offset).all()), f"the learned offset of the {self.role}")
 
     def _keep_scale(self, state: Any = None) -> None:
-        """What a checkpoint holds as ``_scale``, also after the optimizer's last step."""
+        """Update ``_scale``, which a checkpoint holds, to the learned threshold."""
         is_tracing = self._marker is not None or not paddle.in_dynamic_mode()
         if not is_tracing and self.calibrated > 0:
             self._write("_scale", [self.threshold])
@@ -167,7 +167,7 @@ class LearnedActivation(ActivationQuantizer):
 
     @property
     def threshold(self) -> float:
-        """Largest magnitude kept (LSQ+: the span of the grid), in the input's units."""
+        """Largest magnitude kept (LSQ+: the width of the range), in the input's units."""
         return float(np.float32(self._read("_initial")[0]) * self._factor())
 
     def quant_params(self) -> Optional[QuantParams]:
@@ -177,7 +177,7 @@ class LearnedActivation(ActivationQuantizer):
         if self._rule != "lsqplus":
             return QuantParams.activation(float(threshold), self.quant_bits, not self.is_signed)
         qmax = 2**self.quant_bits - 1
-        # beta counts in spans of the grid: at -1/4 a quarter of it more lies below zero.
+        # beta counts in widths of the range: at -1/4 a quarter of it more lies below zero.
         zero_point = self._read("_zero_point")[0] - array_of(self.beta)[0] * np.float32(qmax)
         rounded = int(np.clip(np.rint(zero_point), 0, qmax)) if np.isfinite(zero_point) else 0
         scale: NDArray[np.float32] = np.asarray(threshold / np.float32(qmax), np.float32)

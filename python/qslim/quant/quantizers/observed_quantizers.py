@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantizers that watch without changing anything, and quantizers whose grid stands still.
+"""Quantizers that only observe, and quantizers with fixed parameters.
 
 A calibration runs the float network: ObservedActivation collects statistics, ObservedWeight waits. Converting
-puts FixedActivation and FixedWeight in their place; those keep their grid in training mode too, and they can
-be traced by ``paddle.jit.save``, as no data decide about them.
+puts FixedActivation and FixedWeight in their place; those keep their parameters in training mode too, and
+they can be traced by ``paddle.jit.save``, as no data decide about them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 
 class Unquantized(nn.Identity):  # type: ignore[misc]
-    """In the place of a quantizer that the configuration leaves out."""
+    """An identity in place of a quantizer that the configuration leaves out."""
 
 
 class ObservedActivation(ActivationQuantizer):
@@ -48,9 +48,9 @@ class ObservedActivation(ActivationQuantizer):
     algo : as in ``find_threshold``
     quant_bits : int
     is_signed : bool or None
-        None: the unsigned grid if the input was never negative.
+        None: unsigned integers if the input was never negative.
     is_symmetric : bool
-        False puts the grid's ends at the least and the largest value kept.
+        False: the range ends at the least and the largest value kept.
     bins : int
         Histogram bins for each sign.
     hist_percent : float
@@ -87,7 +87,7 @@ class ObservedActivation(ActivationQuantizer):
         return x
 
     def params_for(self, statistics: TensorStatistics) -> Optional[QuantParams]:
-        """The grid for a tensor with these statistics; None if they have seen nothing."""
+        """Return the quantization parameters for these statistics; None if they have seen nothing."""
         if statistics.count == 0:
             return None
         is_unsigned = statistics.min >= 0 if self._is_signed is None else not self._is_signed
@@ -113,7 +113,7 @@ class ObservedActivation(ActivationQuantizer):
 
 
 class FixedActivation(ActivationQuantizer):
-    """Fake-quantizes on the grid of `params`.
+    """Fake-quantizes an activation with the fixed parameters `params`.
 
     ``_step`` is its scale, ``_bounds`` its first and last integer, counted from the zero point.
     """
@@ -142,7 +142,7 @@ class FixedActivation(ActivationQuantizer):
 
 
 class ObservedWeight(WeightQuantizer):
-    """Passes the weight on; its grid follows from the weight as it is when it is asked for.
+    """Passes the weight on; its parameters follow from the weight when they are asked for.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ class ObservedWeight(WeightQuantizer):
 
 
 class FixedWeight(WeightQuantizer):
-    """Fake-quantizes on the grid of `params`; hands a weight on that ``is_on_grid`` already."""
+    """Fake-quantizes a weight with the fixed `params`; passes one on that ``is_on_grid`` already."""
 
     is_on_grid = False
 
@@ -215,7 +215,7 @@ class FixedWeight(WeightQuantizer):
         )
 
     def steps(self, ndim: int) -> NDArray[np.float32]:
-        """The real value of one integer step, to broadcast against a weight of `ndim` dimensions."""
+        """Return the real value of one integer step, to broadcast against a weight of `ndim` dimensions."""
         return self.quant_params().broadcast_scale(ndim)
 
 
@@ -223,7 +223,7 @@ class GroupWiseWeight(Quantizer):
     """One scale for each `group_size` input channels of each output channel, of a weight [in, out].
 
     ``_scale`` are the thresholds, [in / group_size, out]; while ``is_observing`` the weight passes on
-    unchanged. No integer kernel runs such weights: they are exported as floats on their grid.
+    unchanged. No integer kernel runs such weights: they are exported as fake-quantized floats.
     """
 
     role = "weight"
@@ -264,13 +264,13 @@ class GroupWiseWeight(Quantizer):
         return np.asarray(np.maximum(grouped.max(axis=1), THRESHOLD_FLOOR), np.float32)
 
     def steps(self, ndim: int = 2) -> NDArray[np.float32]:
-        """The real value of one integer step for each element of the weight."""
+        """Return the real value of one integer step for each element of the weight."""
         step = self._read("_scale") / np.float32(2 ** (self.quant_bits - 1) - 1)
         return np.repeat(step, self.group_size, axis=0)
 
 
 class StoredIntegers(nn.Layer):  # type: ignore[misc]
-    """What a weight that is stored as integers stands for: the step of `quantizer` times it."""
+    """Dequantizes a weight that is stored as integers: times the scale of `quantizer`."""
 
     def __init__(self, quantizer: Any) -> None:
         super().__init__()

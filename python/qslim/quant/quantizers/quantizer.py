@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the quantizers of training share: state that is saved with the model, and words that name the layer.
+"""The base of all quantizers: state that is saved with the model, and messages that name the layer.
 
 State lives in persistable buffers and parameters only, so that ``state_dict`` holds all of it and a run that
 was stopped goes on with the same bits. All of it is float32, counters too: scripts that average checkpoints
@@ -65,11 +65,11 @@ class Quantizer(nn.Layer):  # type: ignore[misc]
         return self._counted("_batches")
 
     def _counted(self, name: str) -> int:
-        """What a counter holds; one that was averaged over checkpoints is no whole number any more."""
+        """Return a counter's value, rounded up where averaging over checkpoints has left a fraction."""
         return math.ceil(float(self._read(name)[0]))
 
     def _apply(self, func: Any, device: Any, dtype: Any, *args: Any, **kwargs: Any) -> None:
-        """What ``to`` and ``astype`` call: state stays float32, whatever the weights become."""
+        """Move the state for ``to`` and ``astype``; it stays float32, whatever the weights become."""
         super()._apply(func, device, None, *args, **kwargs)
         self._dtype = "float32"
 
@@ -99,10 +99,10 @@ class Quantizer(nn.Layer):  # type: ignore[misc]
                 f"gradients, or look at what this layer is fed"
             )
 
-    # ---- grid --------------------------------------------------------------------------------------------
+    # ---- parameters --------------------------------------------------------------------------------------
 
     def quant_params(self) -> Optional[QuantParams]:
-        """The grid as it stands; None as long as nothing is known of the tensor."""
+        """Return the current quantization parameters; None while nothing is known of the tensor."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:

@@ -2,9 +2,9 @@
 """Forward passes that are made twice: ``paddle.distributed.fleet.utils.recompute`` and its like.
 
 Recomputing a block saves its input in place of all that it computes, and runs it again in the backward pass.
-A quantizer must take a batch in once, and round both times on the same grid. Paddle does not tell a layer
-which pass it is in, but the stack does: the first one runs inside a ``forward(ctx, ...)`` of a PyLayer, the
-second inside the ``backward(ctx, ...)`` with the same ctx. Without reentrant autograd the first one runs
+A quantizer must take a batch in once, and round both times with the same parameters. Paddle does not tell a
+layer which pass it is in, but the stack does: the first one runs inside a ``forward(ctx, ...)`` of a PyLayer,
+the second inside the ``backward(ctx, ...)`` with the same ctx. Without reentrant autograd the first one runs
 inside ``_recompute_without_reentrant`` and the second in its inner function ``unpack``; both know `storage`.
 Seen on Paddle 3.0 to 3.3.1; a checkpointing of one's own that is a PyLayer works alike.
 """
@@ -29,7 +29,7 @@ _FRAMES = {
 
 
 class _Records:
-    """What each quantizer decided in the first pass, in the order of its calls."""
+    """The decisions of each quantizer in the first pass, in the order of its calls."""
 
     def __init__(self) -> None:
         self._results: dict[int, list[Any]] = {}
@@ -39,7 +39,7 @@ class _Records:
         self._results.setdefault(id(owner), []).append(result)
 
     def next_for(self, owner: Any) -> Optional[tuple[Any]]:
-        """The next result of `owner`; after the last the first: a backward pass may be repeated."""
+        """Return the next result of `owner`; after the last the first: a backward pass may be repeated."""
         results = self._results.get(id(owner))
         if not results:
             return None
@@ -49,7 +49,7 @@ class _Records:
 
 
 def once_a_batch(owner: Any, decide: Callable[[], _Result]) -> _Result:
-    """What `decide` returns; in a recomputed pass what it returned in the first one."""
+    """Return the result of `decide`; in a recomputed pass that of the first one."""
     recording, repeated = _surroundings()
     known = None if repeated is None else repeated.next_for(owner)
     result: _Result = decide() if known is None else known[0]
@@ -59,12 +59,12 @@ def once_a_batch(owner: Any, decide: Callable[[], _Result]) -> _Result:
 
 
 def is_recomputed() -> bool:
-    """Whether this forward pass repeats an earlier one."""
+    """Return True if this forward pass repeats an earlier one."""
     return _surroundings()[1] is not None
 
 
 def _surroundings() -> tuple[list[_Records], Optional[_Records]]:
-    """The passes around the caller that may be repeated, and the one that is being repeated."""
+    """Return the passes around the caller that may be repeated, and the one that is being repeated."""
     recording: list[_Records] = []
     frame = sys._getframe(1)
     while frame is not None:

@@ -47,12 +47,12 @@ def context() -> _core.Context:
 
 
 def is_native(x: Any) -> bool:
-    """Whether the kernels can work on the memory of `x` itself."""
+    """Return True if the kernels can work on the memory of `x` itself."""
     return bool(paddle.in_dynamic_mode() and x.place.is_cpu_place() and x.dtype == paddle.float32)
 
 
 def array_of(x: Any) -> NDArray[Any]:
-    """The elements of the tensor `x`: its own memory if it is a dense CPU tensor, else a copy."""
+    """Return the elements of the tensor `x`: its own memory if it is a dense CPU tensor, else a copy."""
     if is_native(x) and x.size:
         return framework.memory_of(x.detach())
     if x.dtype in (paddle.float16, paddle.bfloat16):
@@ -61,7 +61,7 @@ def array_of(x: Any) -> NDArray[Any]:
 
 
 def min_and_max(x: Any) -> tuple[float, float]:
-    """Least and largest element; NaN where there is one. An empty tensor has (0, 0)."""
+    """Return the least and the largest element; NaN if there is one, (0, 0) of an empty tensor."""
     if not x.size:
         return 0.0, 0.0
     if is_native(x):
@@ -79,7 +79,7 @@ def _exact_extremes(x: Any) -> tuple[float, float]:
 
 
 def fake_quant(x: Any, params: QuantParams) -> Any:
-    """`x` on the grid of `params`, as a tensor that no gradient flows through."""
+    """Return `x` fake-quantized with `params`, as a tensor that no gradient flows through."""
     if is_native(x):
         y = paddle.empty(x.shape, "float32")
         if x.size:
@@ -100,7 +100,7 @@ def fake_quant(x: Any, params: QuantParams) -> Any:
 
 
 def fake_quant_by_operators(x: Any, params: QuantParams) -> Any:
-    """The same by Paddle's operators: for other devices and types, and for programs being traced."""
+    """Fake-quantize by Paddle's operators: on other devices, in other types, in traced programs."""
     wide = x if x.dtype == paddle.float32 else x.astype("float32")
     scale = _constant(params.broadcast_scale(len(x.shape)), wide)
     inverse = _constant(np.float32(1) / params.broadcast_scale(len(x.shape)), wide)
@@ -110,7 +110,7 @@ def fake_quant_by_operators(x: Any, params: QuantParams) -> Any:
 
 
 def round_to_grid(x: Any, scale: Any, inverse: Any, low: Any, high: Any) -> Any:
-    """``scale * rne(clamp(x * inverse, low, high))`` of float32 tensors, all of them if need be."""
+    """Return ``scale * rne(clamp(x * inverse, low, high))``; any of them may be a float32 tensor."""
     # Clamped first: rounding by addition holds up to 2**22, and the bounds are integers.
     steps = paddle.clip(x * inverse, low, high)
     return ((steps + _ROUNDING) - _ROUNDING) * scale
@@ -135,7 +135,7 @@ class _StraightThrough(PyLayer):  # type: ignore[misc]
 
 @paddle.jit.not_to_static  # type: ignore[untyped-decorator]
 def as_constant(values: Callable[[], _Value]) -> _Value:
-    """What `values` makes of tensors as they are now, also while a program is traced."""
+    """Return the result of `values`, computed from tensors as they are now, also during a trace."""
     if paddle.in_dynamic_mode():
         return values()
     with framework.dygraph_inside_a_trace():
@@ -143,7 +143,7 @@ def as_constant(values: Callable[[], _Value]) -> _Value:
 
 
 def straight_through(x: Any, params: Optional[QuantParams]) -> Any:
-    """`fake_quant` with the identity as gradient (Bengio et al. 2013, arXiv:1308.3432); None: `x` itself."""
+    """Fake-quantize with the identity as gradient (arXiv:1308.3432); None as `params` returns `x`."""
     if params is None:
         return x
     if not paddle.in_dynamic_mode() or x.stop_gradient or not paddle.is_grad_enabled():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantizers of a layer's weight, on the symmetric grid [-qmax, qmax], qmax = 2^(bits-1) - 1.
+"""Quantizers of a layer's weight, with the range [-qmax, qmax], qmax = 2^(bits-1) - 1.
 
     abs_max                        threshold = max |w|, of each forward pass
     channel_wise_abs_max           the same for every output channel
@@ -26,7 +26,7 @@ from paddle import nn
 from qslim import functional
 from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import QuantParams
-from qslim.quant.quantizers.learned import LearnedGrid, learned_fake_quant
+from qslim.quant.quantizers.learned import LearnedParams, learned_fake_quant
 from qslim.quant.quantizers.learned_activations import FACTOR_RANGE, learned_parameter
 from qslim.quant.quantizers.quantizer import Quantizer
 from qslim.quant.quantizers.recompute import once_a_batch
@@ -81,7 +81,7 @@ class WeightQuantizer(Quantizer):
         return self._quantize(weight, params)
 
     def _take_in(self, values: NDArray[np.float32]) -> QuantParams:
-        """Learn from the weight of a training step; the grid that it is quantized on."""
+        """Update the state with the weight of a training step; return the parameters that quantize it."""
         params = self._params_for_training(values)
         self._count_batch()
         return params
@@ -97,7 +97,7 @@ class WeightQuantizer(Quantizer):
         return straight_through(weight, params)
 
     def weight_params(self, values: NDArray[np.float32]) -> QuantParams:
-        """The grid for a weight of these values; changes nothing."""
+        """Return the quantization parameters for a weight of these values; change nothing."""
         factor = self._fold_factor()
         return self._params(self._threshold(self._folded(values, factor)), factor)
 
@@ -120,7 +120,7 @@ class WeightQuantizer(Quantizer):
         return QuantParams.weight(kept / factor, self.quant_bits, self.channel_axis)
 
     def _fold_factor(self) -> Optional[NDArray[np.float32]]:
-        """|gamma| / sqrt(variance + epsilon) of each output channel; the sign moves to the integers."""
+        """Return |gamma| / sqrt(variance + epsilon) of each output channel; integers take the sign."""
         if self._norm is None:
             return None
         gamma, variance = array_of(self._norm.weight), array_of(self._norm._variance)
@@ -136,7 +136,7 @@ class WeightQuantizer(Quantizer):
 
 
 def needs_values(quantizer: Any) -> bool:
-    """Whether `quantizer` takes its grid from the weight that it is given, which has no values in a trace."""
+    """Return True if `quantizer` computes its parameters from the weight, which has no values in a trace."""
     return isinstance(quantizer, WeightQuantizer) and type(quantizer).forward is WeightQuantizer.forward
 
 
@@ -147,7 +147,7 @@ class AbsMaxWeight(WeightQuantizer):
 def least_error_threshold(
     values: NDArray[np.float32], quant_bits: int, quant_axis: Optional[int]
 ) -> NDArray[np.float32]:
-    """The threshold, one or one a channel, whose grid has the least squared error on `values`."""
+    """Return the threshold, one or one a channel, with the least squared error on `values`."""
     abs_max = np.maximum(
         np.asarray(functional.abs_max(values, quant_axis=quant_axis, context=context()), np.float32),
         THRESHOLD_FLOOR,
@@ -234,7 +234,7 @@ class LearnedWeight(WeightQuantizer):
         # A model-parallel layer has another part of the weight on every rank, with factors of its own.
         is_joint = self.training and not getattr(weight, "is_distributed", False)
         initial = params.scale / self._learned_factor()
-        grid = LearnedGrid(params, initial, self.rule, is_learning=True, is_joint=is_joint)
+        grid = LearnedParams(params, initial, self.rule, is_learning=True, is_joint=is_joint)
         return learned_fake_quant(weight, self.alpha, None, grid)
 
     def _start(self, folded: NDArray[np.float32]) -> None:
@@ -260,11 +260,11 @@ class LearnedWeight(WeightQuantizer):
 
     @staticmethod
     def _shaped(state: NDArray[np.float32]) -> Any:
-        """A number if there is one, else one a channel."""
+        """Return a number if there is one, else one a channel."""
         return np.float32(state[0]) if state.size == 1 else state.copy()
 
     def _initial(self, values: NDArray[np.float32]) -> Any:
-        """The threshold whose grid has the least squared error on `values`."""
+        """Return the threshold with the least squared error on `values`."""
         return least_error_threshold(values, self.quant_bits, self.quant_axis)
 
 

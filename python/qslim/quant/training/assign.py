@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which layer of a model gets which quantizers by a QuantConfig.
+"""Assignment of quantizers to a model's layers by a QuantConfig.
 
 A setting of the layer's own (by layer, full name, then type) goes before that of its parent, and that before
 the global one. Conv2D, Linear, Conv2DTranspose and the parallel linears are quantized, input and weight, by
@@ -80,7 +80,7 @@ def _assignments(
 
 
 def _change(assignment: _Assignment, config: Any) -> Optional[Callable[[], None]]:
-    """What quantizes the layer; None if nothing is to be done."""
+    """Return a function that quantizes the layer; None if nothing is to be done."""
     name, layer, setting = assignment.name, assignment.layer, assignment.setting
     activation = setting.activation if setting is not None else None
     weight = setting.weight if setting is not None else None

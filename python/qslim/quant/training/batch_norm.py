@@ -41,7 +41,7 @@ def fold_behind_convolutions(model: Any) -> int:
 
 
 def fold_named(model: Any, names: Sequence[Sequence[str]]) -> int:
-    """The same for the pairs of `names` alone: [[convolution, normalization], ...], by their places.
+    """Fold the pairs of `names` alone: [[convolution, normalization], ...], by their places.
 
     Raises
     ------

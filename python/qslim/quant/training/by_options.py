@@ -138,7 +138,7 @@ def _types_named(name: str) -> tuple[type, ...]:
 
 
 def _functional_layers() -> tuple[type, ...]:
-    """Layers that Paddle offers in place of +, -, *, / and matmul, so that their outputs can be quantized."""
+    """Return the classes of Paddle's layers for +, -, *, / and matmul, whose outputs can be quantized."""
     from paddle.nn import quant
 
     names = ("add", "subtract", "multiply", "divide", "matmul")

@@ -2,7 +2,7 @@
 """Checkpoints into networks, quantized or not: of the float network, of ours, of PaddleSlim's QAT.
 
 PaddleSlim 2.6 wraps layers, so its keys differ from the float network's; its ``_scale`` is the threshold of a
-symmetric grid:
+symmetric range:
 
     conv._layer.weight                                 conv.weight
     conv._layer._fake_quant_input._scale               conv._fake_quant_input._scale, signed
@@ -67,7 +67,7 @@ def load_checkpoint(
     Returns
     -------
     list of str
-        The layers whose input has got no grid from it; they take one from the first training batches. All of
+        The layers whose input has got no parameters from it; the first training batches give them. All of
         them if it is a float checkpoint, none if `model` is not quantized.
 
     Raises
@@ -116,7 +116,7 @@ def load_checkpoint(
         "loaded %d tensors%s%s",
         len(copied),
         f" and {len(take_overs)} thresholds of another configuration" if take_overs else "",
-        f"; {len(without)} layers take the grid of their input from training" if without else "",
+        f"; {len(without)} layers take the parameters of their input from training" if without else "",
     )
     return without
 
@@ -125,7 +125,7 @@ def load_checkpoint(
 
 
 def _read(checkpoint: Any, allow_pickle: bool) -> tuple[str, _State]:
-    """What to call the checkpoint in messages, and its tensors."""
+    """Return a name of the checkpoint for messages, and its tensors."""
     source = "the checkpoint"
     if isinstance(checkpoint, (str, os.PathLike)):
         path = os.fspath(checkpoint)
@@ -148,7 +148,7 @@ def _read(checkpoint: Any, allow_pickle: bool) -> tuple[str, _State]:
 
 
 def _renamed(given: _State, own: Mapping[str, Any]) -> _State:
-    """`given` under the keys of the network; PaddleSlim's observers of outputs are left out."""
+    """Return `given` under the keys of the network; PaddleSlim's observers of outputs are left out."""
     renamed = {}
     for key, value in given.items():
         if key not in own:
@@ -231,7 +231,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _take_over(quantizer: Any, kept: _State, found: _State, clip: Any) -> Optional[Callable[[], None]]:
-    """What lets `quantizer` start from the state `found` of another kind of quantizer; None if it cannot."""
+    """Return a function that starts `quantizer` from another kind's state `found`; None if it cannot."""
     values = {name: _array(value).reshape(-1) for name, value in found.items()}
     if "_scale" not in values or values["_scale"].size != 1:
         return None
@@ -242,7 +242,7 @@ def _take_over(quantizer: Any, kept: _State, found: _State, clip: Any) -> Option
     threshold, is_signed = np.float32(values["_scale"][0]), bool(values.get("_signed", [1])[0])
     if not is_trained or not np.isfinite(threshold) or threshold <= 0:
         return None
-    if "_zero_point" in values:  # LSQ+: the span of the grid
+    if "_zero_point" in values:  # LSQ+: the width of the range
         levels = np.float32(2**quantizer.quant_bits - 1)
         share = np.clip(values["_zero_point"][0] / levels, 0, 1)
         threshold, is_signed = threshold * max(share, 1 - share), bool(share > 0)
@@ -269,7 +269,7 @@ def quiet_set_state_dict(model: Any) -> None:
 
 
 def _as_float(key: Any, value: Any) -> Any:
-    """A quantizer's counter as a float, which older checkpoints hold as int64 and Paddle would refuse."""
+    """Return a quantizer's counter as a float; older checkpoints hold int64, which Paddle refuses."""
     is_counter = str(key).endswith(("._batches", "._calibrated", "._zero_point"))
     return value.astype("float32") if is_counter and "int" in str(getattr(value, "dtype", "")) else value
 
@@ -292,7 +292,7 @@ def _set_state_dict(self: Any, state_dict: Any, *args: Any, **kwargs: Any) -> An
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     if absent:
         logger.info(
-            "the state_dict holds nothing for the quantizers of %d layers; training gives them their grids",
+            "the state_dict holds nothing for the quantizers of %d layers; training gives their parameters",
             len(absent),
         )
     return result

@@ -30,7 +30,7 @@ _LAYER_TYPES = ("Conv2D", "Linear", "Conv2DTranspose", "ColumnParallelLinear", "
 
 @dataclass(frozen=True)
 class QATConfig(Mapping[str, Any]):
-    r"""What ``QAT`` was asked for: ``config.weight_bits``, or ``config["weight_bits"]`` as PaddleSlim has it.
+    r"""The options of ``QAT``: ``config.weight_bits``, or ``config["weight_bits"]`` as in PaddleSlim.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class QATConfig(Mapping[str, Any]):
         True stores weights as int8; False as float32 that holds integers.
     activation_is_signed : bool or None
         True keeps activations to symmetric int8, as TensorRT and Paddle Lite need; None (the default) gives
-        inputs that were never negative in training the unsigned grid, twice as fine.
+        inputs that were never negative in training unsigned integers, twice as fine.
     calibration_batches : int
         Training batches from which PACT and LSQ take their starting values before they learn.
     learned_scale_learning_rate : float
@@ -136,5 +136,5 @@ class QATConfig(Mapping[str, Any]):
 
     @classmethod
     def from_dict(cls, config: Optional[Mapping[str, Any]]) -> QATConfig:
-        """The configuration that `config` (PaddleSlim's dict, or None for the defaults) asks for."""
+        """Return the configuration for `config`, PaddleSlim's dict, or None for the defaults."""
         return from_mapping(cls, config)

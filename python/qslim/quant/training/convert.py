@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From observing to grids, and from a model in training to one for deployment."""
+"""Conversion of observers to fixed quantizers, and of a model in training to one for deployment."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = ["convert", "finish_calibration"]
 
 @framework.dygraph()
 def finish_calibration(model: Any, caller: str) -> None:
-    """Let the observers of `model` quantize, in place, on the grids that follow from what all ranks saw.
+    """Replace the observers of `model`, in place, by fixed quantizers from the statistics of all ranks.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def finish_calibration(model: Any, caller: str) -> None:
 
 @framework.dygraph()
 def convert(model: Any, inplace: bool, remain_weight: bool, caller: str) -> Any:
-    """`model` for deployment: fixed grids, evaluation mode, and weights that are integers in float32.
+    """Convert `model` for deployment: fixed quantizers, evaluation mode, integer weights in float32.
 
     With `remain_weight` the weights keep their float values.
     """
@@ -116,7 +116,7 @@ def convert(model: Any, inplace: bool, remain_weight: bool, caller: str) -> Any:
 
 
 def _store_integers(layers: list[tuple[str, Any]], read_as_floats: set[int]) -> None:
-    """Integers in place of the weights whose grid stands, and what multiplies them by their step.
+    """Store weights with fixed parameters as integers, and dequantize them in each forward pass.
 
     `read_as_floats` are the ids of parameters that are also read where nothing multiplies them.
     """
@@ -153,7 +153,7 @@ def _read_as_floats(model: Any, layers: list[tuple[str, Any]], unseen: list[str]
 
 
 def _fix_input(layer: Any) -> bool:
-    """A quantizer with a grid that stands in the place of one that has a grid.
+    """Replace an input quantizer that has parameters by a fixed one.
 
     False if it has seen nothing to make one of: then an identity stands there.
     """
@@ -176,7 +176,7 @@ def _fix_input(layer: Any) -> bool:
 
 
 def _fix_weight(layer: Any) -> None:
-    """The same for the weight."""
+    """Replace a weight quantizer that has parameters by a fixed one."""
     quantizer = layer._fake_quant_weight
     if isinstance(quantizer, FixedWeight):
         return

@@ -43,7 +43,7 @@ _LINEAR = (nn.Conv2D.forward, nn.Conv2DTranspose.forward, nn.Linear.forward)
 
 @dataclass(frozen=True)
 class _Product:
-    """What a normalization needs to know of the layer before it."""
+    """The facts about a layer that the normalization behind it needs."""
 
     acc: Any
     x_scale: NDArray[np.float32]
@@ -53,7 +53,7 @@ class _Product:
 
 
 class _Steps(PyLayer):  # type: ignore[misc]
-    """x / scale, rounded to the grid: whole numbers. The gradient is that of x / scale."""
+    """x / scale rounded to whole numbers, with the gradient of x / scale."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, params: QuantParams) -> Any:
@@ -69,7 +69,7 @@ class _Steps(PyLayer):  # type: ignore[misc]
 
 
 def computes_integers(layer: Any, x: Any) -> bool:
-    """Whether `layer`, a QuantizedLayer, can evaluate `x` in integers."""
+    """Return True if `layer`, a QuantizedLayer, can evaluate `x` in integers."""
     quantizers = layer._fake_quant_input, layer._fake_quant_weight
     return bool(
         not layer.training
@@ -85,7 +85,7 @@ def computes_integers(layer: Any, x: Any) -> bool:
 
 
 def evaluate(layer: Any, x: Any) -> Any:
-    """The output of `layer` for `x`, which is not quantized yet."""
+    """Return the output of `layer` for `x`, which is not quantized yet."""
     weight = layer.preprocessed_weight()
     x_params = layer._fake_quant_input.quant_params()
     w_params = layer._fake_quant_weight.weight_params(array_of(weight))
@@ -136,7 +136,7 @@ def _fold(norm: Any, inputs: Any) -> Any:
 
 
 def _channel_axis(layer: Any, rank: int) -> int:
-    """The axis of the output channels in the output."""
+    """Return the axis of the output channels in the output."""
     data_format = getattr(layer, "_data_format", "")
     return 1 if data_format.startswith("NC") else rank - 1
 
@@ -146,7 +146,7 @@ def _shape(rank: int, axis: int) -> list[int]:
 
 
 def _along(values: NDArray[np.float32], like: Any, axis: int) -> Any:
-    """`values`, one or one a channel (of a group), to broadcast along `axis` of `like`."""
+    """Reshape `values`, one or one a channel (of a group), to broadcast along `axis` of `like`."""
     values = np.asarray(values, np.float32).reshape(-1)
     channels = int(like.shape[axis])
     if values.size not in (1, channels):  # a grouped transposed convolution's scales are those of one group

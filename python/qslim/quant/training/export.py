@@ -3,9 +3,9 @@
 
 The network is traced in evaluation mode with its weights in float and a mark (paddle.static.Print with a
 message, an identity) at every place where an activation is quantized. In the Graph of it the marks become
-identities whose outputs are annotated with the trained grids, and the weights get theirs by the parameters'
-names: the exported graph is the trained graph, and whatever is computed before a weight's quantizer is a
-constant by then.
+identities whose outputs are annotated with the trained parameters, and the weights get theirs by the
+parameters' names: the exported graph is the trained graph, and whatever is computed before a weight's
+quantizer is a constant by then.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def save_quantized(
     legacy: Optional[bool] = None,
     weight_storage: WeightStorage = "int8",
 ) -> QATReport:
-    """See ``QAT.save_quantized_model``."""
+    """Write the trained `model` to `path`, as ``QAT.save_quantized_model`` says."""
     directory, stem = _split(path)
     program, layers, float_bytes = trace_quantized(model, input_spec, legacy)
     folded = fold_batch_norm(program.graph)
@@ -80,7 +80,7 @@ def save_quantized(
 
 
 def _notes(layers: list[LayerReport]) -> list[str]:
-    """What is to say of layers, once for all of which it is true."""
+    """Return the notes of the layers, each once."""
     names: dict[str, list[str]] = {}
     for layer in layers:
         if layer.note:
@@ -94,8 +94,9 @@ def _notes(layers: list[LayerReport]) -> list[str]:
 def trace_quantized(
     model: Any, input_spec: Optional[Sequence[Any]], legacy: Optional[bool] = None
 ) -> tuple[PaddleProgram, list[LayerReport], int]:
-    """The traced program with the trained grids in its Graph, a row for each quantized layer, and how many
-    bytes the parameters take in float.
+    """Trace `model` and annotate its Graph with the trained quantization parameters.
+
+    Returns the program, a row for each quantized layer, and the bytes of the parameters in float.
     """
     if isinstance(model, paddle.DataParallel):
         model = model._layers
@@ -147,7 +148,7 @@ def trace_quantized(
 
 
 class _Export:
-    """What is found out while a network is traced.
+    """The findings of an export while the network is traced.
 
     Attributes
     ----------
@@ -205,7 +206,7 @@ def _copied(weight: Any, name: str) -> Any:
 
 
 def _with_weights_read_elsewhere(program: PaddleProgram, export: _Export) -> list[Any]:
-    """Layers whose weight is also read by an operator outside of them, or by a layer with another grid."""
+    """Return layers whose weight is also read outside, or by a layer with other parameters."""
     by_weight: dict[str, list[Any]] = {}
     for layer in export.calls:
         by_weight.setdefault(export.weights[layer], []).append(layer)
@@ -214,17 +215,17 @@ def _with_weights_read_elsewhere(program: PaddleProgram, export: _Export) -> lis
         has_others = name in program.graph.tensors and program.uses_of(name) > sum(
             export.calls[layer] for layer in layers
         )
-        grids = [_weight_grid(layer) for layer in layers]
+        params = [_weight_params(layer) for layer in layers]
         is_one = len(layers) == 1 or all(
-            grid is not None and grids[0] is not None and same_grid(grid, grids[0]) for grid in grids
+            each is not None and params[0] is not None and same_grid(each, params[0]) for each in params
         )
         if has_others or not is_one:
             found += layers
     return found
 
 
-def _weight_grid(layer: Any) -> Optional[QuantParams]:
-    """The grid of the weight of `layer`; None if it is not the parameter itself that is quantized."""
+def _weight_params(layer: Any) -> Optional[QuantParams]:
+    """Return the weight's parameters; None if it is not the parameter itself that is quantized."""
     if not isinstance(layer._fake_quant_weight, WeightQuantizer) or hasattr(layer, "_weight_preprocess"):
         return None
     return layer._fake_quant_weight.weight_params(_evaluated(layer, layer.preprocessed_weight))
@@ -259,7 +260,7 @@ def _annotate_activations(graph: Graph, marks: dict[str, ActivationQuantizer]) -
 
 
 def _report(name: str, layer: Any, graph: Graph, used: set[int], export: _Export) -> LayerReport:
-    """A row for `layer`, whose weight is annotated on the way."""
+    """Annotate the weight of `layer` and return its row of the report."""
     kind = type(layer).__name__.removeprefix("Quantized")
     if isinstance(layer, (QuantizedOutput, QuantizedInput)):
         is_output = isinstance(layer, QuantizedOutput)
@@ -295,7 +296,7 @@ def _report(name: str, layer: Any, graph: Graph, used: set[int], export: _Export
 
 
 def _evaluated(layer: Any, weight: Callable[[], Any]) -> NDArray[np.float32]:
-    """What `weight` gives in evaluation mode."""
+    """Return the result of `weight` in evaluation mode."""
     training = {sub: sub.training for sub in layer.sublayers(include_self=True)}
     try:
         layer.eval()

@@ -38,8 +38,8 @@ class _Dynamic:
     """Keeps paddle.jit.to_static from tracing a layer: the kernels and the quantizers' state are no part of a
     program.
 
-    What to_static captures from bytecode, its default, runs dynamically then. A full graph has the grids of
-    evaluation as constants; in training mode it is an error, but for a layer that was converted, whose
+    What to_static captures from bytecode, its default, runs dynamically then. A full graph has the parameters
+    of evaluation as constants; in training mode it is an error, but for a layer that was converted, whose
     quantizers are operators like others.
     """
 
@@ -66,14 +66,14 @@ class _Dynamic:
         raise NotImplementedError
 
     def _float_forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the layer computed before it was quantized."""
+        """Compute what the layer computed before it was quantized."""
         own = self.__dict__.get("_own_forward")
         return self._float_class.forward(self, *args, **kwargs) if own is None else own(*args, **kwargs)
 
 
 @paddle.jit.not_to_static  # type: ignore[untyped-decorator]
 def _first_argument(layer: Any, kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """What is quantized, taken out of `kwargs`: ``linear(input=x)``."""
+    """Take the quantized argument out of `kwargs`: ``linear(input=x)``."""
     own = layer.__dict__.get("_own_forward")
     parameters = list(inspect.signature(layer._float_class.forward if own is None else own).parameters)
     name = parameters[1 if own is None else 0]
@@ -86,7 +86,7 @@ def _refuse_to_trace(layer: Any) -> None:
     raise RuntimeError(
         f"{type(layer).__name__} cannot be traced into a program in training mode, where its quantizers "
         "learn: train it in dygraph mode (paddle.jit.to_static with full_graph=False runs it so), or call "
-        "eval() before paddle.jit.to_static or paddle.jit.save to trace it with its grids as they are; "
+        "eval() before paddle.jit.to_static or paddle.jit.save to trace it with its parameters as they are; "
         "save_quantized_model writes the trained network with integer weights"
     )
 
@@ -121,31 +121,31 @@ class QuantizedLayer(_Dynamic):
             return self._float_forward(x, *args, **kwargs)
 
     def _exported(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The float layer: the exporter quantizes the parameter itself."""
+        """Run the float layer: the exporter quantizes the parameter itself."""
         self._is_exporting.count(self)
         own = self.weight if self._parameters.get("_own_weight") is None else self._own_weight
         with self.replaced(weight=own):
             return self._float_forward(x, *args, **kwargs)
 
     def quantized_weight(self) -> Any:
-        """The weight as the layer computes with it, a float tensor on the integer grid."""
+        """Return the weight as the layer computes with it, a fake-quantized float tensor."""
         quantizer = self._fake_quant_weight
         if paddle.in_dynamic_mode() or not needs_values(quantizer):
             return quantizer(self.preprocessed_weight())
         return fake_quant_by_operators(self.preprocessed_weight(), as_constant(self._weight_params))
 
     def _weight_params(self) -> QuantParams:
-        """The grid of evaluation for the weight as it is."""
+        """Return the weight's quantization parameters in evaluation."""
         params: QuantParams = self._fake_quant_weight.weight_params(array_of(self.preprocessed_weight()))
         return params
 
     def preprocessed_weight(self) -> Any:
-        """What is quantized: the parameter, or what the user's own layer makes of it."""
+        """Return the tensor that is quantized: the parameter, or the user's preprocessing of it."""
         preprocess = getattr(self, "_weight_preprocess", None)
         return self.weight if preprocess is None else preprocess(self.weight)
 
     def replaced(self, **parameters: Any) -> _Replaced:
-        """A context with other tensors in place of the layer's parameters."""
+        """Return a context with other tensors in place of the layer's parameters."""
         return _Replaced(self, parameters)
 
 
@@ -189,7 +189,7 @@ _CLASSES: dict[tuple[type, type], type] = {}
 
 
 def quantized_class(float_class: type, mixin: type = QuantizedLayer) -> type:
-    """`float_class` with `mixin` in front of it; the same class each time."""
+    """Return `float_class` with `mixin` in front of it; the same class each time."""
     key = (float_class, mixin)
     if key not in _CLASSES:
         members = {"__module__": __name__, "_float_class": float_class}
@@ -211,7 +211,7 @@ def give_quantizers(layer: Any, name: str, mixin: type, **quantizers: Any) -> No
 
 
 def _own_forward(layer: Any) -> Optional[Any]:
-    """The `forward` on `layer` itself, which would run in place of its class's; None if it is the same.
+    """Return the `forward` set on `layer` itself, not its class; None if there is none.
 
     It is taken away. Paddle leaves the class's own one there after it has captured the layer's bytecode.
     """

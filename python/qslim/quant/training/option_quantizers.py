@@ -27,7 +27,7 @@ _LEARNED: dict[str, Literal["lsq", "lsqplus"]] = {"lsq_act": "lsq", "lsqplus_act
 
 
 def activation_quantizer(config: QATConfig) -> ActivationQuantizer:
-    """A quantizer for one layer's input."""
+    """Return a quantizer for one layer's input."""
     bits, is_signed, kind = (
         config.activation_bits,
         config.activation_is_signed,
@@ -50,7 +50,7 @@ def activation_quantizer(config: QATConfig) -> ActivationQuantizer:
 
 
 def weight_quantizer(config: QATConfig, weight: Any, channel_axis: int) -> WeightQuantizer:
-    """A quantizer for `weight`, whose output channels lie on `channel_axis`."""
+    """Return a quantizer for `weight`, whose output channels lie on `channel_axis`."""
     kind, bits = config.weight_quantize_type, config.weight_bits
     channels = int(weight.shape[channel_axis])
     if kind in ("moving_average_abs_max", "range_abs_max"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was saved: every quantized layer with its grids, the files and their sizes."""
+"""The report of what was saved: quantized layers, their parameters, the files and their sizes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LayerReport", "QATReport"]
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One quantized layer. A grid of None: that operand is computed in float, ``note`` says why."""
+    """One quantized layer. None as parameters: the operand is computed in float; ``note`` says why."""
 
     name: str
     kind: str
@@ -41,7 +41,7 @@ def _describe(params: Optional[QuantParams]) -> str:
 
 @dataclass(frozen=True)
 class QATReport:
-    """What ``save_quantized_model`` returns. ``print(report)`` shows the table.
+    """The result of ``save_quantized_model``. ``print(report)`` shows the table.
 
     ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the ``.qslim`` file that
     ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
@@ -56,7 +56,7 @@ class QATReport:
 
     @property
     def summary(self) -> str:
-        """How many layers are quantized, what was written and how large it is."""
+        """The number of quantized layers, the written files and their sizes."""
         whole = sum(layer.activation is not None and layer.weight is not None for layer in self.layers)
         lines = [f"{whole} of {len(self.layers)} layers quantized, input and weight"]
         lines += [f"  note: {note}" for note in self.notes]

@@ -46,7 +46,7 @@ class SlimQuantConfig(QuantConfig):  # type: ignore[misc]
 
     @property
     def constraints(self) -> list[Constraint]:
-        """What `add_constraints` was given."""
+        """The constraints added so far."""
         return self._constraints
 
 

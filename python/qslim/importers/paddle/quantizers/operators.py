@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The grids of Paddle's quantizing operators, read from their operands and attributes.
+"""Quantization parameters of Paddle's quantizing operators, read from their operands and attributes.
 
     quantize_linear                            q = clip(rne(x * qmax / threshold), -qmax - 1, qmax)
     fake_quantize_<statistic>, round_type 0    the same, with qmax = 2^(bits - 1) - 1
@@ -46,19 +46,19 @@ WEIGHT_QUANTIZERS = frozenset(
 
 
 def is_quantizer(node: Node) -> bool:
-    """Whether `node` quantizes, dequantizes or does both."""
+    """Return True if `node` quantizes, dequantizes or does both."""
     return node.domain == "paddle" and "quantize" in node.op_type
 
 
 def is_observer(node: Node) -> bool:
-    """Whether `node` collects a statistic and passes its first input on."""
+    """Return True if `node` collects a statistic and passes its first input on."""
     return node.op_type.startswith("moving_average_abs_max_scale") or bool(
         node.attributes.get("only_observer")
     )
 
 
 def activation_params(graph: Graph, node: Node) -> Optional[QuantParams]:
-    """The grid that `node` puts an activation on; None if it depends on the run or has several steps."""
+    """Return the parameters with which `node` quantizes an activation; None if they vary or are several."""
     threshold = _positive(graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None)
     if threshold is None or threshold.size != 1:
         return None
@@ -74,7 +74,7 @@ def activation_params(graph: Graph, node: Node) -> Optional[QuantParams]:
 
 
 def step_of_reciprocal(graph: Graph, node: Node, reciprocal: np.float32) -> Optional[NDArray[np.float32]]:
-    """The step of a quantizer whose input was multiplied by `reciprocal` before."""
+    """Return the step of a quantizer whose input was multiplied by `reciprocal` before."""
     with np.errstate(divide="ignore"):
         steps = [_kept_step(graph, node), np.float32(1) / reciprocal]
         for step in steps:
@@ -84,7 +84,7 @@ def step_of_reciprocal(graph: Graph, node: Node, reciprocal: np.float32) -> Opti
 
 
 def weight_params(graph: Graph, node: Node) -> Optional[QuantParams]:
-    """The grid of the constant that `node`, a dequantize_linear or a fake quantizer of weights, reads."""
+    """Return the quantization parameters of the constant that `node` dequantizes or fake-quantizes."""
     value, attributes = graph.constant(node.inputs[0]), node.attributes
     if value is None:
         return None
@@ -117,7 +117,7 @@ def _positive(threshold: Optional[ArrayLike]) -> Optional[NDArray[np.float32]]:
 
 
 def _kept_step(graph: Graph, node: Node) -> Optional[NDArray[np.float32]]:
-    """What stands where a program for training has its accumulator."""
+    """Return the scale that our exporters store in place of the accumulator of training."""
     value = graph.constant(node.inputs[3]) if len(node.inputs) > 3 and node.inputs[3] else None
     if value is None or value.dtype != np.float32:
         return None
@@ -127,7 +127,7 @@ def _kept_step(graph: Graph, node: Node) -> Optional[NDArray[np.float32]]:
 def _step(
     threshold: NDArray[np.float32], qmax: int, kept: Optional[NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """threshold / qmax, or the step that it was made of."""
+    """Return threshold / qmax, or the scale that the threshold was made of."""
     if kept is not None and kept.size == threshold.size:
         kept = kept.reshape(threshold.shape)
         if (kept * np.float32(qmax) == threshold).all():

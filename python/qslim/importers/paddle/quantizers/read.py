@@ -9,9 +9,9 @@ Recognized, in a graph that was imported operator by operator:
     product      (integers of x) * (integers of w) -> multiply by step_x * step_w, fake_dequantize_max_abs or
                  fake_channel_wise_dequantize_max_abs
 
-A quantized activation becomes an Identity with a grid, which goes where its source is read by nothing else:
-the grid is its source's then. A weight becomes the real values of its integers, on their grid. What cannot
-be put as an annotation stays as it is.
+A quantized activation becomes an Identity with quantization parameters, which goes where its source is read
+by nothing else: its source takes the parameters. A weight becomes the real values of its integers. What
+cannot be put as an annotation stays as it is.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _STORED = ".quantized"
 
 
 def has_quantizers(graph: Graph) -> bool:
-    """Whether `graph` holds quantizing operators of its framework, or a weight as integers times steps."""
+    """Return True if `graph` holds Paddle's quantizing operators, or a weight as integers times scales."""
     return any(
         is_quantizer(node) or (node.op_type == "Mul" and any(_is_stored(graph, name) for name in node.inputs))
         for node in graph.nodes
@@ -84,13 +84,13 @@ def read_quantizers(graph: Graph) -> None:
     remove_dead(graph)
     reader.name_weights()
     merge_quantizers(graph)
-    _use_unsigned_grids(graph)
-    _give_grids_to_sources(graph)
+    _use_unsigned_params(graph)
+    _give_params_to_sources(graph)
 
 
 @dataclass(frozen=True)
 class _Integers:
-    """What a tensor of integers stands for: the tensor of its real values, and their grid.
+    """The meaning of a tensor of integers: the tensor of its real values, and their quantization parameters.
 
     ``offset`` is what a file adds to the real values before it quantizes them without a zero point.
     """
@@ -104,7 +104,7 @@ class _Reader:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._integers: dict[str, _Integers] = {}
-        # The real values of a constant that holds integers, by its name and its grid.
+        # The real values of a constant that holds integers, by its name and its parameters.
         self._weights: dict[tuple[str, bytes, Optional[int]], str] = {}
 
     def read(self, node: Node) -> None:
@@ -138,7 +138,7 @@ class _Reader:
         elif kind in FAKE_QUANTIZERS:
             params = activation_params(self._graph, node)
             if params is not None:
-                self._replace(node.outputs[0], self._on_grid(node, node.inputs[0], params))
+                self._replace(node.outputs[0], self._quantized(node, node.inputs[0], params))
         elif kind == "dequantize_linear" and node.inputs[0] in self._integers:
             self._read_dequantize(node)
 
@@ -159,10 +159,10 @@ class _Reader:
             if added is not None and source.endswith(_SHIFTED):
                 source, offset = added
                 params = replace(params, zero_point=int(np.rint(offset / params.scale)))
-        self._integers[node.outputs[0]] = _Integers(self._on_grid(node, source, params), params, offset)
+        self._integers[node.outputs[0]] = _Integers(self._quantized(node, source, params), params, offset)
 
     def _read_clip(self, node: Node) -> None:
-        """The positions that an asymmetric grid leaves, relative to its zero point."""
+        """Read a Clip of integers as an asymmetric range, relative to its zero point."""
         integers, graph = self._integers[node.inputs[0]], self._graph
         bounds = [graph.constant(name) if name else None for name in node.inputs[1:3]]
         if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
@@ -173,7 +173,7 @@ class _Reader:
             return
         params = replace(integers.params, zero_point=int(zero_point), qmin=int(low + zero_point))
         source = graph.producer(integers.real).inputs[0]  # type: ignore[union-attr]
-        self._integers[node.outputs[0]] = _Integers(self._on_grid(node, source, params), params)
+        self._integers[node.outputs[0]] = _Integers(self._quantized(node, source, params), params)
 
     def _move(self, node: Node) -> None:
         """Let a copy of `node` move the real values."""
@@ -249,7 +249,7 @@ class _Reader:
         self._replace(scaling.outputs[0], scaling.inputs[0])
 
     def _product_steps(self, scaling: Node, x: QuantParams) -> Optional[NDArray[np.float32]]:
-        """The weight's steps from what a product of integers is multiplied by; None if that is no step."""
+        """Return the weight's scales from the factor behind a product of integers; None if it is no scale."""
         graph, kind = self._graph, scaling.op_type.rstrip("_")
         if scaling.domain == "paddle" and kind == "fake_dequantize_max_abs":
             return np.full(1, x.qmax / scaling.attributes["max_range"], np.float32)
@@ -272,8 +272,8 @@ class _Reader:
             return None
         return steps
 
-    def _on_grid(self, node: Node, source: str, params: QuantParams) -> str:
-        """An Identity of `source` with the grid `params`, in front of `node`."""
+    def _quantized(self, node: Node, source: str, params: QuantParams) -> str:
+        """Add an Identity of `source`, quantized with `params`, before `node`; return its output's name."""
         name = self._new_tensor(source + ".on_grid", source)
         self._graph.tensors[name].quantization = params
         identity = Node("Identity", [source], [name], path=node.path)
@@ -287,7 +287,7 @@ class _Reader:
         return name
 
     def _weight(self, name: str, params: QuantParams, is_real: bool = False) -> str:
-        """A constant with the real values of the integers `name`."""
+        """Add a constant with the real values of the integers `name` and return its name."""
         key = (name, params.scale.tobytes(), params.quant_axis)
         if key not in self._weights:
             value = self._graph.tensors[name].value
@@ -324,7 +324,7 @@ class _Reader:
         return readers[0] if len(readers) == 1 and name not in self._graph.outputs else None
 
     def _constant_operand(self, node: Optional[Node], op_type: str) -> Optional[tuple[str, np.float32]]:
-        """The computed operand of `node` and the number that is its other one."""
+        """Return the computed operand of `node` and the number that is its other one."""
         if node is None or node.domain or node.op_type != op_type:
             return None
         for data, other in (node.inputs, node.inputs[::-1]):
@@ -335,13 +335,13 @@ class _Reader:
 
 
 def _root(graph: Graph, name: str) -> str:
-    """The constant that `name` is a cast of, or `name`."""
+    """Return the constant that `name` is a cast of, or `name`."""
     node = graph.producer(name)
     return node.inputs[0] if node is not None and node.op_type == "Cast" and not node.domain else name
 
 
 def _is_stored(graph: Graph, name: str) -> bool:
-    """Whether `name` holds the integers of a weight."""
+    """Return True if `name` holds the integers of a weight."""
     root = _root(graph, name)
     value = graph.constant(root)
     if value is None:
@@ -358,7 +358,7 @@ def _is_integral(value: NDArray[Any]) -> bool:
 
 
 def _stored_params(value: Optional[NDArray[Any]], steps: NDArray[np.float32]) -> Optional[QuantParams]:
-    """The grid of stored integers from steps that broadcast against them."""
+    """Return the quantization parameters of stored integers from scales that broadcast against them."""
     if value is None or steps.ndim > max(1, value.ndim):
         return None
     axes = [axis for axis, extent in enumerate(steps.shape) if extent > 1]
@@ -368,7 +368,7 @@ def _stored_params(value: Optional[NDArray[Any]], steps: NDArray[np.float32]) ->
 
 
 def _params_of(value: NDArray[Any], steps: NDArray[np.float32], axis: int) -> Optional[QuantParams]:
-    """The grid of the integers `value`: one step if `steps` has the shape (1,), else along `axis`.
+    """Return the quantization parameters of the integers `value`: one scale, or several along `axis`.
 
     Its width is the one that the integers just fill, if there is such a one, else that of their storage.
     """
@@ -384,8 +384,8 @@ def _params_of(value: NDArray[Any], steps: NDArray[np.float32], axis: int) -> Op
     return QuantParams(steps.reshape(-1), 0, -qmax, qmax, axis)
 
 
-def _use_unsigned_grids(graph: Graph) -> None:
-    """Leave out the half of a grid of 9 bits that its tensor never uses: the other one has 8 bits."""
+def _use_unsigned_params(graph: Graph) -> None:
+    """Make 9-bit parameters of tensors that are never negative unsigned ones of 8 bits."""
     unsigned = non_negative_tensors(graph)
     for tensor in graph.tensors.values():
         params = tensor.quantization
@@ -393,8 +393,8 @@ def _use_unsigned_grids(graph: Graph) -> None:
             tensor.quantization = replace(params, qmin=0)
 
 
-def _give_grids_to_sources(graph: Graph) -> None:
-    """Take out the identities with a grid whose sources can carry it, or do already."""
+def _give_params_to_sources(graph: Graph) -> None:
+    """Move the parameters of quantized identities to their sources, where these can take or have them."""
     for node in [node for node in graph.nodes if node.op_type == "Identity" and not node.domain]:
         source, target = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
         if target.quantization is None or target.name in graph.outputs:
