@@ -50,8 +50,8 @@ def batches(count: int):  # type: ignore[no-untyped-def]
 
 def measure_time(directory: str, rounds: int) -> None:
     from qslim.functional import find_threshold
-    from qslim.quant.post_training.calibration import collect_statistics
     from qslim.quant.options import ALGORITHMS
+    from qslim.quant.post_training.calibration import collect_statistics
 
     program, names = load(directory)
     feeds = list(batches(2))
