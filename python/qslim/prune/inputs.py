@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
+from qslim.importers.paddle import PaddleProgram, import_layer
+from qslim.logger import logger
 from qslim.paddle import framework
 from qslim.prune.model_edit import dygraph
 
-__all__ = ["example_inputs", "input_specs", "named_inputs"]
+__all__ = ["example_inputs", "input_specs", "named_inputs", "traced_in_training"]
 
 
 def example_inputs(inputs: Any, dtype: str = "float32") -> list[Any]:
@@ -86,3 +89,16 @@ def _example(item: Any, dtype: str, seed: int) -> Any:
         return paddle.zeros(shape, dtype)
     values = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     return paddle.to_tensor(values).astype(dtype)
+
+
+def traced_in_training(model: Any, examples: Any) -> Optional[PaddleProgram]:
+    """Trace `model` as it trains; None, with a line in the log, if that cannot be done."""
+    try:
+        return import_layer(model, input_specs(examples), training=True)
+    except Exception as error:  # whatever the network's code and Paddle raise
+        logger.log(
+            logging.WARNING if model.training else logging.INFO,
+            "what the network computes in training mode alone is not followed; it cannot be traced: %s",
+            (str(error).strip().splitlines() or [type(error).__name__])[-1],
+        )
+        return None

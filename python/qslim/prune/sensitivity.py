@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Optional, Union
 
 from qslim.errors import MissingFileError
@@ -20,6 +20,7 @@ __all__ = [
     "load_sensitivities",
     "merge_sensitive",
     "save_sensitivities",
+    "sensitivities_of",
 ]
 
 # Losses are resolved to 2^-16, and a thousandth of the FLOPs is near enough.
@@ -199,3 +200,20 @@ def _bisect(
             break
         low, high = (middle, high) if found < aim else (low, middle)
     return tried
+
+
+def sensitivities_of(known: Container[str], path: str) -> Sensitivities:
+    """Load the sensitivities of a network with the parameters `known`.
+
+    Raises
+    ------
+    ValueError : the file has another parameter's, or is no such file.
+    """
+    sensitivities = load_sensitivities(path)
+    strange = [name for name in sensitivities if name not in known]
+    if strange:
+        raise ValueError(
+            f"sen_file: {path!r} has sensitivities of {strange[0]!r}, which the model does not have: "
+            "the file belongs to another network"
+        )
+    return sensitivities

@@ -43,7 +43,7 @@ def _padded_windows(x: Array, kernel: tuple[int, ...], attributes: Attributes) -
 
 
 def pixel_patches(x: Array, kernel: tuple[int, ...], attributes: Attributes, most: int) -> Array:
-    """What a convolution of `x` [N, C, H, W] multiplies for at most about `most` output pixels.
+    """Return the patches that a convolution of `x` [N, C, H, W] reads for at most about `most` output pixels.
 
     They are evenly spread over the images. [patches, C * KH * KW].
     """

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qslim.functional import filter_saliency
 from qslim.functional.saliency import SaliencyCriterion
 from qslim.graph import Graph
-from qslim.importers.paddle import PaddleProgram, import_layer
+from qslim.importers.paddle import import_layer
 from qslim.logger import logger
 from qslim.paddle import framework
 from qslim.paddle.tracing import forget_programs
@@ -31,19 +31,20 @@ from qslim.prune.arguments import (
 )
 from qslim.prune.collection import PruningCollection
 from qslim.prune.groups import Group
-from qslim.prune.inputs import example_inputs, input_specs
+from qslim.prune.inputs import example_inputs, input_specs, traced_in_training
 from qslim.prune.model_edit import dygraph, floats_of, named_tensors
 from qslim.prune.normed_weights import name_computed_weights, normed_weights
 from qslim.prune.operators import KEPT_OPERATORS
 from qslim.prune.plan import PruningPlan
 from qslim.prune.planner import Planner, Scores
+from qslim.prune.pruners.masters import log_groups, log_uncut, masters_of_type
 from qslim.prune.report import PruningReport, Snapshot, time_together
 from qslim.prune.selection import select_atoms
 from qslim.prune.sensitivity import (
     Sensitivities,
     bisect_ratios,
-    load_sensitivities,
     save_sensitivities,
+    sensitivities_of,
 )
 
 __all__ = ["FilterPruner"]
@@ -126,7 +127,7 @@ class FilterPruner:
         self.graph: Graph = program.graph_keeping(KEPT_OPERATORS)
         parameters, computed = program.parameter_names, name_computed_weights(model, self.graph)
         self._before = Snapshot.of_program(program, self._examples)
-        training = self._traced_in_training()
+        training = traced_in_training(model, self._examples)
         if training is not None:
             parameters = parameters | training.parameter_names
             training_graph = training.graph_keeping(KEPT_OPERATORS)
@@ -147,8 +148,8 @@ class FilterPruner:
         ]
         self._sensitivities: Sensitivities = {}
         if sen_file is not None:
-            self._sensitivities = self._checked(load_sensitivities(sen_file), sen_file)
-        self._log_groups()
+            self._sensitivities = sensitivities_of(named_tensors(model), sen_file)
+        log_groups(self.groups)
 
     # ---- pruning -------------------------------------------------------------------------------------------
 
@@ -321,13 +322,13 @@ class FilterPruner:
         `eval_func` what is known already, from `sen_file` too.
         """
         if sen_file is not None:
-            self._sensitivities.update(self._checked(load_sensitivities(sen_file), sen_file))
+            self._sensitivities.update(sensitivities_of(named_tensors(self.model), sen_file))
         if eval_func is None:
             return self._sensitivities
         for argument in (target_vars, skip_vars):
             self._check_names(argument or ())
         baseline: Optional[float] = None
-        for group in self._masters_of_type():
+        for group in masters_of_type(self.model, self.groups, self.prune_type, type(self).__name__):
             name = group.parameter
             if target_vars is not None and name not in target_vars:
                 continue
@@ -419,7 +420,11 @@ class FilterPruner:
         axis = 0 if self.prune_type == "conv" else 1
         self._check_names(skip_vars or ())
         skipped = {*(skip_vars or ()), *self.skip_vars}
-        names = [group.parameter for group in self._masters_of_type() if group.parameter not in skipped]
+        names = [
+            group.parameter
+            for group in masters_of_type(self.model, self.groups, self.prune_type, type(self).__name__)
+            if group.parameter not in skipped
+        ]
         low, high = 0.0, 1.0
         scores: Scores = {}
         plans: list[tuple[float, PruningPlan]] = []
@@ -434,18 +439,6 @@ class FilterPruner:
         return self.plan
 
     # ---- parts ---------------------------------------------------------------------------------------------
-
-    def _traced_in_training(self) -> Optional[PaddleProgram]:
-        """The model as it trains; None if that cannot be had."""
-        try:
-            return import_layer(self.model, input_specs(self._examples), training=True)
-        except Exception as error:  # whatever the network's code and Paddle raise
-            logger.log(
-                logging.WARNING if self.model.training else logging.INFO,
-                "what the network computes in training mode alone is not followed; it cannot be traced: %s",
-                (str(error).strip().splitlines() or [type(error).__name__])[-1],
-            )
-            return None
 
     def _plan(
         self,
@@ -470,38 +463,6 @@ class FilterPruner:
             forget_programs(self.model)
         self._plans.append(plan)
 
-    def _masters_of_type(self) -> list[Group]:
-        """The prunable groups that `prune_type` means.
-
-        Raises
-        ------
-        ValueError : there is none.
-        """
-        ranks = {parameter.name: len(parameter.shape) for parameter in self.model.parameters()}
-        axis = 0 if self.prune_type == "conv" else 1
-        of_type = [
-            group
-            for group in self.groups
-            if group.axis == axis and (ranks[group.parameter] > 2) == (self.prune_type == "conv")
-        ]
-        prunable = [group for group in of_type if group.is_prunable]
-        if not prunable:
-            listed = "; ".join(f"{group.parameter}: {group.reason}" for group in of_type[:3])
-            raise ValueError(
-                f"{type(self).__name__}: no group of prune_type {self.prune_type!r} can be pruned"
-                + (f" ({listed})" if listed else "; the network has none")
-            )
-        return prunable
-
-    def _log_groups(self) -> None:
-        prunable = [group for group in self.groups if group.is_prunable]
-        logger.info("found %d groups, %d of them prunable", len(self.groups), len(prunable))
-        frozen: dict[str, list[str]] = {}
-        for group in self.groups:
-            if not group.is_prunable and "is an output of the network" not in group.reason:
-                frozen.setdefault(group.reason, []).append(group.parameter)
-        _log_uncut(logging.INFO, frozen)
-
     def _check_names(self, names: Sequence[str]) -> None:
         check_names(names, named_tensors(self.model), f"{type(self).__name__}: the model")
 
@@ -525,20 +486,4 @@ class FilterPruner:
             reason = self._planner.groups.reason(self._planner.weight_name(name), axis)
             if reason:
                 uncut.setdefault(reason, []).append(name)
-        _log_uncut(logging.WARNING, uncut)
-
-    def _checked(self, sensitivities: Sensitivities, path: str) -> Sensitivities:
-        known = named_tensors(self.model)
-        strange = [name for name in sensitivities if name not in known]
-        if strange:
-            raise ValueError(
-                f"sen_file: {path!r} has sensitivities of {strange[0]!r}, which the model does not have: "
-                "the file belongs to another network"
-            )
-        return sensitivities
-
-
-def _log_uncut(level: int, by_reason: Mapping[str, list[str]]) -> None:
-    for reason, names in by_reason.items():
-        others = f" and {len(names) - 1} more are" if len(names) > 1 else " is"
-        logger.log(level, "%s%s not pruned: %s", names[0], others, reason)
+        log_uncut(logging.WARNING, uncut)
