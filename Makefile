@@ -24,7 +24,7 @@ package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
 
 help:
 	@echo "make demo   run both notebooks: train MobileNetV1 on MNIST, quantize, compare, plot (about 20 minutes)"
-	@echo "make test   C++ tests, then Python tests on the installed package"
+	@echo "make test   C++ tests, then Python tests on the installed package (WERROR=1: C++ warnings are errors)"
 	@echo "make test-paddle PADDLE=3.0.0"
 	@echo "            the Paddle-facing tests on another Paddle (3.0.0, 3.1.1, 3.2.2); SHORT=1: a few minutes"
 	@echo "make lint   ruff, mypy --strict, codespell, clang-format"
@@ -73,7 +73,7 @@ lint: $(VENV)/.stamp-lint
 	$(bin)/ruff check .
 	$(bin)/ruff format --check benchmarks notebooks python tests
 	$(bin)/mypy
-	$(bin)/codespell cpp docs notebooks/*.py python tests README.md README.zh.md CHANGELOG.md
+	$(bin)/codespell cpp docs notebooks/*.py python tests README.md README.zh.md CHANGELOG.md CONTRIBUTING.md
 	find cpp tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.inc' | xargs $(bin)/clang-format --dry-run -Werror
 
 # ---- the virtual environment ---------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ build_and_test = $(bin)/cmake --build $(1) --parallel $(JOBS) && \
   $(bin)/ctest --test-dir $(1) --output-on-failure --parallel $(JOBS)
 
 test-cpp: $(VENV)/.stamp-cpp build/.stamp-libraries
-	$(cmake) -B build/cpp -DQSLIM_BUILD_TESTS=ON
+	$(cmake) -B build/cpp -DQSLIM_BUILD_TESTS=ON -DQSLIM_WERROR=$(if $(WERROR),ON,OFF)
 	$(call build_and_test,build/cpp)
 
 # The AVX-512 kernels are tested everywhere: where the CPU lacks them, through SIMDe.
