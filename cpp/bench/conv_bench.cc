@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GMAC/s of both convolutions on the layers of MobileNetV1 and ResNet50 (and a few of MobileNetV2), for every
-// instruction set of this machine. cyc/out is cycles per output of the depthwise layers, if the clock is
-// given in GHz by QSLIM_BENCH_GHZ; MAC/cyc likewise.
+// GMAC/s of both convolutions on the layers of MobileNetV1 and ResNet50 (and a few of MobileNetV2 and V3), with every
+// kernel of this machine: gemm, depthwise and winograd. cyc/out is cycles per output of the depthwise layers, if the
+// clock is given in GHz by QSLIM_BENCH_GHZ; MAC/cyc likewise.
 //   build/cpp/cpp/bench/qslim_conv_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
-#include <benchmark/benchmark.h>
+#include "bench.h"
 
+#include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
-#include <random>
-#include <string>
-#include <vector>
+#include <set>
 
-#include "qslim/core/aligned_buffer.h"
 #include "qslim/kernels/conv/conv_f32.h"
 #include "qslim/kernels/conv/conv_u8s8.h"
+#include "qslim/kernels/depthwise_f32/table.h"
+#include "qslim/kernels/depthwise_u8s8/table.h"
+#include "qslim/kernels/gemm_f32/table.h"
+#include "qslim/kernels/gemm_u8s8/table.h"
+#include "qslim/kernels/winograd_u8s8/table.h"
 
 namespace qslim {
 namespace {
@@ -97,15 +99,23 @@ void report(benchmark::State& state, const Problem& p) {
   }
 }
 
-void run_u8s8(benchmark::State& state, const Layer& layer, Isa isa, std::size_t threads, bool to_sink) {
-  const Problem p(layer);
+ConvU8S8 random_conv_u8s8(const Problem& p, Isa isa) {
   std::mt19937 random(1);
-  AlignedBuffer<std::uint8_t> x(p.x_size + 64), y(p.y_size);
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<std::uint8_t>(random());
   std::vector<std::int8_t> weights(p.outputs * p.taps);
   for (std::int8_t& w : weights) w = static_cast<std::int8_t>(random() % 255 - 127);
   const std::vector<float> multiplier(p.outputs, 1e-4f), bias(p.outputs, 0.5f);
-  const ConvU8S8 conv(isa, p.geometry, weights, 128, multiplier, bias);
+  return {isa, p.geometry, weights, 128, multiplier, bias};
+}
+
+ConvF32 random_conv_f32(const Problem& p, Isa isa) {
+  return {isa, p.geometry, bench::normal_floats(p.outputs * p.taps), {}};
+}
+
+void run_u8s8(benchmark::State& state, const Layer& layer, Isa isa, std::size_t threads, bool to_sink) {
+  const Problem p(layer);
+  const std::vector<std::uint8_t> x = bench::random_bytes(p.x_size + 64);
+  AlignedBuffer<std::uint8_t> y(p.y_size);
+  const ConvU8S8 conv = random_conv_u8s8(p, isa);
   Context context(threads, isa);
   AlignedBuffer<std::byte> scratch(conv.scratch_bytes(p.extents, threads));
   const PixelSink sink{nullptr, [](const void*, std::size_t, std::size_t, const float*) {}};
@@ -122,13 +132,9 @@ void run_u8s8(benchmark::State& state, const Layer& layer, Isa isa, std::size_t 
 
 void run_f32(benchmark::State& state, const Layer& layer, Isa isa, std::size_t threads) {
   const Problem p(layer);
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal;
-  AlignedBuffer<float> x(p.x_size + 16), y(p.y_size);
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = normal(random);
-  std::vector<float> weights(p.outputs * p.taps);
-  for (float& w : weights) w = normal(random);
-  const ConvF32 conv(isa, p.geometry, weights, {});
+  const std::vector<float> x = bench::normal_floats(p.x_size + 16, 2);
+  AlignedBuffer<float> y(p.y_size);
+  const ConvF32 conv = random_conv_f32(p, isa);
   Context context(threads, isa);
   AlignedBuffer<std::byte> scratch(conv.scratch_bytes(p.extents, threads));
   for (auto _ : state) {
@@ -138,21 +144,42 @@ void run_f32(benchmark::State& state, const Layer& layer, Isa isa, std::size_t t
   report(state, p);
 }
 
+// The instruction sets of this machine that a table has a row for.
+template <class Table>
+void collect(const Table& table, std::set<Isa>& isas) {
+  bench::for_each_row(table, [&](const auto& kernel) { isas.insert(kernel.isa); });
+}
+
+template <class Run>
+void add(const std::string& kernel, const char* kind, const Layer& layer, std::size_t threads,
+         const Run& run) {
+  const std::string name = kernel + kind + "/" + layer.name + "/threads:" + std::to_string(threads);
+  benchmark::RegisterBenchmark(name.c_str(), run)->UseRealTime();
+}
+
+// Each layer with each kernel that a convolution chooses for it.
 void register_all() {
+  std::set<Isa> isas;
+  collect(kGemmU8S8Kernels, isas);
+  collect(kDepthwiseU8S8Kernels, isas);
+  collect(kWinogradU8S8Kernels, isas);
+  collect(kGemmF32Kernels, isas);
+  collect(kDepthwiseF32Kernels, isas);
   for (const Layer& layer : kLayers) {
-    for (const Isa isa : available_isas()) {
+    const Problem p(layer);
+    std::set<std::string> kernels;  // registered for this layer
+    for (const Isa isa : isas) {
+      const std::string u8s8 = random_conv_u8s8(p, isa).kernel_name(),
+                        f32 = random_conv_f32(p, isa).kernel_name();
+      const bool has_new_u8s8 = kernels.insert(u8s8).second, has_new_f32 = kernels.insert(f32).second;
       for (const std::size_t threads : {1u, 2u}) {
-        const std::string end =
-            std::string("_") + name_of(isa) + "/" + layer.name + "/threads:" + std::to_string(threads);
-        benchmark::RegisterBenchmark(("u8s8" + end).c_str(), [=](benchmark::State& state) {
-          run_u8s8(state, layer, isa, threads, false);
-        })->UseRealTime();
-        benchmark::RegisterBenchmark(("u8s8_sink" + end).c_str(), [=](benchmark::State& state) {
-          run_u8s8(state, layer, isa, threads, true);
-        })->UseRealTime();
-        benchmark::RegisterBenchmark(("f32" + end).c_str(), [=](benchmark::State& state) {
-          run_f32(state, layer, isa, threads);
-        })->UseRealTime();
+        for (const bool to_sink : {false, true}) {
+          if (!has_new_u8s8) continue;
+          add(u8s8, to_sink ? "_to_sink" : "", layer, threads,
+              [=](benchmark::State& state) { run_u8s8(state, layer, isa, threads, to_sink); });
+        }
+        if (!has_new_f32) continue;
+        add(f32, "", layer, threads, [=](benchmark::State& state) { run_f32(state, layer, isa, threads); });
       }
     }
   }
@@ -163,9 +190,5 @@ void register_all() {
 
 int main(int argc, char** argv) {
   qslim::register_all();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+  return qslim::bench::run(argc, argv);
 }

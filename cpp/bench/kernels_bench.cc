@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GB/s of every kernel row in every kernels.inc, beside memcpy and a plain read of the same buffers.
+// GB/s of the kernels that calibration and quantization-aware training run over whole tensors, beside memcpy and a
+// plain read of the same buffers.
 //
 // Shapes are those of real layers: activations [8, 512, 14, 14] (3 MB) and weights [512, 512, 3, 3] (9 MB),
 // plus 16 KB and 64 MB for the first cache and for memory. Bytes are those the operation must move: read +
 // written.
-//   build/cpp/cpp/bench/qslim_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
-#include <benchmark/benchmark.h>
+//   build/cpp/cpp/bench/qslim_kernels_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
+#include "bench.h"
+
 #if QSLIM_BUILD_X86
 #include <emmintrin.h>
 #endif
@@ -14,19 +16,18 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <random>
-#include <string>
-#include <vector>
 
-#include "qslim/core/aligned_buffer.h"
-#include "qslim/core/isa.h"
-#include "qslim/kernels/fake_quant/kernels.h"
-#include "qslim/kernels/histogram/kernels.h"
-#include "qslim/kernels/quantize/kernels.h"
-#include "qslim/kernels/reduce/kernels.h"
+#include "qslim/kernels/fake_quant/table.h"
+#include "qslim/kernels/histogram/table.h"
+#include "qslim/kernels/quantize/table.h"
+#include "qslim/kernels/reduce/table.h"
 
 namespace qslim {
 namespace {
+
+using bench::add;
+using bench::for_each_row;
+using bench::name_of_row;
 
 struct Layer {
   const char* name;
@@ -38,14 +39,11 @@ const Layer kLayers[] = {{"L1_16KB", 1, 4096},
                          {"depthwise_1024x1x3x3", 1024, 9},
                          {"memory_64MB", 1, 16 << 20}};
 
-// Normal numbers, every other one 0 for `half_zeros`.
-AlignedBuffer<float> random_floats(std::size_t n, bool half_zeros = false) {
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal;
-  std::vector<float> pool(1 << 16);
-  for (float& value : pool) value = half_zeros ? std::max(0.0f, normal(random)) : normal(random);
+// Normal numbers, the negative ones 0 with `is_relu`.
+AlignedBuffer<float> random_floats(std::size_t n, bool is_relu = false) {
+  const std::vector<float> values = bench::normal_floats(n);
   AlignedBuffer<float> x(n);
-  for (std::size_t i = 0; i < n; ++i) x[i] = pool[(i * 7 + i / pool.size()) % pool.size()];
+  for (std::size_t i = 0; i < n; ++i) x[i] = is_relu ? std::max(0.0f, values[i]) : values[i];
   return x;
 }
 
@@ -55,18 +53,6 @@ struct Channels {
   ChannelParams params() const { return {scale.data(), inv_scale.data(), lo.data(), hi.data(), zero.data()}; }
   std::vector<float> scale, inv_scale, lo, hi, zero;
 };
-
-template <class Body>
-void add(const std::string& name, std::size_t bytes, std::size_t elements, Body body) {
-  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) mutable {
-    for (auto _ : state) {
-      body();
-      benchmark::ClobberMemory();
-    }
-    state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * bytes));
-    state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations() * elements));
-  });
-}
 
 // Shared by all rows of a layer, so that they compete for the same memory.
 struct Buffers {
@@ -109,96 +95,79 @@ std::uint64_t read_all(const float* x, std::size_t n) {
 }
 
 void register_fake_quant(const Layer& layer, Buffers& b) {
-  const std::string at = std::string("/") + layer.name;
   const std::size_t n = b.n, rows = layer.rows, inner = layer.inner;
-#define QSLIM_FAKE_QUANT_KERNELS(isa, suffix)                                                                \
-  if (is_supported(isa)) {                                                                                   \
-    for (const bool stream : {false, true}) {                                                                \
-      if (stream && n < (std::size_t{1} << 20)) continue;                                                    \
-      add(std::string("fake_quant_rows_" #suffix) + (stream ? "_stream" : "") + at, 8 * n, n, [=, &b] {      \
-        fake_quant_f32_rows_##suffix(rows, inner, b.x.data(), b.channels.params(), Rounding::kTiesToEven,    \
-                                     stream, b.y.data());                                                    \
-      });                                                                                                    \
-    }                                                                                                        \
-    add("fake_quant_rows_ties_away_" #suffix + at, 8 * n, n, [=, &b] {                                       \
-      fake_quant_f32_rows_##suffix(rows, inner, b.x.data(), b.channels.params(), Rounding::kTiesAway, false, \
-                                   b.y.data());                                                              \
-    });                                                                                                      \
-    add("fake_quant_elements_512_" #suffix + at, 8 * n, n, [=, &b] {                                         \
-      for (std::size_t i = 0; i + 512 <= n; i += 512) {                                                      \
-        fake_quant_f32_elements_##suffix(512, b.x.data() + i, b.columns.params(), Rounding::kTiesToEven,     \
-                                         b.y.data() + i);                                                    \
-      }                                                                                                      \
-    });                                                                                                      \
-    add("fake_quant_backward_rows_" #suffix + at, 12 * n, n, [=, &b] {                                       \
-      fake_quant_backward_f32_rows_##suffix(rows, inner, b.x.data(), b.relu.data(), b.channels.params(),     \
-                                            Rounding::kTiesToEven, b.y.data());                              \
-    });                                                                                                      \
-  }
-#include "qslim/kernels/fake_quant/kernels.inc"
-#undef QSLIM_FAKE_QUANT_KERNELS
+  for_each_row(kFakeQuantKernels, [&](const FakeQuantKernels& kernels) {
+    const auto name = [&](const char* operation) { return name_of_row(operation, kernels.isa, layer.name); };
+    for (const bool stream : {false, true}) {
+      if (stream && n < (std::size_t{1} << 20)) continue;
+      add(name(stream ? "fake_quant_rows_stream" : "fake_quant_rows"), 8 * n, n, [=, &b] {
+        kernels.rows(rows, inner, b.x.data(), b.channels.params(), Rounding::kTiesToEven, stream, b.y.data());
+      });
+    }
+    add(name("fake_quant_rows_ties_away"), 8 * n, n, [=, &b] {
+      kernels.rows(rows, inner, b.x.data(), b.channels.params(), Rounding::kTiesAway, false, b.y.data());
+    });
+    add(name("fake_quant_elements_512"), 8 * n, n, [=, &b] {
+      for (std::size_t i = 0; i + 512 <= n; i += 512) {
+        kernels.elements(512, b.x.data() + i, b.columns.params(), Rounding::kTiesToEven, b.y.data() + i);
+      }
+    });
+    add(name("fake_quant_backward_rows"), 12 * n, n, [=, &b] {
+      kernels.backward_rows(rows, inner, b.x.data(), b.relu.data(), b.channels.params(),
+                            Rounding::kTiesToEven, b.y.data());
+    });
+  });
 }
 
 void register_quantize(const Layer& layer, Buffers& b) {
-  const std::string at = std::string("/") + layer.name;
   const std::size_t n = b.n, rows = layer.rows, inner = layer.inner;
-#define QSLIM_QUANTIZE_KERNELS(isa, suffix)                                                              \
-  if (is_supported(isa)) {                                                                               \
-    add("quantize_rows_" #suffix + at, 5 * n, n, [=, &b] {                                               \
-      quantize_f32_x8_rows_##suffix(rows, inner, b.x.data(), b.channels.params(), Rounding::kTiesToEven, \
-                                    reinterpret_cast<std::uint8_t*>(b.y.data()));                        \
-    });                                                                                                  \
-    add("dequantize_s8_rows_" #suffix + at, 5 * n, n, [=, &b] {                                          \
-      dequantize_s8_f32_rows_##suffix(rows, inner, reinterpret_cast<const std::int8_t*>(b.x.data()),     \
-                                      b.channels.params(), b.y.data());                                  \
-    });                                                                                                  \
-  }
-#include "qslim/kernels/quantize/kernels.inc"
-#undef QSLIM_QUANTIZE_KERNELS
+  for_each_row(kQuantizeKernels, [&](const QuantizeKernels& kernels) {
+    add(name_of_row("quantize_rows", kernels.isa, layer.name), 5 * n, n, [=, &b] {
+      kernels.quantize_rows(rows, inner, b.x.data(), b.channels.params(), Rounding::kTiesToEven,
+                            reinterpret_cast<std::uint8_t*>(b.y.data()));
+    });
+    add(name_of_row("dequantize_s8_rows", kernels.isa, layer.name), 5 * n, n, [=, &b] {
+      kernels.dequantize_s8_rows(rows, inner, reinterpret_cast<const std::int8_t*>(b.x.data()),
+                                 b.channels.params(), b.y.data());
+    });
+  });
 }
 
 void register_reduce(const Layer& layer, Buffers& b) {
-  const std::string at = std::string("/") + layer.name;
   const std::size_t n = b.n, rows = layer.rows, inner = layer.inner;
-#define QSLIM_REDUCE_KERNELS(isa, suffix)                                                                   \
-  if (is_supported(isa)) {                                                                                  \
-    add("abs_max_rows_" #suffix + at, 4 * n, n, [=, &b, acc = std::vector<std::uint32_t>(rows)]() mutable { \
-      abs_max_f32_rows_##suffix(rows, inner, b.x.data(), acc.data());                                       \
-    });                                                                                                     \
-    add("min_max_rows_" #suffix + at, 4 * n, n,                                                             \
-        [=, &b, low = std::vector<std::int32_t>(rows), high = std::vector<std::int32_t>(rows)]() mutable {  \
-          min_max_f32_rows_##suffix(rows, inner, b.x.data(), low.data(), high.data());                      \
-        });                                                                                                 \
-    add("sum_rows_" #suffix + at, 4 * n, n, [=, &b, acc = std::vector<double>(rows)]() mutable {            \
-      sum_f32_rows_##suffix(rows, inner, b.x.data(), acc.data());                                           \
-    });                                                                                                     \
-  }
-#include "qslim/kernels/reduce/kernels.inc"
-#undef QSLIM_REDUCE_KERNELS
+  for_each_row(kReduceKernels, [&](const ReduceKernels& kernels) {
+    const auto name = [&](const char* operation) { return name_of_row(operation, kernels.isa, layer.name); };
+    add(name("abs_max_rows"), 4 * n, n, [=, &b, acc = std::vector<std::uint32_t>(rows)]() mutable {
+      kernels.abs_max_rows(rows, inner, b.x.data(), acc.data());
+    });
+    add(name("min_max_rows"), 4 * n, n,
+        [=, &b, low = std::vector<std::int32_t>(rows), high = std::vector<std::int32_t>(rows)]() mutable {
+          kernels.min_max_rows(rows, inner, b.x.data(), low.data(), high.data());
+        });
+    add(name("sum_rows"), 4 * n, n, [=, &b, acc = std::vector<double>(rows)]() mutable {
+      kernels.sum_rows(rows, inner, b.x.data(), acc.data());
+    });
+  });
 }
 
 void register_histogram(const Layer& layer, Buffers& b) {
-  const std::string at = std::string("/") + layer.name;
   const std::size_t n = b.n;
-#define QSLIM_HISTOGRAM_KERNELS(isa, suffix)                                                               \
-  if (is_supported(isa)) {                                                                                 \
-    for (const bool half_zeros : {false, true}) {                                                          \
-      const float* x = half_zeros ? b.relu.data() : b.x.data();                                            \
-      add(std::string("histogram_signed_" #suffix) + (half_zeros ? "_half_zeros" : "_normal") + at, 4 * n, \
-          n, [=, counts = std::vector<std::uint32_t>(2 * (2 * 4096 + kZeroSlots))]() mutable {             \
-            histogram_signed_f32_##suffix(n, x, 4096.0f / 8, 4096, counts.data());                         \
-          });                                                                                              \
-    }                                                                                                      \
-    std::vector<float> edges(2049);                                                                        \
-    for (int i = 0; i <= 2048; ++i) edges[i] = -6.0f + 12.0f * static_cast<float>(i) / 2048;               \
-    add("histogram_linear_" #suffix + at, 4 * n, n,                                                        \
-        [=, &b, counts = std::vector<std::uint32_t>(2 * 2049)]() mutable {                                 \
-          const LinearBins bins{-6, 6, 2048.0f / 12, 0.001f, 2048, edges.data()};                          \
-          histogram_linear_f32_##suffix(n, b.x.data(), bins, counts.data());                               \
-        });                                                                                                \
-  }
-#include "qslim/kernels/histogram/kernels.inc"
-#undef QSLIM_HISTOGRAM_KERNELS
+  for_each_row(kHistogramKernels, [&](const HistogramKernels& kernels) {
+    const auto name = [&](const char* operation) { return name_of_row(operation, kernels.isa, layer.name); };
+    for (const bool is_relu : {false, true}) {
+      const float* x = is_relu ? b.relu.data() : b.x.data();
+      add(name(is_relu ? "histogram_signed_relu" : "histogram_signed_normal"), 4 * n, n,
+          [=, counts = std::vector<std::uint32_t>(2 * (2 * 4096 + kZeroSlots))]() mutable {
+            kernels.signed_grid(n, x, 4096.0f / 8, 4096, counts.data());
+          });
+    }
+    std::vector<float> edges(2049);
+    for (std::size_t i = 0; i <= 2048; ++i) edges[i] = -6.0f + 12.0f * static_cast<float>(i) / 2048;
+    add(name("histogram_linear"), 4 * n, n, [=, &b, counts = std::vector<std::uint32_t>(2 * 2049)]() mutable {
+      const LinearBins bins{-6, 6, 2048.0f / 12, 0.001f, 2048, edges.data()};
+      kernels.linear(n, b.x.data(), bins, counts.data());
+    });
+  });
 }
 
 void register_layer(const Layer& layer, Buffers& b) {
@@ -221,9 +190,5 @@ int main(int argc, char** argv) {
     buffers.push_back(std::make_unique<qslim::Buffers>(layer));
     qslim::register_layer(layer, *buffers.back());
   }
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+  return qslim::bench::run(argc, argv);
 }

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GB/s of the gradients of learned quantization and of filter saliency, every row of their kernels.inc, on
-// the activations and weights of real layers; pairs of filter elements a second for the distances of FPGM.
+// GB/s of the gradients of learned quantization and of filter saliency on the activations and weights of real
+// layers; pairs of filter elements a second for the distances of FPGM.
 //   build/cpp/cpp/bench/qslim_training_bench --benchmark_repetitions=5
 //   --benchmark_report_aggregates_only=true
-#include <benchmark/benchmark.h>
-
-#include <random>
-#include <string>
-#include <vector>
-
-#include "qslim/core/isa.h"
-#include "qslim/kernels/learned_quant/kernels.h"
-#include "qslim/kernels/saliency/kernels.h"
+#include "bench.h"
+#include "qslim/kernels/learned_quant/table.h"
+#include "qslim/kernels/saliency/table.h"
 
 namespace qslim {
 namespace {
+
+using bench::add;
+using bench::for_each_row;
+using bench::name_of_row;
 
 struct Layer {
   const char* name;
@@ -30,8 +28,8 @@ struct Data {
   explicit Data(const Layer& layer)
       : rows(layer.rows),
         inner(layer.inner),
-        x(rows * inner),
-        g(x.size()),
+        x(bench::normal_floats(rows * inner)),
+        g(bench::normal_floats(rows * inner, 2)),
         dx(x.size()),
         threshold(rows, 1.0f),
         scale(rows, 0.01f),
@@ -39,12 +37,7 @@ struct Data {
         lo(rows, -127.0f),
         hi(rows, 127.0f),
         sums(rows),
-        offsets(rows) {
-    std::mt19937 random(1);
-    std::normal_distribution<float> normal;
-    for (float& value : x) value = normal(random);
-    for (float& value : g) value = normal(random);
-  }
+        offsets(rows) {}
   ChannelParams params() const { return {scale.data(), inv_scale.data(), lo.data(), hi.data(), lo.data()}; }
 
   std::size_t rows, inner;
@@ -52,63 +45,40 @@ struct Data {
   std::vector<double> sums, offsets;
 };
 
-// Items are elements, or pairs of elements.
-template <class Body>
-void add(const std::string& name, std::size_t bytes, std::size_t items, Body body) {
-  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) mutable {
-    for (auto _ : state) {
-      body();
-      benchmark::ClobberMemory();
-    }
-    state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations() * bytes));
-    state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations() * items));
-  });
-}
-
 void register_layer(const Layer& layer) {
   const Data data(layer);
   const std::size_t n = data.x.size();
-  const std::string at = std::string("/") + layer.name;
-#define QSLIM_LEARNED_QUANT_KERNELS(isa, suffix)                                                          \
-  if (is_supported(isa)) {                                                                                \
-    add("pact_backward_rows_" #suffix + at, 12 * n, n, [d = data]() mutable {                             \
-      pact_backward_f32_rows_##suffix(d.rows, d.inner, d.x.data(), d.g.data(), d.threshold.data(), false, \
-                                      d.dx.data(), d.sums.data());                                        \
-    });                                                                                                   \
-    add("lsq_backward_rows_" #suffix + at, 12 * n, n, [d = data]() mutable {                              \
-      lsq_backward_f32_rows_##suffix(d.rows, d.inner, d.x.data(), d.g.data(), d.params(), d.dx.data(),    \
-                                     d.sums.data(), d.offsets.data());                                    \
-    });                                                                                                   \
-  }
-#include "qslim/kernels/learned_quant/kernels.inc"
-#undef QSLIM_LEARNED_QUANT_KERNELS
-
-#define QSLIM_SALIENCY_KERNELS(isa, suffix)                                                      \
-  if (is_supported(isa)) {                                                                       \
-    add("sum_of_magnitudes_rows_" #suffix + at, 4 * n, n, [d = data]() mutable {                 \
-      sum_of_magnitudes_f32_rows_##suffix(d.rows, d.inner, d.x.data(), d.sums.data());           \
-    });                                                                                          \
-    add("sum_of_products_rows_" #suffix + at, 8 * n, n, [d = data]() mutable {                   \
-      sum_of_products_f32_rows_##suffix(d.rows, d.inner, d.x.data(), d.g.data(), d.sums.data()); \
-    });                                                                                          \
-  }
-#include "qslim/kernels/saliency/kernels.inc"
-#undef QSLIM_SALIENCY_KERNELS
+  for_each_row(kLearnedQuantKernels, [&](const LearnedQuantKernels& kernels) {
+    add(name_of_row("pact_backward_rows", kernels.isa, layer.name), 12 * n, n, [=, d = data]() mutable {
+      kernels.pact_rows(d.rows, d.inner, d.x.data(), d.g.data(), d.threshold.data(), false, d.dx.data(),
+                        d.sums.data());
+    });
+    add(name_of_row("lsq_backward_rows", kernels.isa, layer.name), 12 * n, n, [=, d = data]() mutable {
+      kernels.lsq_rows(d.rows, d.inner, d.x.data(), d.g.data(), d.params(), d.dx.data(), d.sums.data(),
+                       d.offsets.data());
+    });
+  });
+  for_each_row(kSaliencyKernels, [&](const SaliencyKernels& kernels) {
+    add(name_of_row("sum_of_magnitudes_rows", kernels.isa, layer.name), 4 * n, n,
+        [=, d = data]() mutable { kernels.magnitudes_rows(d.rows, d.inner, d.x.data(), d.sums.data()); });
+    add(name_of_row("sum_of_products_rows", kernels.isa, layer.name), 8 * n, n, [=, d = data]() mutable {
+      kernels.products_rows(d.rows, d.inner, d.x.data(), d.g.data(), d.sums.data());
+    });
+  });
 }
 
+// Items are pairs of elements.
 void register_distances() {
   constexpr std::size_t kPanel = kDistanceRows * kDistanceRun;
   constexpr std::size_t kPairs = kDistanceRows * kDistanceRows;
   const std::vector<double> a(kPanel, 0.5), b(kPanel, 0.25), zeros(kPairs * kDistanceLanes, 0.0);
-#define QSLIM_SALIENCY_KERNELS(isa, suffix)                                                               \
-  if (is_supported(isa)) {                                                                                \
-    add("squared_distances_" #suffix, 16 * kPanel, kPairs * kDistanceRun, [a, b, acc = zeros]() mutable { \
-      squared_distances_f64_##suffix(kDistanceRows, kDistanceRows, kDistanceRun, a.data(), b.data(),      \
-                                     acc.data());                                                         \
-    });                                                                                                   \
-  }
-#include "qslim/kernels/saliency/kernels.inc"
-#undef QSLIM_SALIENCY_KERNELS
+  for_each_row(kSaliencyKernels, [&](const SaliencyKernels& kernels) {
+    add(name_of_row("squared_distances", kernels.isa, "panels"), 16 * kPanel, kPairs * kDistanceRun,
+        [kernels, a, b, acc = zeros]() mutable {
+          kernels.squared_distances(kDistanceRows, kDistanceRows, kDistanceRun, a.data(), b.data(),
+                                    acc.data());
+        });
+  });
 }
 
 }  // namespace
@@ -117,9 +87,5 @@ void register_distances() {
 int main(int argc, char** argv) {
   for (const qslim::Layer& layer : qslim::kLayers) qslim::register_layer(layer);
   qslim::register_distances();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
+  return qslim::bench::run(argc, argv);
 }

@@ -44,7 +44,7 @@ Isa isa_of(const py::object& isa, const char* function) {
 void bind_context(py::module_& m) {
   m.def(
       "detected_isa", [] { return std::string(name_of(detected_isa())); },
-      "The best instruction set of this machine; QSLIM_ISA plays no part.");
+      "Return the name of the best instruction set of this machine, whatever QSLIM_ISA says.");
   m.def(
       "available_isas",
       [] {
@@ -52,14 +52,30 @@ void bind_context(py::module_& m) {
         for (const Isa isa : available_isas()) names.emplace_back(name_of(isa));
         return names;
       },
-      "The instruction sets that run on this machine, the best one last.");
-  py::class_<Context>(m, "Context", "How a call shall run: threads and instruction set.")
+      "Return the names of the instruction sets that run on this machine, the best one last.");
+  py::class_<Context>(m, "Context", "Threads and instruction set of calls, kept from one call to the next.")
       .def(py::init([](const py::object& num_threads, const py::object& isa) {
              return std::make_unique<Context>(thread_count(num_threads, "Context"), isa_of(isa, "Context"));
            }),
-           py::arg("num_threads") = 1, py::arg("isa") = py::none())
-      .def_property_readonly("num_threads", [](Context& c) { return c.pool().num_threads(); })
-      .def_property_readonly("isa", [](const Context& c) { return std::string(name_of(c.isa())); })
+           py::arg("num_threads") = 1, py::arg("isa") = py::none(),
+           "Start the threads.\n"
+           "\n"
+           "Parameters\n"
+           "----------\n"
+           "num_threads : int from 1 to 1024, default=1\n"
+           "isa : str or None, default=None\n"
+           "    One of available_isas(); None: the best one that QSLIM_ISA allows.\n"
+           "\n"
+           "Raises\n"
+           "------\n"
+           "TypeError : num_threads that is no whole number, isa that is no name.\n"
+           "ValueError : num_threads outside of its range, an isa that this machine does not have.\n")
+      .def_property_readonly(
+          "num_threads", [](Context& c) { return c.pool().num_threads(); },
+          "Number of threads, as asked for.")
+      .def_property_readonly(
+          "isa", [](const Context& c) { return std::string(name_of(c.isa())); },
+          "Name of the instruction set.")
       .def("__repr__", [](Context& c) {
         return concatenate("Context(num_threads=", c.pool().num_threads(), ", isa='", name_of(c.isa()), "')");
       });

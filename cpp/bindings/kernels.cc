@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bindings.h"
+#include "docstrings.h"
 #include "gil.h"
 #include "numpy_view.h"
 #include "qslim/kernels/fake_quant/fake_quant.h"
@@ -277,40 +278,44 @@ void bind_kernels(py::module_& m) {
   using py::arg;
   const py::none none;
   m.def("fake_quant", &py_fake_quant, arg("x"), arg("scale"), arg("zero_point"), arg("qmin"), arg("qmax"),
-        arg("quant_axis") = none, arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none);
+        arg("quant_axis") = none, arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none,
+        doc::kFakeQuant);
   m.def("fake_quant_backward", &py_fake_quant_backward, arg("x"), arg("grad"), arg("scale"),
         arg("zero_point"), arg("qmin"), arg("qmax"), arg("quant_axis") = none, arg("gradient") = "clipped",
-        arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none);
+        arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none, doc::kFakeQuantBackward);
   m.def("pact_backward", &py_pact_backward, arg("x"), arg("grad"), arg("threshold"),
-        arg("is_unsigned") = false, arg("quant_axis") = none, arg("out") = none, arg("context") = none);
+        arg("is_unsigned") = false, arg("quant_axis") = none, arg("out") = none, arg("context") = none,
+        doc::kPactBackward);
   m.def("lsq_backward", &py_lsq_backward, arg("x"), arg("grad"), arg("scale"), arg("zero_point"), arg("qmin"),
-        arg("qmax"), arg("quant_axis") = none, arg("out") = none, arg("context") = none);
+        arg("qmax"), arg("quant_axis") = none, arg("out") = none, arg("context") = none, doc::kLsqBackward);
   m.def("filter_saliency", &py_filter_saliency, arg("weight"), arg("criterion"), arg("axis") = 0,
-        arg("gradient") = none, arg("context") = none);
+        arg("gradient") = none, arg("context") = none, doc::kFilterSaliency);
   m.def("quantize", &py_quantize, arg("x"), arg("scale"), arg("zero_point"), arg("qmin"), arg("qmax"),
-        arg("quant_axis") = none, arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none);
+        arg("quant_axis") = none, arg("rounding") = "ties_to_even", arg("out") = none, arg("context") = none,
+        doc::kQuantize);
   m.def("dequantize", &py_dequantize, arg("q"), arg("scale"), arg("zero_point"), arg("quant_axis") = none,
-        arg("out") = none, arg("context") = none);
+        arg("out") = none, arg("context") = none, doc::kDequantize);
   m.def(
       "abs_max",
       [](const py::object& x, Axis quant_axis, Context* context) {
         return reduced<float>("abs_max", x, quant_axis, context, abs_max);
       },
-      arg("x"), arg("quant_axis") = none, arg("context") = none);
-  m.def("min_max", &py_min_max, arg("x"), arg("quant_axis") = none, arg("context") = none);
+      arg("x"), arg("quant_axis") = none, arg("context") = none, doc::kAbsMax);
+  m.def("min_max", &py_min_max, arg("x"), arg("quant_axis") = none, arg("context") = none, doc::kMinMax);
   m.def(
       "sum",
       [](const py::object& x, Axis quant_axis, Context* context) {
         return reduced<double>("sum", x, quant_axis, context, sum);
       },
-      arg("x"), arg("quant_axis") = none, arg("context") = none);
+      arg("x"), arg("quant_axis") = none, arg("context") = none, doc::kSum);
   m.def(
       "sum_of_squares",
       [](const py::object& x, Axis quant_axis, Context* context) {
         return reduced<double>("sum_of_squares", x, quant_axis, context, sum_of_squares);
       },
-      arg("x"), arg("quant_axis") = none, arg("context") = none);
-  m.def("histogram", &py_histogram, arg("x"), arg("bins"), arg("lo"), arg("hi"), arg("context") = none);
+      arg("x"), arg("quant_axis") = none, arg("context") = none, doc::kSumOfSquares);
+  m.def("histogram", &py_histogram, arg("x"), arg("bins"), arg("lo"), arg("hi"), arg("context") = none,
+        doc::kHistogram);
 }
 
 }  // namespace qslim::python

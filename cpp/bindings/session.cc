@@ -23,6 +23,55 @@ namespace {
 
 using runtime::Session;
 
+constexpr char kSessionDoc[] =
+    "Open a model.\n"
+    "\n"
+    "Parameters\n"
+    "----------\n"
+    "source : str or bytes\n"
+    "    Path of a .qslim file, or its content.\n"
+    "num_threads : int from 1 to 1024, default=1\n"
+    "isa : str or None, default=None\n"
+    "    One of available_isas(); None: the best one that QSLIM_ISA allows.\n"
+    "max_memory : int or None, default=None\n"
+    "    Bytes that packed weights and the activations of all kept extents may take; None: 8 GiB.\n"
+    "\n"
+    "Raises\n"
+    "------\n"
+    "FormatError : a file that is damaged or no model.\n"
+    "ValueError : a file that cannot be opened, an operator that has no kernel, an unknown isa.\n";
+constexpr char kRunDoc[] =
+    "Run the model.\n"
+    "\n"
+    "Parameters\n"
+    "----------\n"
+    "inputs : list of ndarrays, in the model's order, of its dtypes, C-contiguous\n"
+    "\n"
+    "Returns\n"
+    "-------\n"
+    "list of ndarrays, in the model's order.\n"
+    "\n"
+    "Raises\n"
+    "------\n"
+    "TypeError : an array of another dtype.\n"
+    "ValueError : another number of inputs, extents that the model does not take, too little memory.\n";
+constexpr char kProfileDoc[] =
+    "Time the steps of a run.\n"
+    "\n"
+    "Parameters\n"
+    "----------\n"
+    "inputs : list of ndarrays, as for run\n"
+    "runs : int, at least 1\n"
+    "\n"
+    "Returns\n"
+    "-------\n"
+    "list of (label, op, kernel, type, reason for float32, multiply-adds, least seconds), one for each "
+    "step.\n"
+    "\n"
+    "Raises\n"
+    "------\n"
+    "TypeError, ValueError : as run.\n";
+
 runtime::Model model_from_bytes(const py::bytes& bytes) {
   const auto text = static_cast<std::string_view>(bytes);
   auto copy = std::make_shared<AlignedBuffer<std::byte>>(text.size());
@@ -104,6 +153,16 @@ py::list profile(const Session& session, const std::vector<py::object>& objects,
   return result;
 }
 
+py::dict memory(const Session& session) {
+  const Session::Memory memory = session.memory();
+  py::dict result;
+  result["file_bytes"] = memory.file_bytes;
+  result["packed_bytes"] = memory.packed_bytes;
+  result["arena_bytes"] = memory.arena_bytes;
+  result["scratch_bytes"] = memory.scratch_bytes;
+  return result;
+}
+
 py::list signatures(const std::vector<Session::Signature>& signatures) {
   py::list result;
   for (const Session::Signature& s : signatures) {
@@ -126,28 +185,30 @@ void bind_session(py::module_& m) {
   using py::arg;
   m.def("operator_names", &runtime::operator_names, "Return the names of the operators that Session runs.");
   m.def("operator_traits", &runtime::operator_traits,
-        "Return (name, what it does to elements) of the operators that Session runs: computes, moves, "
-        "moves_all, "
-        "moves_if_nearest or pads.");
+        "Return (name, kind) of the operators that Session runs. The kind says how an operator treats "
+        "elements:\n"
+        "computes, moves, moves_all, moves_if_nearest or pads.");
   py::class_<Session>(m, "Session", "A model, ready to run.")
       .def(py::init(&make_session), arg("source"), arg("num_threads") = 1, arg("isa") = py::none(),
-           arg("max_memory") = py::none())
-      .def("run", &run, arg("inputs"))
-      .def("profile", &profile, arg("inputs"), arg("runs"))
-      .def_property_readonly("inputs", [](const Session& s) { return signatures(s.inputs()); })
-      .def_property_readonly("outputs", [](const Session& s) { return signatures(s.outputs()); })
-      .def_property_readonly("num_threads", &Session::num_threads)
-      .def_property_readonly("refused_threads", &Session::refused_threads)
-      .def_property_readonly("isa", [](const Session& s) { return std::string(name_of(s.isa())); })
-      .def_property_readonly("memory", [](const Session& s) {
-        const Session::Memory memory = s.memory();
-        py::dict result;
-        result["file_bytes"] = memory.file_bytes;
-        result["packed_bytes"] = memory.packed_bytes;
-        result["arena_bytes"] = memory.arena_bytes;
-        result["scratch_bytes"] = memory.scratch_bytes;
-        return result;
-      });
+           arg("max_memory") = py::none(), kSessionDoc)
+      .def("run", &run, arg("inputs"), kRunDoc)
+      .def("profile", &profile, arg("inputs"), arg("runs"), kProfileDoc)
+      .def_property_readonly(
+          "inputs", [](const Session& s) { return signatures(s.inputs()); },
+          "Inputs as (name, dtype, shape); an extent that the model leaves open is None, and so is an "
+          "unknown shape.")
+      .def_property_readonly(
+          "outputs", [](const Session& s) { return signatures(s.outputs()); }, "Outputs, as inputs.")
+      .def_property_readonly("num_threads", &Session::num_threads, "Number of threads, as asked for.")
+      .def_property_readonly("refused_threads", &Session::refused_threads,
+                             "Number of threads that the system did not start; runs go on without them.")
+      .def_property_readonly(
+          "isa", [](const Session& s) { return std::string(name_of(s.isa())); },
+          "Name of the instruction set.")
+      .def_property_readonly(
+          "memory", &memory,
+          "Bytes of the file, of packed weights, of activations and of scratch for all kept extents:\n"
+          "a dict of file_bytes, packed_bytes, arena_bytes and scratch_bytes.");
 }
 
 }  // namespace qslim::python

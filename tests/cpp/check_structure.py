@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the C++ tree: no include circle between folders, no function over 80 lines, no file over 500.
+"""Check the C++ tree: no include circle between folders, no function over 80 lines, no file over 500,
+and every family of kernels tested and benchmarked through its table.
 
     python tests/cpp/check_structure.py [root of the repository]
 
@@ -82,9 +83,22 @@ def include_circles(root: Path) -> list[str]:
     return circles
 
 
+def families_without_table(root: Path, users: Path) -> list[str]:
+    """Return the kernel families below `root` whose table.h no file below `users` includes."""
+    included = "".join(path.read_text() for path in users.rglob("*") if path.suffix in SUFFIXES)
+    kernels = root / "cpp" / "qslim" / "kernels"
+    families = sorted(path.parent.name for path in kernels.glob("*/kernels.inc"))
+    return [name for name in families if f'"qslim/kernels/{name}/table.h"' not in included]
+
+
 def main() -> int:
     root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2]
     complaints = [f"include circle: {circle}" for circle in include_circles(root / "cpp" / "qslim")]
+    for folder in ("cpp/bench", "tests/cpp"):
+        complaints += [
+            f"{folder}: nothing includes the table.h of kernels/{family}"
+            for family in families_without_table(root, root / folder)
+        ]
     for folder in ("cpp", "tests/cpp"):
         for path in sorted((root / folder).rglob("*")):
             if path.suffix not in SUFFIXES:
@@ -95,7 +109,7 @@ def main() -> int:
             for first, lines, head in functions(source):
                 if lines > MAX_FUNCTION:
                     complaints.append(f"{name}:{first}: {lines} lines, at most {MAX_FUNCTION}: {head}")
-    print("\n".join(complaints) or "no include circle, no function and no file that is too long")
+    print("\n".join(complaints) or "no circle, nothing too long, every family tested and benchmarked")
     return 1 if complaints else 0
 
 

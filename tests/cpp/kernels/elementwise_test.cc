@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every operation and whole programs on every instruction set against the reference, bit for bit; the reference
-// against the functions that it stands for, in double.
+// Every operation and whole programs on every instruction set against the reference, bit for bit.
 #include "qslim/kernels/elementwise/elementwise.h"
 
 #include <gtest/gtest.h>
 
-#include <functional>
-#include <map>
+#include <ostream>
 #include <string>
 
-#include "kernels/ulps.h"
+#include "kernels/kernel_rows.h"
+#include "qslim/kernels/elementwise/table.h"
 #include "qslim/reference/elementwise.h"
 #include "qslim/reference/fake_quant.h"
 #include "test_data.h"
@@ -21,10 +20,6 @@ namespace {
 using Op = ElementwiseOp;
 using test::expect_same_bits;
 using test::GuardedArray;
-using test::ulps;
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-const float kNan = std::numeric_limits<float>::quiet_NaN();
 
 // Equal bits, except that all NaNs are one: which operand's NaN survives is up to the instruction.
 void expect_same_numbers(const std::vector<float>& expected, const float* actual, const std::string& what) {
@@ -45,102 +40,54 @@ ElementwiseExtents flat(std::size_t operands, std::size_t n) {
   return extents;
 }
 
-TEST(Elementwise, EveryOperationEqualsTheReference) {
-  for (const ElementwiseRow& row : kElementwiseRows) {
-    SCOPED_TRACE(row.name);
-    const float p = row.op == Op::kClip ? -1.0f : 0.2f, q = 0.5f;
-    for (const Isa isa : available_isas()) {
-      Context context(1, isa);
-      std::vector<ElementwiseType> types(row.is_binary ? 2 : 1);
-      const Elementwise program(isa, types, {{row.op, 0, 1, p, q}}, {});
-      for (const std::size_t n : test::ugly_sizes()) {
-        if (n > 2000 && n != 5000) continue;
-        GuardedArray<float> a(test::ugly_floats(n, unsigned(n), 0.1f, true), n % 4);
-        GuardedArray<float> b(test::ugly_floats(n, unsigned(n) + 1, 0.1f, true), n % 3);
-        GuardedArray<float> y(n, n % 5);
-        std::vector<float> expected(n);
-        for (std::size_t i = 0; i < n; ++i) {
-          expected[i] = reference::elementwise(row.op, a.data()[i], b.data()[i], p, q);
-        }
-        const std::vector<const void*> operands =
-            row.is_binary ? std::vector<const void*>{a.data(), b.data()} : std::vector<const void*>{a.data()};
-        program.run(context, flat(operands.size(), n), operands, y.data());
-        expect_same_numbers(expected, y.data(), program.kernel_name());
-        y.expect_canaries();
-      }
-    }
-  }
-}
-
-// What each row of formulas/elementwise.inc stands for, in double, and the error allowed in units of the last
-// place. p is 0.2 and q 0.5; of Clip, p is -1.
-struct Truth {
-  double (*function)(double x, double y);
-  double ulps;
+// A row of formulas/elementwise.inc on an instruction set.
+struct Operation {
+  std::string name;
+  const ElementwiseRow* row;
+  Isa isa;
 };
 
-const std::map<std::string, Truth>& truths() {
-  using D = double;
-  static const std::map<std::string, Truth> kTruths = {
-      {"Abs", {[](D x, D) { return std::fabs(x); }, 0}},
-      {"Add", {[](D x, D y) { return x + y; }, 0.5}},
-      {"Ceil", {[](D x, D) { return std::ceil(x); }, 0}},
-      {"Clip", {[](D x, D) { return std::min(std::max(x, -1.0), 0.5); }, 0}},
-      {"Cos", {[](D x, D) { return std::cos(x); }, 0.51}},
-      {"Div", {[](D x, D y) { return x / y; }, 0.5}},
-      {"Elu", {[](D x, D) { return x < 0 ? D{0.2f} * std::expm1(x) : x; }, 1e6}},
-      {"Erf", {[](D x, D) { return std::erf(x); }, 1.2}},
-      {"Exp", {[](D x, D) { return std::exp(x); }, 1.0}},
-      {"Floor", {[](D x, D) { return std::floor(x); }, 0}},
-      {"Gelu", {[](D x, D) { return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))); }, 1e6}},
-      {"GeluTanh",
-       {[](D x, D) {
-          return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
-        },
-        1e6}},
-      {"HardSigmoid", {[](D x, D) { return std::min(std::max(x * D{0.2f} + 0.5, 0.0), 1.0); }, 1e6}},
-      {"HardSwish", {[](D x, D) { return x * std::min(std::max(x + 3, 0.0), 6.0) / 6; }, 1e6}},
-      {"Identity", {[](D x, D) { return x; }, 0}},
-      {"LeakyRelu", {[](D x, D) { return x < 0 ? x * D{0.2f} : x; }, 0.5}},
-      {"Log", {[](D x, D) { return std::log(x); }, 0.8}},
-      {"Max", {[](D x, D y) { return std::max(x, y); }, 0}},
-      {"Min", {[](D x, D y) { return std::min(x, y); }, 0}},
-      {"Mish", {[](D x, D) { return x * std::tanh(std::log1p(std::exp(x))); }, 5}},
-      {"Mul", {[](D x, D y) { return x * y; }, 0.5}},
-      {"Neg", {[](D x, D) { return -x; }, 0}},
-      {"PRelu", {[](D x, D y) { return x < 0 ? x * y : x; }, 0.5}},
-      {"Pow", {[](D x, D y) { return std::pow(x, y); }, 1}},
-      {"Reciprocal", {[](D x, D) { return 1 / x; }, 0.5}},
-      {"Round", {[](D x, D) { return std::nearbyint(x); }, 0}},
-      {"Sigmoid", {[](D x, D) { return 1 / (1 + std::exp(-x)); }, 2.4}},
-      {"Silu", {[](D x, D) { return x / (1 + std::exp(-x)); }, 4}},
-      {"Sin", {[](D x, D) { return std::sin(x); }, 0.51}},
-      {"Softplus", {[](D x, D) { return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x))); }, 4}},
-      {"Sqrt", {[](D x, D) { return std::sqrt(x); }, 0.5}},
-      {"Square", {[](D x, D) { return x * x; }, 0.5}},
-      {"Sub", {[](D x, D y) { return x - y; }, 0.5}},
-      {"Tanh", {[](D x, D) { return std::tanh(x); }, 1.4}}};
-  return kTruths;
+std::ostream& operator<<(std::ostream& os, const Operation& operation) { return os << operation.name; }
+
+std::vector<Operation> every_operation() {
+  std::vector<Operation> operations;
+  for (const ElementwiseRow& row : kElementwiseRows) {
+    for (const auto& [name, kernels] : test::supported_rows(row.name, kElementwiseKernels)) {
+      operations.push_back({name, &row, kernels->isa});
+    }
+  }
+  return operations;
 }
 
-TEST(Elementwise, EveryFormulaComputesWhatItsNameSays) {
-  for (const ElementwiseRow& row : kElementwiseRows) {
-    SCOPED_TRACE(row.name);
-    const auto truth = truths().find(row.name);
-    ASSERT_NE(truth, truths().end()) << "the row needs an entry in truths()";
-    const float p = row.op == Op::kClip ? -1.0f : 0.2f, q = 0.5f;
-    for (int i = -400; i <= 400; ++i) {
-      const float a = static_cast<float>(i) * 0.0371f, b = static_cast<float>(i % 7) - 2.9f;
-      const float actual = reference::elementwise(row.op, a, b, p, q);
-      const double expected = truth->second.function(a, b);
-      // Formulas that subtract from 1 keep their error against 1: an absolute one of 2^-20, for |x| < 15.
-      const bool is_close = truth->second.ulps == 1e6 && std::fabs(actual - expected) <= 0x1p-20;
-      EXPECT_TRUE(is_close || ulps(actual, expected) <= truth->second.ulps)
-          << a << " and " << b << ": expected " << expected << ", got " << actual;
+class ElementwiseOperation : public testing::TestWithParam<Operation> {};
+INSTANTIATE_TEST_SUITE_P(Kernels, ElementwiseOperation, testing::ValuesIn(every_operation()),
+                         test::NameOfRow());
+
+TEST_P(ElementwiseOperation, EqualsTheReference) {
+  const ElementwiseRow& row = *GetParam().row;
+  const float p = row.op == Op::kClip ? -1.0f : 0.2f, q = 0.5f;
+  Context context(1, GetParam().isa);
+  const std::vector<ElementwiseType> types(row.is_binary ? 2 : 1);
+  const Elementwise program(GetParam().isa, types, {{row.op, 0, 1, p, q}}, {});
+  for (const std::size_t n : test::ugly_sizes()) {
+    if (n > 2000 && n != 5000) continue;
+    GuardedArray<float> a(test::ugly_floats(n, unsigned(n), 0.1f, true), n % 4);
+    GuardedArray<float> b(test::ugly_floats(n, unsigned(n) + 1, 0.1f, true), n % 3);
+    GuardedArray<float> y(n, n % 5);
+    std::vector<float> expected(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      expected[i] = reference::elementwise(row.op, a.data()[i], b.data()[i], p, q);
     }
-    EXPECT_TRUE(std::isnan(reference::elementwise(row.op, kNan, 1.5f, p, q)));
+    const std::vector<const void*> operands =
+        row.is_binary ? std::vector<const void*>{a.data(), b.data()} : std::vector<const void*>{a.data()};
+    program.run(context, flat(operands.size(), n), operands, y.data());
+    expect_same_numbers(expected, y.data(), program.kernel_name());
+    y.expect_canaries();
   }
 }
+
+class ElementwiseProgram : public test::KernelTest<ElementwiseKernels> {};
+QSLIM_TEST_KERNEL_ROWS(ElementwiseProgram, "elementwise", kElementwiseKernels);
 
 struct Operand {
   ElementwiseType type;
@@ -210,18 +157,18 @@ std::size_t span_of(const ElementwiseExtents& extents, const std::ptrdiff_t* str
 }
 
 template <class T>
-void check_program(const ElementwiseExtents& extents, const std::vector<Operand>& operands,
+void check_program(Isa isa, const ElementwiseExtents& extents, const std::vector<Operand>& operands,
                    const std::vector<ElementwiseStep>& steps, const ElementwiseType& result_type) {
   const std::size_t size = span_of(extents, extents.result_strides);
   const T untouched = static_cast<T>(77);
   std::vector<T> expected(size, untouched);
-  const QParams grid{result_type.scale, result_type.zero_point, result_type.qmin, result_type.qmax};
+  const QParams p{result_type.scale, result_type.zero_point, result_type.qmin, result_type.qmax};
   Reference{extents, operands, steps, result_type}.run([&](std::ptrdiff_t i, float r) {
     if constexpr (std::is_same_v<T, float>) {
       expected[static_cast<std::size_t>(i)] = r;
     } else {
       expected[static_cast<std::size_t>(i)] =
-          static_cast<T>(reference::quantize(r, grid, Rounding::kTiesToEven));
+          static_cast<T>(reference::quantize(r, p, Rounding::kTiesToEven));
     }
   });
   std::vector<const void*> data;
@@ -230,30 +177,27 @@ void check_program(const ElementwiseExtents& extents, const std::vector<Operand>
     data.push_back(operand.data());
     types.push_back(operand.type);
   }
-  for (const Isa isa : available_isas()) {
-    const Elementwise program(isa, types, steps, result_type);
-    SCOPED_TRACE(program.kernel_name());
-    for (const std::size_t threads : {1u, 2u, 3u}) {
-      Context context(threads, isa);
-      GuardedArray<T> y(std::vector<T>(size, untouched), 1);
-      program.run(context, extents, data, y.data());
-      expect_same_bits(expected.data(), y.data(), size);
-      y.expect_canaries();
-      if (testing::Test::HasFailure()) return;
-    }
-    // The same by rows, in three pieces.
-    std::size_t rows = 1;
-    for (int axis = 0; axis < 5; ++axis) rows *= extents.extent[axis];
+  const Elementwise program(isa, types, steps, result_type);
+  SCOPED_TRACE(program.kernel_name());
+  for (const std::size_t threads : {1u, 2u, 3u}) {
+    Context context(threads, isa);
     GuardedArray<T> y(std::vector<T>(size, untouched), 1);
-    const std::size_t cuts[] = {0, rows / 3, rows / 3 + rows / 2, rows};
-    for (int i = 0; i < 3; ++i) program.run_rows(extents, data, y.data(), cuts[i], cuts[i + 1] - cuts[i]);
+    program.run(context, extents, data, y.data());
     expect_same_bits(expected.data(), y.data(), size);
     y.expect_canaries();
     if (testing::Test::HasFailure()) return;
   }
+  // The same by rows, in three pieces.
+  std::size_t rows = 1;
+  for (int axis = 0; axis < 5; ++axis) rows *= extents.extent[axis];
+  GuardedArray<T> y(std::vector<T>(size, untouched), 1);
+  const std::size_t cuts[] = {0, rows / 3, rows / 3 + rows / 2, rows};
+  for (int i = 0; i < 3; ++i) program.run_rows(extents, data, y.data(), cuts[i], cuts[i + 1] - cuts[i]);
+  expect_same_bits(expected.data(), y.data(), size);
+  y.expect_canaries();
 }
 
-void check_all(const std::vector<std::vector<std::size_t>>& shapes,
+void check_all(Isa isa, const std::vector<std::vector<std::size_t>>& shapes,
                const std::vector<ElementwiseStep>& steps) {
   const ElementwiseExtents extents = broadcast_extents(shapes);
   const ElementwiseType f32, a{DType::kUint8, 0.05f, 120, 0, 255}, b{DType::kUint8, 0.02f, 7, 0, 255};
@@ -265,16 +209,16 @@ void check_all(const std::vector<std::vector<std::size_t>>& shapes,
       operands.push_back(
           make_operand(types[t], span_of(extents, extents.operand_strides[t].data()), unsigned(t) + 5));
     }
-    check_program<std::uint8_t>(extents, operands, steps, results[0]);
+    check_program<std::uint8_t>(isa, extents, operands, steps, results[0]);
     if (testing::Test::HasFailure()) return;
-    check_program<float>(extents, operands, steps, results[1]);
+    check_program<float>(isa, extents, operands, steps, results[1]);
     if (testing::Test::HasFailure()) return;
   }
 }
 
 using Shape = std::vector<std::size_t>;
 
-TEST(Elementwise, ProgramsWithBroadcastingEqualTheReference) {
+TEST_P(ElementwiseProgram, ProgramsWithBroadcastingEqualTheReference) {
   const std::vector<std::vector<Shape>> cases = {{{2, 37, 24}, {1, 1, 24}},
                                                  {{2, 37, 24}, {2, 1, 24}},
                                                  {{3, 50, 3}, {3}},
@@ -291,26 +235,26 @@ TEST(Elementwise, ProgramsWithBroadcastingEqualTheReference) {
                                                  {{}, {17}}};
   for (const std::vector<Shape>& shapes : cases) {
     SCOPED_TRACE(testing::PrintToString(shapes));
-    check_all(shapes, {{Op::kAdd, 0, 1}});
-    check_all(shapes, {{Op::kMul, 1, 0}, {Op::kClip, 2, 0, 0.0f, 6.0f}});
-    check_all(shapes,
+    check_all(isa(), shapes, {{Op::kAdd, 0, 1}});
+    check_all(isa(), shapes, {{Op::kMul, 1, 0}, {Op::kClip, 2, 0, 0.0f, 6.0f}});
+    check_all(isa(), shapes,
               {{Op::kSub, 0, 1}, {Op::kSigmoid, 2}, {Op::kIdentity, 3}, {Op::kMul, 4, 0}, {Op::kMax, 5, 2}});
     if (HasFailure()) return;
   }
 }
 
-TEST(Elementwise, ThreeOperandsAndLongPrograms) {
+TEST_P(ElementwiseProgram, ThreeOperandsAndLongPrograms) {
   std::vector<ElementwiseStep> steps = {{Op::kMul, 0, 1}, {Op::kAdd, 3, 2}};
   for (std::uint8_t i = 0; i < 11; ++i) {
     steps.push_back({Op::kTanh, static_cast<std::uint8_t>(4 + 2 * i)});
     steps.push_back({Op::kAdd, static_cast<std::uint8_t>(5 + 2 * i), static_cast<std::uint8_t>(i % 4)});
   }
   ASSERT_EQ(steps.size(), Elementwise::kMaxSteps);
-  check_all({{4, 100, 33}, {33}, {4, 1, 33}}, steps);
-  check_all({{4, 100, 33}, {1}, {4, 100, 1}}, steps);
+  check_all(isa(), {{4, 100, 33}, {33}, {4, 1, 33}}, steps);
+  check_all(isa(), {{4, 100, 33}, {1}, {4, 100, 1}}, steps);
 }
 
-TEST(Elementwise, StridesOfSlices) {
+TEST_P(ElementwiseProgram, StridesOfSlices) {
   ElementwiseExtents extents;
   const std::size_t extent[] = {1, 1, 2, 5, 30, 24};
   std::copy(extent, extent + 6, extents.extent);
@@ -324,86 +268,81 @@ TEST(Elementwise, StridesOfSlices) {
       operands.push_back(
           make_operand(type, span_of(extents, extents.operand_strides[t].data()), unsigned(t)));
     }
-    check_program<float>(extents, operands, {{Op::kAdd, 0, 1}}, f32);
-    check_program<std::uint8_t>(extents, operands, {{Op::kAdd, 0, 1}}, u8);
+    check_program<float>(isa(), extents, operands, {{Op::kAdd, 0, 1}}, f32);
+    check_program<std::uint8_t>(isa(), extents, operands, {{Op::kAdd, 0, 1}}, u8);
     operands.pop_back();
     extents.operand_strides.pop_back();
-    check_program<float>(extents, operands, {}, f32);
-    check_program<std::uint8_t>(extents, operands, {{Op::kHardSwish, 0}}, u8);
+    check_program<float>(isa(), extents, operands, {}, f32);
+    check_program<std::uint8_t>(isa(), extents, operands, {{Op::kHardSwish, 0}}, u8);
     extents.operand_strides.push_back({0, 0, 0, 1, 5, 150});
   }
 }
 
-TEST(Elementwise, AFloatRowMayStandInForTheFirstOperand) {
+TEST_P(ElementwiseProgram, AFloatRowMayStandInForTheFirstOperand) {
   const ElementwiseType u8{DType::kUint8, 0.05f, 120, 0, 255};
-  for (const Isa isa : available_isas()) {
-    for (const std::size_t columns : {3u, 24u, 700u}) {
-      const std::size_t rows = 50, first = 13, count = 20;
-      const ElementwiseExtents extents = broadcast_extents({{rows, columns}, {rows, columns}});
-      const std::vector<float> x = test::ugly_floats(count * columns, 1, 0.1f, false);
-      const Operand residual = make_operand(u8, rows * columns, 4);
-      const std::vector<ElementwiseStep> steps = {{Op::kAdd, 0, 1}, {Op::kClip, 2, 0, 0.0f, 6.0f}};
-      const Elementwise program(isa, {u8, u8}, steps, u8);
-      // Rows counted over merged axes as well.
-      ElementwiseExtents apart = extents;
-      for (int axis = 0; axis < 6; ++axis) apart.extent[axis] = 1;
-      apart.extent[3] = 5, apart.extent[4] = 10, apart.extent[5] = columns;
-      const std::ptrdiff_t c = static_cast<std::ptrdiff_t>(columns);
-      for (auto& strides : apart.operand_strides) strides = {0, 0, 0, 10 * c, c, 1};
-      apart.result_strides[3] = 10 * c, apart.result_strides[4] = c, apart.result_strides[5] = 1;
-      std::vector<std::uint8_t> y(rows * columns, 1), expected(rows * columns, 1);
-      const QParams grid{u8.scale, u8.zero_point, u8.qmin, u8.qmax};
-      for (std::size_t i = 0; i < count * columns; ++i) {
-        const std::size_t at = first * columns + i;
-        const float r = std::min(std::max(x[i] + residual.at(static_cast<std::ptrdiff_t>(at)), 0.0f), 6.0f);
-        expected[at] = static_cast<std::uint8_t>(reference::quantize(r, grid, Rounding::kTiesToEven));
-      }
-      const std::vector<const void*> data = {nullptr, residual.data()};
-      program.run_rows(apart, data, y.data(), first, count, x.data());
-      EXPECT_EQ(y, expected) << columns;
+  for (const std::size_t columns : {3u, 24u, 700u}) {
+    const std::size_t rows = 50, first = 13, count = 20;
+    const ElementwiseExtents extents = broadcast_extents({{rows, columns}, {rows, columns}});
+    const std::vector<float> x = test::ugly_floats(count * columns, 1, 0.1f, false);
+    const Operand residual = make_operand(u8, rows * columns, 4);
+    const std::vector<ElementwiseStep> steps = {{Op::kAdd, 0, 1}, {Op::kClip, 2, 0, 0.0f, 6.0f}};
+    const Elementwise program(isa(), {u8, u8}, steps, u8);
+    // Rows counted over merged axes as well.
+    ElementwiseExtents apart = extents;
+    for (int axis = 0; axis < 6; ++axis) apart.extent[axis] = 1;
+    apart.extent[3] = 5, apart.extent[4] = 10, apart.extent[5] = columns;
+    const std::ptrdiff_t c = static_cast<std::ptrdiff_t>(columns);
+    for (auto& strides : apart.operand_strides) strides = {0, 0, 0, 10 * c, c, 1};
+    apart.result_strides[3] = 10 * c, apart.result_strides[4] = c, apart.result_strides[5] = 1;
+    std::vector<std::uint8_t> y(rows * columns, 1), expected(rows * columns, 1);
+    const QParams p{u8.scale, u8.zero_point, u8.qmin, u8.qmax};
+    for (std::size_t i = 0; i < count * columns; ++i) {
+      const std::size_t at = first * columns + i;
+      const float r = std::min(std::max(x[i] + residual.at(static_cast<std::ptrdiff_t>(at)), 0.0f), 6.0f);
+      expected[at] = static_cast<std::uint8_t>(reference::quantize(r, p, Rounding::kTiesToEven));
     }
+    const std::vector<const void*> data = {nullptr, residual.data()};
+    program.run_rows(apart, data, y.data(), first, count, x.data());
+    EXPECT_EQ(y, expected) << columns;
   }
 }
 
-TEST(Elementwise, PowersOfOneExponent) {
+TEST_P(ElementwiseProgram, PowersOfOneExponent) {
   const std::vector<float> x = test::ugly_floats(1001, 3, 0.1f, true);
-  for (const Isa isa : available_isas()) {
-    Context context(1, isa);
-    const Elementwise program(isa, {{}, {}}, {{Op::kPow, 0, 1}}, {});
-    for (const float exponent : {2.0f, 3.0f, 0.5f, -1.0f, 0.0f}) {
-      std::vector<float> y(x.size()), expected(x.size());
-      for (std::size_t i = 0; i < x.size(); ++i) expected[i] = reference::pow(x[i], exponent);
-      const std::vector<const void*> operands = {x.data(), &exponent};
-      program.run(context, broadcast_extents({{x.size()}, {1}}), operands, y.data());
-      expect_same_numbers(expected, y.data(), std::to_string(exponent));
-    }
+  Context context(1, isa());
+  const Elementwise program(isa(), {{}, {}}, {{Op::kPow, 0, 1}}, {});
+  for (const float exponent : {2.0f, 3.0f, 0.5f, -1.0f, 0.0f}) {
+    std::vector<float> y(x.size()), expected(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) expected[i] = reference::pow(x[i], exponent);
+    const std::vector<const void*> operands = {x.data(), &exponent};
+    program.run(context, broadcast_extents({{x.size()}, {1}}), operands, y.data());
+    expect_same_numbers(expected, y.data(), std::to_string(exponent));
   }
 }
 
-TEST(Elementwise, AFloatResultMayLieOverItsOperand) {
-  for (const Isa isa : available_isas()) {
-    Context context(2, isa);
-    std::vector<float> x = test::ugly_floats(100001, 3, 0.1f, false), expected = x;
-    for (float& value : expected) value = reference::elementwise(Op::kSilu, value, 0, 0, 0);
-    const Elementwise program(isa, {{}}, {{Op::kSilu, 0}}, {});
-    const void* data[] = {x.data()};
-    program.run(context, flat(1, x.size()), {data, 1}, x.data());
-    expect_same_bits(expected.data(), x.data(), x.size());
-  }
+TEST_P(ElementwiseProgram, AFloatResultMayLieOverItsOperand) {
+  Context context(2, isa());
+  std::vector<float> x = test::ugly_floats(100001, 3, 0.1f, false), expected = x;
+  for (float& value : expected) value = reference::elementwise(Op::kSilu, value, 0, 0, 0);
+  const Elementwise program(isa(), {{}}, {{Op::kSilu, 0}}, {});
+  const void* data[] = {x.data()};
+  program.run(context, flat(1, x.size()), {data, 1}, x.data());
+  expect_same_bits(expected.data(), x.data(), x.size());
 }
 
-TEST(Elementwise, TablesOfEveryByte) {
+TEST_P(ElementwiseProgram, TablesOfEveryByte) {
   const ElementwiseType in{DType::kUint8, 0.05f, 120, 0, 255}, out{DType::kUint8, 0.03f, 10, 0, 255};
-  const Elementwise program(default_isa(), {in}, {{Op::kHardSwish, 0}}, out);
+  const Elementwise program(isa(), {in}, {{Op::kHardSwish, 0}}, out);
   EXPECT_EQ(std::string(program.kernel_name()).substr(0, 7), "lut_u8_");
   for (const std::size_t n : test::ugly_sizes()) {
     const ElementwiseExtents extents = flat(1, n);
-    check_program<std::uint8_t>(extents, {make_operand(in, n, unsigned(n))}, {{Op::kHardSwish, 0}}, out);
+    check_program<std::uint8_t>(isa(), extents, {make_operand(in, n, unsigned(n))}, {{Op::kHardSwish, 0}},
+                                out);
     if (HasFailure()) return;
   }
 }
 
-TEST(Elementwise, RefusesWhatItCannotRun) {
+TEST(ElementwiseProgram, RefusesWhatItCannotRun) {
   const ElementwiseType f32, u8{DType::kUint8, 0, 0, 0, 255};
   const Isa isa = Isa::kScalar;
   EXPECT_THROW(Elementwise(isa, {}, {}, f32), InvalidArgument);

@@ -5,7 +5,8 @@
 
 #include <gtest/gtest.h>
 
-#include "qslim/kernels/fake_quant/kernels.h"
+#include "kernels/kernel_rows.h"
+#include "qslim/kernels/fake_quant/table.h"
 #include "qslim/reference/fake_quant.h"
 #include "test_data.h"
 
@@ -15,130 +16,104 @@ namespace {
 using test::expect_same_bits;
 using test::GuardedArray;
 
-struct Kernels {
-  Isa isa;
-  FakeQuantRowsFn rows;
-  FakeQuantElementsFn elements;
-  FakeQuantBackwardRowsFn backward_rows;
-  FakeQuantBackwardElementsFn backward_elements;
-};
+class FakeQuant : public test::KernelTest<FakeQuantKernels> {};
+QSLIM_TEST_KERNEL_ROWS(FakeQuant, "fake_quant", kFakeQuantKernels);
 
-std::vector<Kernels> supported_kernels() {
-  std::vector<Kernels> supported;
-#define QSLIM_FAKE_QUANT_KERNELS(isa, suffix)                                                                \
-  if (is_supported(isa)) {                                                                                   \
-    supported.push_back({isa, fake_quant_f32_rows_##suffix, fake_quant_f32_elements_##suffix,                \
-                         fake_quant_backward_f32_rows_##suffix, fake_quant_backward_f32_elements_##suffix}); \
-  }
-#include "qslim/kernels/fake_quant/kernels.inc"
-#undef QSLIM_FAKE_QUANT_KERNELS
-  return supported;
-}
-
-const QParams kGrids[] = {{0.1f, 0, -127, 127},    {0.1f, 0, -128, 127}, {0.25f, 0, 0, 255},
-                          {0.05f, 128, 0, 255},    {1.0f, 255, 0, 255},  {3.0f, -3, -8, 7},
-                          {0.5f, 0, -1, 1},        {0.7f, 1, 0, 3},      {1e-3f, 0, -32767, 32767},
-                          {0.01f, 40000, 0, 65535}};
+const QParams kQParams[] = {{0.1f, 0, -127, 127},    {0.1f, 0, -128, 127}, {0.25f, 0, 0, 255},
+                            {0.05f, 128, 0, 255},    {1.0f, 255, 0, 255},  {3.0f, -3, -8, 7},
+                            {0.5f, 0, -1, 1},        {0.7f, 1, 0, 3},      {1e-3f, 0, -32767, 32767},
+                            {0.01f, 40000, 0, 65535}};
 const Rounding kRoundings[] = {Rounding::kTiesToEven, Rounding::kTiesAway};
 
-// Tables of one grid per channel, cycling through kGrids with scales that differ.
+// Parameters of one channel each, cycling through kQParams with scales that differ.
 struct Channels {
   explicit Channels(std::size_t n) : values(5, std::vector<float>(n)) {
     for (std::size_t c = 0; c < n; ++c) {
-      QParams grid = kGrids[c % std::size(kGrids)];
-      grid.scale *= 1.0f + 0.01f * static_cast<float>(c % 7);
-      grids.push_back(grid);
-      values[0][c] = grid.scale;
-      values[1][c] = 1.0f / grid.scale;
-      values[2][c] = static_cast<float>(grid.qmin - grid.zero_point);
-      values[3][c] = static_cast<float>(grid.qmax - grid.zero_point);
-      values[4][c] = static_cast<float>(grid.zero_point);
+      QParams p = kQParams[c % std::size(kQParams)];
+      p.scale *= 1.0f + 0.01f * static_cast<float>(c % 7);
+      qparams.push_back(p);
+      values[0][c] = p.scale;
+      values[1][c] = 1.0f / p.scale;
+      values[2][c] = static_cast<float>(p.qmin - p.zero_point);
+      values[3][c] = static_cast<float>(p.qmax - p.zero_point);
+      values[4][c] = static_cast<float>(p.zero_point);
     }
   }
   ChannelParams params() const {
     return {values[0].data(), values[1].data(), values[2].data(), values[3].data(), values[4].data()};
   }
-  std::vector<QParams> grids;
+  std::vector<QParams> qparams;
   std::vector<std::vector<float>> values;
 };
 
-TEST(FakeQuantKernels, RowsEqualTheReference) {
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    for (const std::size_t inner : test::ugly_sizes()) {
-      const std::size_t rows = inner < 300 ? 11 : 2, offset = inner % 5;
-      const Channels channels(rows);
-      for (const Rounding rounding : kRoundings) {
-        for (const bool stream : {false, true}) {
-          GuardedArray<float> x(test::ugly_floats(rows * inner, unsigned(inner), 0.1f, true), offset);
-          GuardedArray<float> y(rows * inner, (offset + inner) % 3);
-          std::vector<float> expected(rows * inner);
-          for (std::size_t i = 0; i < expected.size(); ++i) {
-            expected[i] = reference::fake_quant(x.data()[i], channels.grids[i / inner], rounding);
-          }
-          kernels.rows(rows, inner, x.data(), channels.params(), rounding, stream, y.data());
-          expect_same_bits(expected.data(), y.data(), expected.size());
-          y.expect_canaries();
-          kernels.rows(rows, inner, x.data(), channels.params(), rounding, stream, x.data());
-          expect_same_bits(expected.data(), x.data(), expected.size());
-          x.expect_canaries();
+TEST_P(FakeQuant, RowsEqualTheReference) {
+  for (const std::size_t inner : test::ugly_sizes()) {
+    const std::size_t rows = inner < 300 ? 11 : 2, offset = inner % 5;
+    const Channels channels(rows);
+    for (const Rounding rounding : kRoundings) {
+      for (const bool stream : {false, true}) {
+        GuardedArray<float> x(test::ugly_floats(rows * inner, unsigned(inner), 0.1f, true), offset);
+        GuardedArray<float> y(rows * inner, (offset + inner) % 3);
+        std::vector<float> expected(rows * inner);
+        for (std::size_t i = 0; i < expected.size(); ++i) {
+          expected[i] = reference::fake_quant(x.data()[i], channels.qparams[i / inner], rounding);
         }
-      }
-    }
-  }
-}
-
-TEST(FakeQuantKernels, ElementsEqualTheReference) {
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    for (const std::size_t n : test::ugly_sizes()) {
-      const Channels channels(n);
-      for (const Rounding rounding : kRoundings) {
-        GuardedArray<float> x(test::ugly_floats(n, unsigned(n), 0.1f, true), n % 4), y(n, n % 3);
-        std::vector<float> expected(n);
-        for (std::size_t i = 0; i < n; ++i) {
-          expected[i] = reference::fake_quant(x.data()[i], channels.grids[i], rounding);
-        }
-        kernels.elements(n, x.data(), channels.params(), rounding, y.data());
-        expect_same_bits(expected.data(), y.data(), n);
+        kernels().rows(rows, inner, x.data(), channels.params(), rounding, stream, y.data());
+        expect_same_bits(expected.data(), y.data(), expected.size());
         y.expect_canaries();
+        kernels().rows(rows, inner, x.data(), channels.params(), rounding, stream, x.data());
+        expect_same_bits(expected.data(), x.data(), expected.size());
+        x.expect_canaries();
       }
     }
   }
 }
 
-TEST(FakeQuantKernels, BackwardEqualsTheReference) {
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    for (const std::size_t n : test::ugly_sizes()) {
-      for (const Rounding rounding : kRoundings) {
-        const Channels each(n), row(3);
-        GuardedArray<float> x(test::ugly_floats(3 * n, unsigned(n), 0.1f, true), n % 4);
-        GuardedArray<float> g(test::ugly_floats(3 * n, unsigned(n) + 1, 1.0f, true), n % 5);
-        GuardedArray<float> by_element(n, n % 3), by_row(3 * n, n % 2);
-        std::vector<float> expected(n), expected_rows(3 * n);
-        for (std::size_t i = 0; i < 3 * n; ++i) {
-          expected_rows[i] =
-              reference::fake_quant_backward_clipped(x.data()[i], g.data()[i], row.grids[i / n], rounding);
-        }
-        for (std::size_t i = 0; i < n; ++i) {
-          expected[i] =
-              reference::fake_quant_backward_clipped(x.data()[i], g.data()[i], each.grids[i], rounding);
-        }
-        kernels.backward_elements(n, x.data(), g.data(), each.params(), rounding, by_element.data());
-        expect_same_bits(expected.data(), by_element.data(), n);
-        by_element.expect_canaries();
-        kernels.backward_rows(3, n, x.data(), g.data(), row.params(), rounding, by_row.data());
-        expect_same_bits(expected_rows.data(), by_row.data(), 3 * n);
-        by_row.expect_canaries();
+TEST_P(FakeQuant, ElementsEqualTheReference) {
+  for (const std::size_t n : test::ugly_sizes()) {
+    const Channels channels(n);
+    for (const Rounding rounding : kRoundings) {
+      GuardedArray<float> x(test::ugly_floats(n, unsigned(n), 0.1f, true), n % 4), y(n, n % 3);
+      std::vector<float> expected(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        expected[i] = reference::fake_quant(x.data()[i], channels.qparams[i], rounding);
       }
+      kernels().elements(n, x.data(), channels.params(), rounding, y.data());
+      expect_same_bits(expected.data(), y.data(), n);
+      y.expect_canaries();
     }
   }
 }
 
-// All floats around every tie of an 8-bit grid of step 1: the known weak spot of ties-away formulas.
-TEST(FakeQuantKernels, TiesAwayIsExactBesideEveryTie) {
-  const QParams grid{1.0f, 0, -127, 127};
+TEST_P(FakeQuant, BackwardEqualsTheReference) {
+  for (const std::size_t n : test::ugly_sizes()) {
+    for (const Rounding rounding : kRoundings) {
+      const Channels each(n), row(3);
+      GuardedArray<float> x(test::ugly_floats(3 * n, unsigned(n), 0.1f, true), n % 4);
+      GuardedArray<float> g(test::ugly_floats(3 * n, unsigned(n) + 1, 1.0f, true), n % 5);
+      GuardedArray<float> by_element(n, n % 3), by_row(3 * n, n % 2);
+      std::vector<float> expected(n), expected_rows(3 * n);
+      for (std::size_t i = 0; i < 3 * n; ++i) {
+        expected_rows[i] =
+            reference::fake_quant_backward_clipped(x.data()[i], g.data()[i], row.qparams[i / n], rounding);
+      }
+      for (std::size_t i = 0; i < n; ++i) {
+        expected[i] =
+            reference::fake_quant_backward_clipped(x.data()[i], g.data()[i], each.qparams[i], rounding);
+      }
+      kernels().backward_elements(n, x.data(), g.data(), each.params(), rounding, by_element.data());
+      expect_same_bits(expected.data(), by_element.data(), n);
+      by_element.expect_canaries();
+      kernels().backward_rows(3, n, x.data(), g.data(), row.params(), rounding, by_row.data());
+      expect_same_bits(expected_rows.data(), by_row.data(), 3 * n);
+      by_row.expect_canaries();
+    }
+  }
+}
+
+// Floats around every tie of 8 bits at scale 1: the known weak spot of ties-away formulas.
+TEST_P(FakeQuant, TiesAwayIsExactBesideEveryTie) {
+  const QParams p{1.0f, 0, -127, 127};
   const float scale = 1, lo = -127, hi = 127, zero = 0;
   const ChannelParams params{&scale, &scale, &lo, &hi, &zero};
   std::vector<float> x;
@@ -152,15 +127,13 @@ TEST(FakeQuantKernels, TiesAwayIsExactBesideEveryTie) {
   }
   for (const Rounding rounding : kRoundings) {
     std::vector<float> expected(x.size()), y(x.size());
-    for (std::size_t i = 0; i < x.size(); ++i) expected[i] = reference::fake_quant(x[i], grid, rounding);
-    for (const Kernels& kernels : supported_kernels()) {
-      kernels.rows(1, x.size(), x.data(), params, rounding, false, y.data());
-      expect_same_bits(expected.data(), y.data(), x.size());
-    }
+    for (std::size_t i = 0; i < x.size(); ++i) expected[i] = reference::fake_quant(x[i], p, rounding);
+    kernels().rows(1, x.size(), x.data(), params, rounding, false, y.data());
+    expect_same_bits(expected.data(), y.data(), x.size());
   }
 }
 
-// Numbers run on Paddle 3.3.1's kernels: threshold 127, 8 bits, so a step of 1.
+// Numbers run on Paddle 3.3.1's kernels: threshold 127 and 8 bits, so scale 1.
 TEST(FakeQuant, GoldenNumbersOfPaddle) {
   const std::vector<float> x = {.5f, 1.5f, 2.5f, -.5f, -1.5f, 126.5f, 127.0f, -127.0f};
   const std::vector<float> away = {1, 2, 3, -1, -2, 127, 127, -127}, even = {0, 2, 2, 0, -2, 126, 127, -127};
@@ -180,7 +153,7 @@ struct Layout {
   std::size_t outer, channels, inner;
 };
 
-TEST(FakeQuant, EveryLayoutThreadCountAndIsaGivesTheReferencesBits) {
+TEST_P(FakeQuant, EveryLayoutAndThreadCountEqualsTheReference) {
   const Layout layouts[] = {{1, 1, 200000}, {2, 64, 500}, {1, 300, 9}, {1000, 3, 1}, {40, 512, 1}, {7, 5, 2},
                             {70000, 3, 1},  {5, 1, 4},    {0, 3, 4},   {3, 0, 4},    {1, 1000, 1}};
   for (const Layout& layout : layouts) {
@@ -196,41 +169,37 @@ TEST(FakeQuant, EveryLayoutThreadCountAndIsaGivesTheReferencesBits) {
     }
     for (std::size_t i = 0; i < x.size(); ++i) {
       const std::size_t c = i / layout.inner % layout.channels;
-      const QParams grid{scale[c], zero_point[c], 0, 255};
-      expected[i] = reference::fake_quant(x[i], grid, Rounding::kTiesToEven);
-      expected_dx[i] = reference::fake_quant_backward_clipped(x[i], g[i], grid, Rounding::kTiesToEven);
+      const QParams p{scale[c], zero_point[c], 0, 255};
+      expected[i] = reference::fake_quant(x[i], p, Rounding::kTiesToEven);
+      expected_dx[i] = reference::fake_quant_backward_clipped(x[i], g[i], p, Rounding::kTiesToEven);
     }
     if (layout.channels == 0) zero_point.push_back(0);
     const AffineParams params{scale, zero_point, 0, 255, Rounding::kTiesToEven};
-    for (const Isa isa : available_isas()) {
-      for (const std::size_t threads : {1u, 2u, 4u}) {
-        Context context(threads, isa);
-        std::vector<float> y(x.size()), dx(x.size());
-        fake_quant(context, x, extents, params, y);
-        expect_same_bits(expected.data(), y.data(), y.size());
-        fake_quant_backward(context, x, g, extents, params, Gradient::kClipped, dx);
-        expect_same_bits(expected_dx.data(), dx.data(), dx.size());
-        fake_quant_backward(context, x, g, extents, params, Gradient::kStraightThrough, dx);
-        expect_same_bits(g.data(), dx.data(), dx.size());
-      }
+    for (const std::size_t threads : {1u, 2u, 4u}) {
+      Context context(threads, isa());
+      std::vector<float> y(x.size()), dx(x.size());
+      fake_quant(context, x, extents, params, y);
+      expect_same_bits(expected.data(), y.data(), y.size());
+      fake_quant_backward(context, x, g, extents, params, Gradient::kClipped, dx);
+      expect_same_bits(expected_dx.data(), dx.data(), dx.size());
+      fake_quant_backward(context, x, g, extents, params, Gradient::kStraightThrough, dx);
+      expect_same_bits(g.data(), dx.data(), dx.size());
     }
   }
 }
 
-TEST(FakeQuant, LargeResultsTakeTheStreamingPath) {
+TEST_P(FakeQuant, LargeResultsTakeTheStreamingPath) {
   const std::size_t n = (std::size_t{4} << 20) + 5;
   const std::vector<float> x = test::ugly_floats(n, 5, 0.1f, true);
   std::vector<float> y(n);
   const float scale = 0.1f;
   const std::int32_t zero_point = 0;
-  for (const Isa isa : available_isas()) {
-    Context context(2, isa);
-    fake_quant(context, x, whole_tensor(n), {{&scale, 1}, {&zero_point, 1}, -127, 127, Rounding::kTiesToEven},
-               y);
-    for (std::size_t i = 0; i < n; i += i < n - 100 ? 97 : 1) {
-      const float expected = reference::fake_quant(x[i], {scale, 0, -127, 127}, Rounding::kTiesToEven);
-      expect_same_bits(&expected, &y[i], 1);
-    }
+  Context context(2, isa());
+  fake_quant(context, x, whole_tensor(n), {{&scale, 1}, {&zero_point, 1}, -127, 127, Rounding::kTiesToEven},
+             y);
+  for (std::size_t i = 0; i < n; i += i < n - 100 ? 97 : 1) {
+    const float expected = reference::fake_quant(x[i], {scale, 0, -127, 127}, Rounding::kTiesToEven);
+    expect_same_bits(&expected, &y[i], 1);
   }
 }
 

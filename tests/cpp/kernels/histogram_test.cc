@@ -7,7 +7,8 @@
 
 #include <numeric>
 
-#include "qslim/kernels/histogram/kernels.h"
+#include "kernels/kernel_rows.h"
+#include "qslim/kernels/histogram/table.h"
 #include "qslim/reference/histogram.h"
 #include "test_data.h"
 
@@ -16,47 +17,30 @@ namespace {
 
 using test::GuardedArray;
 
-struct Kernels {
-  Isa isa;
-  HistogramLinearFn linear;
-  HistogramSignedFn signed_grid;
-};
+class Histogram : public test::KernelTest<HistogramKernels> {};
+QSLIM_TEST_KERNEL_ROWS(Histogram, "histogram", kHistogramKernels);
 
-std::vector<Kernels> supported_kernels() {
-  std::vector<Kernels> supported;
-#define QSLIM_HISTOGRAM_KERNELS(isa, suffix) \
-  if (is_supported(isa))                     \
-    supported.push_back({isa, histogram_linear_f32_##suffix, histogram_signed_f32_##suffix});
-#include "qslim/kernels/histogram/kernels.inc"
-#undef QSLIM_HISTOGRAM_KERNELS
-  return supported;
-}
-
-TEST(HistogramKernels, SignedBinsEqualTheReference) {
+TEST_P(Histogram, SignedBinsEqualTheReference) {
   const std::uint32_t bins = 256;
   const std::size_t stride = 2 * bins + kZeroSlots;
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    for (const std::size_t n : test::ugly_sizes()) {
-      for (const float bins_per_unit : {0x1p-110f, 0.5f, 4.0f, 0x1p100f}) {
-        GuardedArray<float> x(test::ugly_floats(n, unsigned(n), 1.0f, false), n % 5);
-        GuardedArray<std::uint32_t> counts(std::vector<std::uint32_t>(2 * stride, 0), 1);
-        std::vector<std::uint32_t> expected(2 * bins, 0), actual(2 * bins, 0);
-        for (std::size_t i = 0; i < n; ++i)
-          ++expected[reference::signed_bin(x.data()[i], bins_per_unit, bins)];
-        kernels.signed_grid(n, x.data(), bins_per_unit, bins, counts.data());
-        for (std::size_t i = 0; i < 2 * stride; ++i) {
-          const std::size_t bin = i % stride;
-          actual[bin < 2 * bins ? bin : 0] += counts.data()[i];
-        }
-        ASSERT_EQ(actual, expected) << n << " elements, bins_per_unit " << bins_per_unit;
-        counts.expect_canaries();
+  for (const std::size_t n : test::ugly_sizes()) {
+    for (const float bins_per_unit : {0x1p-110f, 0.5f, 4.0f, 0x1p100f}) {
+      GuardedArray<float> x(test::ugly_floats(n, unsigned(n), 1.0f, false), n % 5);
+      GuardedArray<std::uint32_t> counts(std::vector<std::uint32_t>(2 * stride, 0), 1);
+      std::vector<std::uint32_t> expected(2 * bins, 0), actual(2 * bins, 0);
+      for (std::size_t i = 0; i < n; ++i) ++expected[reference::signed_bin(x.data()[i], bins_per_unit, bins)];
+      kernels().signed_grid(n, x.data(), bins_per_unit, bins, counts.data());
+      for (std::size_t i = 0; i < 2 * stride; ++i) {
+        const std::size_t bin = i % stride;
+        actual[bin < 2 * bins ? bin : 0] += counts.data()[i];
       }
+      ASSERT_EQ(actual, expected) << n << " elements, bins_per_unit " << bins_per_unit;
+      counts.expect_canaries();
     }
   }
 }
 
-TEST(Histogram, LinearBinsEqualTheReference) {
+TEST_P(Histogram, LinearBinsEqualTheReference) {
   struct Range {
     std::uint32_t bins;
     float lo, hi;
@@ -76,11 +60,8 @@ TEST(Histogram, LinearBinsEqualTheReference) {
       std::vector<std::uint64_t> expected(range.bins + 1, 0);
       for (const float value : x) ++expected[reference::linear_bin(value, range.bins, edges.data())];
       expected.pop_back();
-      for (const Isa isa : available_isas()) {
-        Context context(1, isa);
-        ASSERT_EQ(histogram(context, x, range.bins, range.lo, range.hi), expected)
-            << name_of(isa) << " " << n;
-      }
+      Context context(1, isa());
+      ASSERT_EQ(histogram(context, x, range.bins, range.lo, range.hi), expected) << n;
     }
   }
 }

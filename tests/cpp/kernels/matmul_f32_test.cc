@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Products of float matrices against chains of fused multiply-adds, bit for bit.
 #include "qslim/kernels/matmul_f32/matmul_f32.h"
 
 #include <gtest/gtest.h>
 
+#include "kernels/kernel_rows.h"
 #include "qslim/core/aligned_buffer.h"
+#include "qslim/kernels/matmul_f32/table.h"
 #include "test_data.h"
 
 namespace qslim {
@@ -12,7 +16,10 @@ namespace {
 using test::expect_same_bits;
 using test::GuardedArray;
 
-void check(const MatmulExtents& e, std::size_t a_size, std::size_t b_size, std::size_t c_size) {
+class MatmulF32 : public test::KernelTest<MatmulF32Kernels> {};
+QSLIM_TEST_KERNEL_ROWS(MatmulF32, "matmul_f32", kMatmulF32Kernels);
+
+void check(Isa isa, const MatmulExtents& e, std::size_t a_size, std::size_t b_size, std::size_t c_size) {
   std::mt19937 random(static_cast<unsigned>(e.m + e.n + e.k));
   std::normal_distribution<float> normal;
   std::vector<float> a(a_size), b(b_size), expected(c_size, 7.0f);
@@ -40,29 +47,26 @@ void check(const MatmulExtents& e, std::size_t a_size, std::size_t b_size, std::
       }
     }
   }
-  for (const Isa isa : available_isas()) {
-    for (const std::size_t threads : {1u, 2u, 3u}) {
-      SCOPED_TRACE(testing::Message()
-                   << name_of(isa) << ", " << threads << " threads, " << e.m << "x" << e.n << "x" << e.k);
-      Context context(threads, isa);
-      AlignedBuffer<std::byte> scratch(matmul_f32_scratch_bytes(e, threads));
-      GuardedArray<float> x(a, 1), w(b, 3), c(std::vector<float>(c_size, 7.0f), 2);
-      matmul_f32(context, e, x.data(), w.data(), c.data(), scratch.data());
-      expect_same_bits(expected.data(), c.data(), c_size);
-      c.expect_canaries();
-      if (testing::Test::HasFailure()) return;
-    }
+  for (const std::size_t threads : {1u, 2u, 3u}) {
+    SCOPED_TRACE(testing::Message() << threads << " threads, " << e.m << "x" << e.n << "x" << e.k);
+    Context context(threads, isa);
+    AlignedBuffer<std::byte> scratch(matmul_f32_scratch_bytes(e, threads));
+    GuardedArray<float> x(a, 1), w(b, 3), c(std::vector<float>(c_size, 7.0f), 2);
+    matmul_f32(context, e, x.data(), w.data(), c.data(), scratch.data());
+    expect_same_bits(expected.data(), c.data(), c_size);
+    c.expect_canaries();
+    if (testing::Test::HasFailure()) return;
   }
 }
 
-TEST(MatmulF32, EqualsTheChainOfFusedMultiplyAdds) {
+TEST_P(MatmulF32, EqualsTheChainOfFusedMultiplyAdds) {
   for (const std::size_t m : {1u, 2u, 5u, 6u, 7u, 13u, 200u}) {
     for (const std::size_t n : {1u, 15u, 16u, 17u, 64u, 81u, 130u}) {
       for (const std::size_t k : {0u, 1u, 7u, 64u}) {
         for (const int transposed : {0, 1, 2, 3}) {
           if (m == 200 && n > 64) continue;
-          check(contiguous_matmul_extents(1, 1, m, n, k, (transposed & 1) != 0, (transposed & 2) != 0), m * k,
-                k * n, m * n);
+          check(isa(), contiguous_matmul_extents(1, 1, m, n, k, (transposed & 1) != 0, (transposed & 2) != 0),
+                m * k, k * n, m * n);
           if (HasFailure()) return;
         }
       }
@@ -70,15 +74,15 @@ TEST(MatmulF32, EqualsTheChainOfFusedMultiplyAdds) {
   }
 }
 
-TEST(MatmulF32, BatchesBroadcast) {
-  check(contiguous_matmul_extents(6, 1, 9, 33, 12), 6 * 9 * 12, 33 * 12, 6 * 9 * 33);
-  check(contiguous_matmul_extents(1, 6, 9, 33, 12, false, true), 9 * 12, 6 * 33 * 12, 6 * 9 * 33);
-  check(contiguous_matmul_extents(0, 0, 9, 33, 12), 0, 0, 0);
+TEST_P(MatmulF32, BatchesBroadcast) {
+  check(isa(), contiguous_matmul_extents(6, 1, 9, 33, 12), 6 * 9 * 12, 33 * 12, 6 * 9 * 33);
+  check(isa(), contiguous_matmul_extents(1, 6, 9, 33, 12, false, true), 9 * 12, 6 * 33 * 12, 6 * 9 * 33);
+  check(isa(), contiguous_matmul_extents(0, 0, 9, 33, 12), 0, 0, 0);
   EXPECT_THROW(contiguous_matmul_extents(2, 3, 1, 1, 1), InvalidArgument);
 }
 
 // q k^T of attention where heads lie beside each other: [batch, position, head, 8], no copies.
-TEST(MatmulF32, HeadsOfAttentionInPlace) {
+TEST_P(MatmulF32, HeadsOfAttentionInPlace) {
   MatmulExtents e;
   const std::size_t batch = 2, positions = 21, heads = 4, width = 8;
   e.batch[1] = batch, e.batch[2] = heads;
@@ -91,7 +95,7 @@ TEST(MatmulF32, HeadsOfAttentionInPlace) {
   e.c_m_stride = positions;
   e.c_batch_strides[2] = positions * positions;
   e.c_batch_strides[1] = heads * positions * positions;
-  check(e, batch * positions * heads * width, batch * positions * heads * width,
+  check(isa(), e, batch * positions * heads * width, batch * positions * heads * width,
         batch * heads * positions * positions);
 }
 

@@ -5,8 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/kernel_rows.h"
 #include "qslim/kernels/fake_quant/fake_quant.h"
-#include "qslim/kernels/quantize/kernels.h"
+#include "qslim/kernels/quantize/table.h"
 #include "qslim/reference/fake_quant.h"
 #include "test_data.h"
 
@@ -16,44 +17,24 @@ namespace {
 using test::expect_same_bits;
 using test::GuardedArray;
 
-struct Kernels {
-  Isa isa;
-  QuantizeRowsFn rows;
-  QuantizeElementsFn elements;
-  DequantizeRowsFn<std::int8_t> s8_rows;
-  DequantizeElementsFn<std::int8_t> s8_elements;
-  DequantizeRowsFn<std::uint8_t> u8_rows;
-  DequantizeElementsFn<std::uint8_t> u8_elements;
-};
-
-std::vector<Kernels> supported_kernels() {
-  std::vector<Kernels> supported;
-#define QSLIM_QUANTIZE_KERNELS(isa, suffix)                                                      \
-  if (is_supported(isa)) {                                                                       \
-    supported.push_back({isa, quantize_f32_x8_rows_##suffix, quantize_f32_x8_elements_##suffix,  \
-                         dequantize_s8_f32_rows_##suffix, dequantize_s8_f32_elements_##suffix,   \
-                         dequantize_u8_f32_rows_##suffix, dequantize_u8_f32_elements_##suffix}); \
-  }
-#include "qslim/kernels/quantize/kernels.inc"
-#undef QSLIM_QUANTIZE_KERNELS
-  return supported;
-}
+class Quantize : public test::KernelTest<QuantizeKernels> {};
+QSLIM_TEST_KERNEL_ROWS(Quantize, "quantize", kQuantizeKernels);
 
 struct Table {
   explicit Table(std::vector<QParams> each)
-      : grids(std::move(each)), values(5, std::vector<float>(grids.size())) {
-    for (std::size_t i = 0; i < grids.size(); ++i) {
-      values[0][i] = grids[i].scale;
-      values[1][i] = 1.0f / grids[i].scale;
-      values[2][i] = static_cast<float>(grids[i].qmin - grids[i].zero_point);
-      values[3][i] = static_cast<float>(grids[i].qmax - grids[i].zero_point);
-      values[4][i] = static_cast<float>(grids[i].zero_point);
+      : qparams(std::move(each)), values(5, std::vector<float>(qparams.size())) {
+    for (std::size_t i = 0; i < qparams.size(); ++i) {
+      values[0][i] = qparams[i].scale;
+      values[1][i] = 1.0f / qparams[i].scale;
+      values[2][i] = static_cast<float>(qparams[i].qmin - qparams[i].zero_point);
+      values[3][i] = static_cast<float>(qparams[i].qmax - qparams[i].zero_point);
+      values[4][i] = static_cast<float>(qparams[i].zero_point);
     }
   }
   ChannelParams params() const {
     return {values[0].data(), values[1].data(), values[2].data(), values[3].data(), values[4].data()};
   }
-  std::vector<QParams> grids;
+  std::vector<QParams> qparams;
   std::vector<std::vector<float>> values;
 };
 
@@ -62,54 +43,52 @@ const std::vector<QParams> kSigned = {
 const std::vector<QParams> kUnsigned = {
     {0.1f, 0, 0, 255}, {0.3f, 128, 0, 255}, {1.0f, 255, 0, 255}, {0.5f, 3, 0, 15}};
 
-std::vector<QParams> cycle(const std::vector<QParams>& grids, std::size_t n) {
+std::vector<QParams> cycle(const std::vector<QParams>& qparams, std::size_t n) {
   std::vector<QParams> each;
-  for (std::size_t i = 0; i < n; ++i) each.push_back(grids[i % grids.size()]);
+  for (std::size_t i = 0; i < n; ++i) each.push_back(qparams[i % qparams.size()]);
   return each;
 }
 
-TEST(QuantizeKernels, EqualTheReference) {
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    for (const std::size_t n : test::ugly_sizes()) {
-      for (const std::vector<QParams>& grids : {kSigned, kUnsigned}) {
-        const Table rows(cycle(grids, 3));
-        const Table each(cycle(grids, n));
-        for (const Rounding rounding : {Rounding::kTiesToEven, Rounding::kTiesAway}) {
-          GuardedArray<float> x(test::ugly_floats(3 * n, unsigned(n), 0.1f, true), n % 4);
-          GuardedArray<std::uint8_t> by_row(3 * n, n % 7), by_element(n, n % 5);
-          std::vector<std::uint8_t> expected(3 * n), expected_each(n);
-          for (std::size_t i = 0; i < 3 * n; ++i) {
-            expected[i] =
-                static_cast<std::uint8_t>(reference::quantize(x.data()[i], rows.grids[i / n], rounding));
-          }
-          for (std::size_t i = 0; i < n; ++i) {
-            expected_each[i] =
-                static_cast<std::uint8_t>(reference::quantize(x.data()[i], each.grids[i], rounding));
-          }
-          kernels.rows(3, n, x.data(), rows.params(), rounding, by_row.data());
-          expect_same_bits(expected.data(), by_row.data(), 3 * n);
-          by_row.expect_canaries();
-          kernels.elements(n, x.data(), each.params(), rounding, by_element.data());
-          expect_same_bits(expected_each.data(), by_element.data(), n);
-          by_element.expect_canaries();
+TEST_P(Quantize, QuantizationEqualsTheReference) {
+  for (const std::size_t n : test::ugly_sizes()) {
+    for (const std::vector<QParams>& qparams : {kSigned, kUnsigned}) {
+      const Table rows(cycle(qparams, 3));
+      const Table each(cycle(qparams, n));
+      for (const Rounding rounding : {Rounding::kTiesToEven, Rounding::kTiesAway}) {
+        GuardedArray<float> x(test::ugly_floats(3 * n, unsigned(n), 0.1f, true), n % 4);
+        GuardedArray<std::uint8_t> by_row(3 * n, n % 7), by_element(n, n % 5);
+        std::vector<std::uint8_t> expected(3 * n), expected_each(n);
+        for (std::size_t i = 0; i < 3 * n; ++i) {
+          expected[i] =
+              static_cast<std::uint8_t>(reference::quantize(x.data()[i], rows.qparams[i / n], rounding));
         }
+        for (std::size_t i = 0; i < n; ++i) {
+          expected_each[i] =
+              static_cast<std::uint8_t>(reference::quantize(x.data()[i], each.qparams[i], rounding));
+        }
+        kernels().quantize_rows(3, n, x.data(), rows.params(), rounding, by_row.data());
+        expect_same_bits(expected.data(), by_row.data(), 3 * n);
+        by_row.expect_canaries();
+        kernels().quantize_elements(n, x.data(), each.params(), rounding, by_element.data());
+        expect_same_bits(expected_each.data(), by_element.data(), n);
+        by_element.expect_canaries();
       }
     }
   }
 }
 
 template <class Q, class Rows, class Elements>
-void check_dequantize(const std::vector<QParams>& grids, Rows rows_kernel, Elements elements_kernel) {
+void check_dequantize(const std::vector<QParams>& qparams, Rows rows_kernel, Elements elements_kernel) {
   for (const std::size_t n : test::ugly_sizes()) {
-    const Table rows(cycle(grids, 3)), each(cycle(grids, n));
+    const Table rows(cycle(qparams, 3)), each(cycle(qparams, n));
     std::vector<Q> values(3 * n);
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<Q>(i * 37 + n);
     GuardedArray<Q> q(values, n % 7);
     GuardedArray<float> by_row(3 * n, n % 4), by_element(n, n % 3);
     std::vector<float> expected(3 * n), expected_each(n);
-    for (std::size_t i = 0; i < 3 * n; ++i) expected[i] = reference::dequantize(values[i], rows.grids[i / n]);
-    for (std::size_t i = 0; i < n; ++i) expected_each[i] = reference::dequantize(values[i], each.grids[i]);
+    for (std::size_t i = 0; i < 3 * n; ++i)
+      expected[i] = reference::dequantize(values[i], rows.qparams[i / n]);
+    for (std::size_t i = 0; i < n; ++i) expected_each[i] = reference::dequantize(values[i], each.qparams[i]);
     rows_kernel(3, n, q.data(), rows.params(), by_row.data());
     expect_same_bits(expected.data(), by_row.data(), 3 * n);
     by_row.expect_canaries();
@@ -119,15 +98,12 @@ void check_dequantize(const std::vector<QParams>& grids, Rows rows_kernel, Eleme
   }
 }
 
-TEST(DequantizeKernels, EqualTheReference) {
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    check_dequantize<std::int8_t>(kSigned, kernels.s8_rows, kernels.s8_elements);
-    check_dequantize<std::uint8_t>(kUnsigned, kernels.u8_rows, kernels.u8_elements);
-  }
+TEST_P(Quantize, DequantizationEqualsTheReference) {
+  check_dequantize<std::int8_t>(kSigned, kernels().dequantize_s8_rows, kernels().dequantize_s8_elements);
+  check_dequantize<std::uint8_t>(kUnsigned, kernels().dequantize_u8_rows, kernels().dequantize_u8_elements);
 }
 
-TEST(Quantize, ThereAndBackIsFakeQuant) {
+TEST_P(Quantize, ThereAndBackIsFakeQuant) {
   const ChannelExtents layouts[] = {{1, 1, 100000}, {2, 30, 70}, {900, 4, 1}, {3, 600, 1}};
   for (const ChannelExtents& extents : layouts) {
     std::vector<float> x = test::ugly_floats(extents.size(), 9, 0.1f, true);
@@ -136,16 +112,14 @@ TEST(Quantize, ThereAndBackIsFakeQuant) {
     for (std::size_t c = 0; c < scale.size(); ++c) scale[c] = 0.05f * static_cast<float>(c + 1);
     const std::vector<std::int32_t> zero_point = {100};
     const AffineParams params{scale, zero_point, 0, 255, Rounding::kTiesToEven};
-    for (const Isa isa : available_isas()) {
-      for (const std::size_t threads : {1u, 2u, 4u}) {
-        Context context(threads, isa);
-        std::vector<float> direct(x.size()), back(x.size());
-        std::vector<std::uint8_t> q(x.size());
-        fake_quant(context, x, extents, params, direct);
-        quantize<std::uint8_t>(context, x, extents, params, q);
-        dequantize<std::uint8_t>(context, q, extents, params, back);
-        expect_same_bits(direct.data(), back.data(), x.size());
-      }
+    for (const std::size_t threads : {1u, 2u, 4u}) {
+      Context context(threads, isa());
+      std::vector<float> direct(x.size()), back(x.size());
+      std::vector<std::uint8_t> q(x.size());
+      fake_quant(context, x, extents, params, direct);
+      quantize<std::uint8_t>(context, x, extents, params, q);
+      dequantize<std::uint8_t>(context, q, extents, params, back);
+      expect_same_bits(direct.data(), back.data(), x.size());
     }
   }
 }

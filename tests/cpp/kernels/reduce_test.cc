@@ -5,7 +5,8 @@
 
 #include <gtest/gtest.h>
 
-#include "qslim/kernels/reduce/kernels.h"
+#include "kernels/kernel_rows.h"
+#include "qslim/kernels/reduce/table.h"
 #include "qslim/reference/reduce.h"
 #include "test_data.h"
 
@@ -15,83 +16,54 @@ namespace {
 using test::expect_same_bits;
 using test::GuardedArray;
 
-struct Kernels {
-  Isa isa;
-  AbsMaxRowsFn abs_max_rows;
-  AbsMaxElementsFn abs_max_elements;
-  MinMaxRowsFn min_max_rows;
-  MinMaxElementsFn min_max_elements;
-  SumRowsFn sum_rows;
-  SumElementsFn sum_elements;
-  SumRowsFn sum_of_squares_rows;
-  SumElementsFn sum_of_squares_elements;
-};
-
-std::vector<Kernels> supported_kernels() {
-  std::vector<Kernels> supported;
-#define QSLIM_REDUCE_KERNELS(isa, suffix)                                                                 \
-  if (is_supported(isa)) {                                                                                \
-    supported.push_back({isa, abs_max_f32_rows_##suffix, abs_max_f32_elements_##suffix,                   \
-                         min_max_f32_rows_##suffix, min_max_f32_elements_##suffix, sum_f32_rows_##suffix, \
-                         sum_f32_elements_##suffix, sum_of_squares_f32_rows_##suffix,                     \
-                         sum_of_squares_f32_elements_##suffix});                                          \
-  }
-#include "qslim/kernels/reduce/kernels.inc"
-#undef QSLIM_REDUCE_KERNELS
-  return supported;
-}
+class Reduce : public test::KernelTest<ReduceKernels> {};
+QSLIM_TEST_KERNEL_ROWS(Reduce, "reduce", kReduceKernels);
 
 constexpr std::size_t kRows = 3;
 
-TEST(ReduceKernels, AbsMaxEqualsTheReference) {
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    for (const std::size_t n : test::ugly_sizes()) {
-      GuardedArray<float> x(test::ugly_floats(kRows * n, unsigned(n), 1.0f, n % 2 == 0), n % 5);
-      GuardedArray<std::uint32_t> acc(std::vector<std::uint32_t>(kRows, 0), n % 3);
-      GuardedArray<std::uint32_t> each(std::vector<std::uint32_t>(n, 0x3f800000u), n % 4);
-      kernels.abs_max_rows(kRows, n, x.data(), acc.data());
-      for (std::size_t r = 0; r < kRows; ++r) {
-        ASSERT_EQ(acc.data()[r], reference::abs_max_bits(n, x.data() + r * n)) << n;
-      }
-      kernels.abs_max_elements(n, x.data(), each.data());
-      for (std::size_t i = 0; i < n; ++i) {
-        ASSERT_EQ(each.data()[i], std::max(0x3f800000u, reference::abs_max_bits(1, x.data() + i)));
-      }
-      acc.expect_canaries();
-      each.expect_canaries();
+TEST_P(Reduce, AbsMaxEqualsTheReference) {
+  for (const std::size_t n : test::ugly_sizes()) {
+    GuardedArray<float> x(test::ugly_floats(kRows * n, unsigned(n), 1.0f, n % 2 == 0), n % 5);
+    GuardedArray<std::uint32_t> acc(std::vector<std::uint32_t>(kRows, 0), n % 3);
+    GuardedArray<std::uint32_t> each(std::vector<std::uint32_t>(n, 0x3f800000u), n % 4);
+    kernels().abs_max_rows(kRows, n, x.data(), acc.data());
+    for (std::size_t r = 0; r < kRows; ++r) {
+      ASSERT_EQ(acc.data()[r], reference::abs_max_bits(n, x.data() + r * n)) << n;
     }
+    kernels().abs_max_elements(n, x.data(), each.data());
+    for (std::size_t i = 0; i < n; ++i) {
+      ASSERT_EQ(each.data()[i], std::max(0x3f800000u, reference::abs_max_bits(1, x.data() + i)));
+    }
+    acc.expect_canaries();
+    each.expect_canaries();
   }
 }
 
-TEST(ReduceKernels, MinMaxEqualsTheReference) {
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    for (const std::size_t n : test::ugly_sizes()) {
-      GuardedArray<float> x(test::ugly_floats(kRows * n, unsigned(n), 1.0f, n % 2 == 0), n % 5);
-      GuardedArray<std::int32_t> low(std::vector<std::int32_t>(kRows, INT32_MAX), 1);
-      GuardedArray<std::int32_t> high(std::vector<std::int32_t>(kRows, INT32_MIN), 2);
-      GuardedArray<std::int32_t> each_low(std::vector<std::int32_t>(n, 5), n % 4),
-          each_high(std::vector<std::int32_t>(n, 5), n % 3);
-      kernels.min_max_rows(kRows, n, x.data(), low.data(), high.data());
-      for (std::size_t r = 0; r < kRows; ++r) {
-        std::int32_t min_key, max_key;
-        reference::min_max_keys(n, x.data() + r * n, &min_key, &max_key);
-        ASSERT_EQ(low.data()[r], min_key) << n;
-        ASSERT_EQ(high.data()[r], max_key) << n;
-      }
-      kernels.min_max_elements(n, x.data(), each_low.data(), each_high.data());
-      for (std::size_t i = 0; i < n; ++i) {
-        std::int32_t min_key, max_key;
-        reference::min_max_keys(1, x.data() + i, &min_key, &max_key);
-        ASSERT_EQ(each_low.data()[i], std::min(5, min_key));
-        ASSERT_EQ(each_high.data()[i], std::max(5, max_key));
-      }
-      low.expect_canaries();
-      high.expect_canaries();
-      each_low.expect_canaries();
-      each_high.expect_canaries();
+TEST_P(Reduce, MinMaxEqualsTheReference) {
+  for (const std::size_t n : test::ugly_sizes()) {
+    GuardedArray<float> x(test::ugly_floats(kRows * n, unsigned(n), 1.0f, n % 2 == 0), n % 5);
+    GuardedArray<std::int32_t> low(std::vector<std::int32_t>(kRows, INT32_MAX), 1);
+    GuardedArray<std::int32_t> high(std::vector<std::int32_t>(kRows, INT32_MIN), 2);
+    GuardedArray<std::int32_t> each_low(std::vector<std::int32_t>(n, 5), n % 4),
+        each_high(std::vector<std::int32_t>(n, 5), n % 3);
+    kernels().min_max_rows(kRows, n, x.data(), low.data(), high.data());
+    for (std::size_t r = 0; r < kRows; ++r) {
+      std::int32_t min_key, max_key;
+      reference::min_max_keys(n, x.data() + r * n, &min_key, &max_key);
+      ASSERT_EQ(low.data()[r], min_key) << n;
+      ASSERT_EQ(high.data()[r], max_key) << n;
     }
+    kernels().min_max_elements(n, x.data(), each_low.data(), each_high.data());
+    for (std::size_t i = 0; i < n; ++i) {
+      std::int32_t min_key, max_key;
+      reference::min_max_keys(1, x.data() + i, &min_key, &max_key);
+      ASSERT_EQ(each_low.data()[i], std::min(5, min_key));
+      ASSERT_EQ(each_high.data()[i], std::max(5, max_key));
+    }
+    low.expect_canaries();
+    high.expect_canaries();
+    each_low.expect_canaries();
+    each_high.expect_canaries();
   }
 }
 
@@ -111,17 +83,14 @@ void check_sums(SumRowsFn rows, SumElementsFn elements, double (*reference_sum)(
   }
 }
 
-TEST(ReduceKernels, SumsEqualTheReference) {
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    check_sums(kernels.sum_rows, kernels.sum_elements,
-               [](std::size_t n, const float* x) { return reference::sum(n, x); });
-    check_sums(kernels.sum_of_squares_rows, kernels.sum_of_squares_elements,
-               [](std::size_t n, const float* x) { return reference::sum_of_squares(n, x); });
-  }
+TEST_P(Reduce, SumsEqualTheReference) {
+  check_sums(kernels().sum_rows, kernels().sum_elements,
+             [](std::size_t n, const float* x) { return reference::sum(n, x); });
+  check_sums(kernels().sum_of_squares_rows, kernels().sum_of_squares_elements,
+             [](std::size_t n, const float* x) { return reference::sum_of_squares(n, x); });
 }
 
-TEST(Reduce, EveryLayoutThreadCountAndIsaGivesTheReferencesBits) {
+TEST_P(Reduce, EveryLayoutAndThreadCountEqualsTheReference) {
   const ChannelExtents layouts[] = {{1, 1, 300000}, {2, 64, 1500},  {1, 300, 9},  {1000, 3, 1},  {40, 512, 1},
                                     {100000, 3, 1}, {3, 1, 100000}, {1, 1000, 1}, {9, 2, 20000}, {0, 3, 4}};
   for (const ChannelExtents& e : layouts) {
@@ -142,44 +111,40 @@ TEST(Reduce, EveryLayoutThreadCountAndIsaGivesTheReferencesBits) {
         squares[c] += reference::sum_of_squares(rows.inner, row);
       }
     }
-    for (const Isa isa : available_isas()) {
-      for (const std::size_t threads : {1u, 2u, 4u}) {
-        Context context(threads, isa);
-        std::vector<float> result(e.channels), other(e.channels);
-        std::vector<double> sums(e.channels);
-        abs_max(context, x, e, result);
-        expect_same_bits(abs.data(), result.data(), e.channels);
-        if (!x.empty()) {
-          min_max(context, x, e, result, other);
-          EXPECT_EQ(result, low);
-          EXPECT_EQ(other, high);
-        }
-        sum(context, x, e, sums);
-        expect_same_bits(total.data(), sums.data(), e.channels);
-        sum_of_squares(context, x, e, sums);
-        expect_same_bits(squares.data(), sums.data(), e.channels);
+    for (const std::size_t threads : {1u, 2u, 4u}) {
+      Context context(threads, isa());
+      std::vector<float> result(e.channels), other(e.channels);
+      std::vector<double> sums(e.channels);
+      abs_max(context, x, e, result);
+      expect_same_bits(abs.data(), result.data(), e.channels);
+      if (!x.empty()) {
+        min_max(context, x, e, result, other);
+        EXPECT_EQ(result, low);
+        EXPECT_EQ(other, high);
       }
+      sum(context, x, e, sums);
+      expect_same_bits(total.data(), sums.data(), e.channels);
+      sum_of_squares(context, x, e, sums);
+      expect_same_bits(squares.data(), sums.data(), e.channels);
     }
   }
 }
 
-TEST(Reduce, NanAndInfinitySurface) {
+TEST_P(Reduce, NanAndInfinitySurface) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  for (const Isa isa : available_isas()) {
-    Context context(1, isa);
-    for (const float bad : {nan, -nan}) {
-      std::vector<float> x(100, 1.0f), low(1), high(1);
-      x[37] = bad;
-      abs_max(context, x, whole_tensor(100), low);
-      EXPECT_TRUE(std::isnan(low[0]));
-      min_max(context, x, whole_tensor(100), low, high);
-      EXPECT_TRUE(std::isnan(low[0]) && std::isnan(high[0]));
-    }
-    std::vector<float> x(100, 1.0f), result(1);
-    x[99] = -INFINITY;
-    abs_max(context, x, whole_tensor(100), result);
-    EXPECT_EQ(result[0], INFINITY);
+  Context context(1, isa());
+  for (const float bad : {nan, -nan}) {
+    std::vector<float> x(100, 1.0f), low(1), high(1);
+    x[37] = bad;
+    abs_max(context, x, whole_tensor(100), low);
+    EXPECT_TRUE(std::isnan(low[0]));
+    min_max(context, x, whole_tensor(100), low, high);
+    EXPECT_TRUE(std::isnan(low[0]) && std::isnan(high[0]));
   }
+  std::vector<float> x(100, 1.0f), result(1);
+  x[99] = -INFINITY;
+  abs_max(context, x, whole_tensor(100), result);
+  EXPECT_EQ(result[0], INFINITY);
 }
 
 TEST(Reduce, NothingHasNoMinimum) {

@@ -5,7 +5,8 @@
 
 #include <gtest/gtest.h>
 
-#include "qslim/kernels/saliency/kernels.h"
+#include "kernels/kernel_rows.h"
+#include "qslim/kernels/saliency/table.h"
 #include "qslim/reference/reduce.h"
 #include "qslim/reference/saliency.h"
 #include "test_data.h"
@@ -16,57 +17,37 @@ namespace {
 using test::expect_same_bits;
 using test::GuardedArray;
 
-struct Kernels {
-  Isa isa;
-  SumOfMagnitudesRowsFn magnitudes_rows;
-  SumOfMagnitudesElementsFn magnitudes_elements;
-  SumOfProductsRowsFn products_rows;
-  SumOfProductsElementsFn products_elements;
-};
-
-std::vector<Kernels> supported_kernels() {
-  std::vector<Kernels> supported;
-#define QSLIM_SALIENCY_KERNELS(isa, suffix)                                                                 \
-  if (is_supported(isa)) {                                                                                  \
-    supported.push_back({isa, sum_of_magnitudes_f32_rows_##suffix, sum_of_magnitudes_f32_elements_##suffix, \
-                         sum_of_products_f32_rows_##suffix, sum_of_products_f32_elements_##suffix});        \
-  }
-#include "qslim/kernels/saliency/kernels.inc"
-#undef QSLIM_SALIENCY_KERNELS
-  return supported;
-}
+class Saliency : public test::KernelTest<SaliencyKernels> {};
+QSLIM_TEST_KERNEL_ROWS(Saliency, "saliency", kSaliencyKernels);
 
 constexpr std::size_t kRows = 3;
 
-TEST(SaliencyKernels, SumsEqualTheReference) {
-  for (const Kernels& kernels : supported_kernels()) {
-    SCOPED_TRACE(name_of(kernels.isa));
-    for (const std::size_t n : test::ugly_sizes()) {
-      GuardedArray<float> x(test::ugly_floats(kRows * n, unsigned(n), 1.0f, false), n % 5);
-      GuardedArray<float> g(test::ugly_floats(kRows * n, unsigned(n) + 1, 1.0f, false), n % 3);
-      std::vector<double> magnitudes(kRows), products(kRows), each_magnitude(n), each_product(n);
-      for (std::size_t r = 0; r < kRows; ++r) {
-        magnitudes[r] = 0.1 + reference::sum_of_magnitudes(n, x.data() + r * n);
-        products[r] = 0.1 + reference::sum_of_products(n, x.data() + r * n, g.data() + r * n);
-      }
-      for (std::size_t i = 0; i < n; ++i) {
-        each_magnitude[i] = 0.1 + reference::sum_of_magnitudes(1, x.data() + i);
-        each_product[i] = 0.1 + reference::sum_of_products(1, x.data() + i, g.data() + i);
-      }
-      GuardedArray<double> acc(std::vector<double>(kRows, 0.1), 1), each(std::vector<double>(n, 0.1), n % 3);
-      kernels.magnitudes_rows(kRows, n, x.data(), acc.data());
-      expect_same_bits(magnitudes.data(), acc.data(), kRows);
-      kernels.magnitudes_elements(n, x.data(), each.data());
-      expect_same_bits(each_magnitude.data(), each.data(), n);
-      std::fill(acc.data(), acc.data() + kRows, 0.1);
-      std::fill(each.data(), each.data() + n, 0.1);
-      kernels.products_rows(kRows, n, x.data(), g.data(), acc.data());
-      expect_same_bits(products.data(), acc.data(), kRows);
-      kernels.products_elements(n, x.data(), g.data(), each.data());
-      expect_same_bits(each_product.data(), each.data(), n);
-      acc.expect_canaries();
-      each.expect_canaries();
+TEST_P(Saliency, SumsEqualTheReference) {
+  for (const std::size_t n : test::ugly_sizes()) {
+    GuardedArray<float> x(test::ugly_floats(kRows * n, unsigned(n), 1.0f, false), n % 5);
+    GuardedArray<float> g(test::ugly_floats(kRows * n, unsigned(n) + 1, 1.0f, false), n % 3);
+    std::vector<double> magnitudes(kRows), products(kRows), each_magnitude(n), each_product(n);
+    for (std::size_t r = 0; r < kRows; ++r) {
+      magnitudes[r] = 0.1 + reference::sum_of_magnitudes(n, x.data() + r * n);
+      products[r] = 0.1 + reference::sum_of_products(n, x.data() + r * n, g.data() + r * n);
     }
+    for (std::size_t i = 0; i < n; ++i) {
+      each_magnitude[i] = 0.1 + reference::sum_of_magnitudes(1, x.data() + i);
+      each_product[i] = 0.1 + reference::sum_of_products(1, x.data() + i, g.data() + i);
+    }
+    GuardedArray<double> acc(std::vector<double>(kRows, 0.1), 1), each(std::vector<double>(n, 0.1), n % 3);
+    kernels().magnitudes_rows(kRows, n, x.data(), acc.data());
+    expect_same_bits(magnitudes.data(), acc.data(), kRows);
+    kernels().magnitudes_elements(n, x.data(), each.data());
+    expect_same_bits(each_magnitude.data(), each.data(), n);
+    std::fill(acc.data(), acc.data() + kRows, 0.1);
+    std::fill(each.data(), each.data() + n, 0.1);
+    kernels().products_rows(kRows, n, x.data(), g.data(), acc.data());
+    expect_same_bits(products.data(), acc.data(), kRows);
+    kernels().products_elements(n, x.data(), g.data(), each.data());
+    expect_same_bits(each_product.data(), each.data(), n);
+    acc.expect_canaries();
+    each.expect_canaries();
   }
 }
 
@@ -109,7 +90,7 @@ float expected_score(const std::vector<float>& x, const std::vector<float>& g, c
 constexpr SaliencyCriterion kCriteria[] = {SaliencyCriterion::kL1Norm, SaliencyCriterion::kL2Norm,
                                            SaliencyCriterion::kFpgm, SaliencyCriterion::kTaylor};
 
-TEST(Saliency, EveryLayoutThreadCountAndIsaGivesTheReferencesBits) {
+TEST_P(Saliency, EveryLayoutAndThreadCountEqualsTheReference) {
   const ChannelExtents layouts[] = {{1, 70, 9},   {1, 33, 1030}, {3, 40, 7}, {130, 35, 1},
                                     {1, 1, 5000}, {1, 96, 512},  {2, 2, 3},  {1, 5, 1}};
   for (const ChannelExtents& e : layouts) {
@@ -119,15 +100,13 @@ TEST(Saliency, EveryLayoutThreadCountAndIsaGivesTheReferencesBits) {
     for (const SaliencyCriterion criterion : kCriteria) {
       std::vector<float> expected(e.channels);
       for (std::size_t c = 0; c < e.channels; ++c) expected[c] = expected_score(x, g, e, criterion, c);
-      for (const Isa isa : available_isas()) {
-        for (const std::size_t threads : {1u, 2u, 4u}) {
-          Context context(threads, isa);
-          std::vector<float> scores(e.channels);
-          const bool is_taylor = criterion == SaliencyCriterion::kTaylor;
-          filter_saliency(context, x, is_taylor ? Span<const float>(g) : Span<const float>(), e, criterion,
-                          scores);
-          expect_same_bits(expected.data(), scores.data(), scores.size());
-        }
+      for (const std::size_t threads : {1u, 2u, 4u}) {
+        Context context(threads, isa());
+        std::vector<float> scores(e.channels);
+        const bool is_taylor = criterion == SaliencyCriterion::kTaylor;
+        filter_saliency(context, x, is_taylor ? Span<const float>(g) : Span<const float>(), e, criterion,
+                        scores);
+        expect_same_bits(expected.data(), scores.data(), scores.size());
       }
     }
   }

@@ -13,9 +13,9 @@
 
 namespace qslim::test {
 
-inline constexpr QParams kSignedGrid = {0.05f, 0, -128, 127};
-inline constexpr QParams kUnsignedGrid = {0.02f, 7, 0, 255};
-inline constexpr QParams kWideGrid = {0.001f, 3, -32768, 32767};
+inline constexpr QParams kSignedParams = {0.05f, 0, -128, 127};
+inline constexpr QParams kUnsignedParams = {0.02f, 7, 0, 255};
+inline constexpr QParams kWideParams = {0.001f, 3, -32768, 32767};
 
 // Numbers without a pattern that a mistake could hide in.
 inline std::vector<float> some_floats(std::size_t n, float size = 1.0f, unsigned seed = 1) {
@@ -45,17 +45,17 @@ using Models = std::map<std::string, ModelBuilder>;
 inline void add_image_models(Models& models) {
   const Dims image = {-1, 4, -1, -1};
   models["conv_relu"]
-      .input("x", image, kSignedGrid)
+      .input("x", image, kSignedParams)
       .weights("w", {6, 4, 3, 3}, some_bytes(6 * 4 * 9), some_scales(6), 0)
       .floats("b", {6}, some_floats(6))
-      .tensor("y", Dims{-1, 6, -1, -1}, kUnsignedGrid)
+      .tensor("y", Dims{-1, 6, -1, -1}, kUnsignedParams)
       .node("Conv", {"x", "w", "b"}, {"c"}, {{"pads", {1, 1, 1, 1}}, {"strides", {2, 2}}})
       .node("Relu", {"c"}, {"y"})
       .output("y");
   models["residual"]
-      .input("x", image, kSignedGrid)
+      .input("x", image, kSignedParams)
       .weights("w", {4, 1, 3, 3}, some_bytes(4 * 9), {0.01f, 0.02f, 0.015f, 0.03f}, 0)
-      .tensor("y", image, kSignedGrid)
+      .tensor("y", image, kSignedParams)
       .node("Conv", {"x", "w"}, {"c"}, {{"pads", {1, 1, 1, 1}}, {"group", 4}})
       .node("Add", {"c", "x"}, {"s"})
       .node("HardSwish", {"s"}, {"y"})
@@ -76,7 +76,7 @@ inline void add_image_models(Models& models) {
       .node("Transpose", {"j"}, {"y"}, {{"perm", {0, 2, 3, 1}}})
       .output("y");
   models["upsample"]
-      .input("x", image, kUnsignedGrid)
+      .input("x", image, kUnsignedParams)
       .floats("none", {0}, {})
       .floats("scales", {4}, {1, 1, 2, 2})
       .floats("w", {4, 3, 2, 2}, some_floats(48))
@@ -92,10 +92,10 @@ inline void add_image_models(Models& models) {
       .node("Clip", {"r", "lo", "hi"}, {"y"})
       .output("y");
   models["squeeze_excite"]
-      .input("x", image, kSignedGrid)
+      .input("x", image, kSignedParams)
       .floats("w1", {2, 4, 1, 1}, some_floats(8))
       .floats("w2", {4, 2, 1, 1}, some_floats(8))
-      .tensor("wide", Dims{-1, 4, 1, 1}, kWideGrid)
+      .tensor("wide", Dims{-1, 4, 1, 1}, kWideParams)
       .node("GlobalAveragePool", {"x"}, {"a"})
       .node("Conv", {"a", "w1"}, {"b"})
       .node("Relu", {"b"}, {"c"})
@@ -158,7 +158,7 @@ inline void add_integer_models(Models& models) {
 
 inline void add_element_models(Models& models) {
   models["movement"]
-      .input("x", Dims{-1, 4, 6}, kSignedGrid)
+      .input("x", Dims{-1, 4, 6}, kSignedParams)
       .integers("pads", {0, 1, 0, 0, 0, 2})
       .integers("repeats", {1, 2, 1})
       .integers("indices", {1, -1, 0})
@@ -232,7 +232,7 @@ inline void add_sequence_models(Models& models) {
       .floats("g", {8}, some_floats(8))
       .floats("b", {8}, some_floats(8))
       .floats("scale", {1}, {0.35f})
-      .tensor("q", Dims{-1, 6, 8}, kSignedGrid)
+      .tensor("q", Dims{-1, 6, 8}, kSignedParams)
       .node("LayerNormalization", {"x", "g", "b"}, {"q"}, {{"epsilon", 1e-6}})
       .node("MatMul", {"q", "w"}, {"m"})
       .node("Transpose", {"m"}, {"t"}, {{"perm", {0, 2, 1}}})

@@ -281,7 +281,7 @@ TEST(ModelFile, QuantizationIsChecked) {
 
 TEST(ModelFile, RefusesQuantizedIntegers) {
   ModelBuilder builder;
-  builder.input("x", Dims{-1, 4}).tensor("s", Dims{2}, kSignedGrid).node("Shape", {"x"}, {"s"}).output("s");
+  builder.input("x", Dims{-1, 4}).tensor("s", Dims{2}, kSignedParams).node("Shape", {"x"}, {"s"}).output("s");
   expect_refused(builder, "quantization");
 }
 
@@ -386,7 +386,7 @@ TEST(ModelFile, SurvivesOtherTypes) {
         SCOPED_TRACE(name + ", tensor " + std::to_string(t) + " of " + dtype);
         fate(other);
       }
-      for (const QParams& params : {kSignedGrid, kUnsignedGrid, kWideGrid, QParams{0x1p-126f, 0, -1, 1},
+      for (const QParams& params : {kSignedParams, kUnsignedParams, kWideParams, QParams{0x1p-126f, 0, -1, 1},
                                     QParams{0x1p+126f, 255, 254, 255}, QParams{1, 5, -1, 254}}) {
         ModelBuilder other = builder;
         Json& tensor = other.graph["tensors"][t];
@@ -425,9 +425,9 @@ TEST(ModelFile, ByteInputsMayBeMoved) {
 
 TEST(ModelFile, WideGridOfAViewOfBytes) {
   ModelBuilder builder;
-  builder.input("x", Dims{-1, 4, 6}, kSignedGrid)
+  builder.input("x", Dims{-1, 4, 6}, kSignedParams)
       .integers("to", {-1, 24})
-      .tensor("y", Dims{-1, 24}, kWideGrid)
+      .tensor("y", Dims{-1, 24}, kWideParams)
       .node("Reshape", {"x", "to"}, {"y"})
       .output("y");
   EXPECT_EQ(fate(builder), "");

@@ -92,7 +92,7 @@ TEST(Session, IntegersKeepTheirType) {
 
 TEST(Session, OutputsMayBeInputsConstantsAndEachOther) {
   ModelBuilder builder;
-  builder.input("x", Dims{-1, 2}, kSignedGrid).input("unread", Dims{-1, 1}).floats("c", {2}, {1.5f, -2});
+  builder.input("x", Dims{-1, 2}, kSignedParams).input("unread", Dims{-1, 1}).floats("c", {2}, {1.5f, -2});
   builder.node("Neg", {"x"}, {"y"}).output("x").output("c").output("y").output("y");
   const Session session(builder.model());
   const std::vector<float> x = {0.26f, -9, 1, 2}, unread(2);
@@ -100,7 +100,8 @@ TEST(Session, OutputsMayBeInputsConstantsAndEachOther) {
                                          std::vector<float>(4)};
   session.run(std::vector<Session::Input>{{x.data(), {2, 2}}, {unread.data(), {2, 1}}},
               std::vector<void*>{out[0].data(), out[1].data(), out[2].data(), out[3].data()});
-  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(out[0][i], real(on_grid(x[i], kSignedGrid), kSignedGrid));
+  for (std::size_t i = 0; i < 4; ++i)
+    EXPECT_EQ(out[0][i], real(quantized(x[i], kSignedParams), kSignedParams));
   EXPECT_EQ(out[1], (std::vector<float>{1.5f, -2}));
   EXPECT_EQ(out[2][1], -out[0][1]);
   EXPECT_EQ(out[2], out[3]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of Session share: arrays with extents, one run, and rounding to a grid and back.
+// Shared by the tests of Session: arrays with extents, one run, quantization and dequantization.
 #pragma once
 
 #include <algorithm>
@@ -36,7 +36,7 @@ inline Array run(const Session& session, const Array& x) {
   return y;
 }
 
-inline std::int32_t on_grid(float x, const QParams& p) {
+inline std::int32_t quantized(float x, const QParams& p) {
   const float q = std::nearbyint(x * (1.0f / p.scale)) + static_cast<float>(p.zero_point);
   return static_cast<std::int32_t>(
       std::min(std::max(q, static_cast<float>(p.qmin)), static_cast<float>(p.qmax)));

@@ -8,8 +8,8 @@
 #include <cstdlib>
 #include <iterator>
 #include <limits>
-#include <optional>
-#include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "qslim/core/dispatch.h"
@@ -24,7 +24,7 @@
 namespace qslim {
 namespace {
 
-// The one that goes with the best kernel for products, if there is one.
+// Return the kernel that goes with the best one for products, or null.
 const WinogradU8S8Kernel* winograd_kernel(Isa gemm) {
   for (const WinogradU8S8Kernel& kernel : kWinogradU8S8Kernels) {
     if (kernel.isa == gemm && kernel.transform != nullptr) return &kernel;
@@ -32,10 +32,10 @@ const WinogradU8S8Kernel* winograd_kernel(Isa gemm) {
   return nullptr;
 }
 
-// So many columns at least: fewer leave most lanes of the narrowest kernel empty.
+// A group has at least so many columns: fewer leave most lanes of the narrowest kernel empty.
 constexpr std::size_t kFewestColumns = 16;
 
-// Several small groups as one, with zeros where a weight joins two of them.
+// Make one group of several small ones, with zeros where a weight joins two of them.
 ConvGeometry merge_groups(ConvGeometry geometry) {
   while (geometry.groups % 2 == 0 && geometry.output_channels / geometry.groups * 2 <= kFewestColumns) {
     geometry.groups /= 2;
@@ -43,7 +43,7 @@ ConvGeometry merge_groups(ConvGeometry geometry) {
   return geometry;
 }
 
-// Runs a convolution with the kernel that requantizes its blocks.
+// Run a convolution with the kernel that requantizes its blocks.
 template <class Block, class Conv>
 void run_requantized(Context& context, const ConvExtents& extents, const std::uint8_t* x, std::uint8_t* y,
                      const Conv& conv, void (*kernel)(const Block&, const Requantization&) noexcept,
@@ -81,7 +81,7 @@ Requantization requantization(const RequantizedOutput& output) {
   return {output.inverse_scale, output.zero_point, output.lo, output.hi};
 }
 
-// Real values to the grid, one by one: where they may be too large for the kernels.
+// Quantizes real values one by one, where they may be too large for the kernels.
 struct LargeSteps {
   const ConvExtents& extents;
   std::size_t channels;
@@ -103,23 +103,90 @@ void take_large_steps(const void* self, std::size_t first, std::size_t pixels, c
   }
 }
 
+// A convolution packed for the kernel that computes its blocks.
+template <class Conv, class Kernel>
+struct Strategy {
+  const Kernel* kernel;
+  Conv conv;
+};
+using Gemm = Strategy<GemmConv, GemmU8S8Kernel>;
+using Winograd = Strategy<WinogradConv, WinogradU8S8Kernel>;
+using Depthwise = Strategy<DepthwiseConv, DepthwiseU8S8Kernel>;
+using AnyStrategy = std::variant<Gemm, Winograd, Depthwise>;
+
+struct Arguments {
+  const ConvGeometry& geometry;
+  Span<const std::int8_t> weights;
+  std::uint8_t x_zero_point;
+  Span<const float> multiplier, bias;
+  Span<const std::int32_t> start;
+};
+
+Winograd pack_winograd(const WinogradU8S8Kernel& kernel, const Arguments& a) {
+  return {&kernel,
+          {a.geometry, kernel.layout, kernel.transform, a.weights, a.x_zero_point, a.multiplier, a.bias}};
+}
+
+Depthwise pack_depthwise(const DepthwiseU8S8Kernel& kernel, const Arguments& a) {
+  Depthwise packed{&kernel, {a.geometry, kernel.layout, sizeof(std::uint8_t)}};
+  const std::size_t taps = a.geometry.kernel_h * a.geometry.kernel_w;
+  const auto weight_at = [&](std::size_t c, std::size_t tap) { return a.weights[c * taps + tap]; };
+  if (kernel.layout.depth == 4) {
+    packed.conv.pack_weights<std::int8_t>(weight_at);
+  } else {
+    packed.conv.pack_weights<std::int16_t>(weight_at);
+  }
+  packed.conv.pack_start(a.start);
+  packed.conv.pack_multiplier(a.multiplier);
+  packed.conv.pack_bias(a.bias);
+  packed.conv.set_outside(a.x_zero_point);
+  return packed;
+}
+
+Gemm pack_gemm(const GemmU8S8Kernel& kernel, const Arguments& a) {
+  const ConvGeometry& geometry = a.geometry;
+  const ConvGeometry merged = merge_groups(geometry);
+  Gemm packed{&kernel, {merged, kernel.layout, sizeof(std::uint8_t), a.x_zero_point, kernel.gather}};
+  const std::size_t taps = geometry.kernel_h * geometry.kernel_w;
+  const std::size_t channels = geometry.input_channels / geometry.groups;
+  const std::size_t columns = geometry.output_channels / geometry.groups;
+  const std::size_t merged_columns = merged.output_channels / merged.groups;
+  const std::size_t merged_channels = merged.input_channels / merged.groups;
+  // Of merged groups a channel has weights only for the columns of its own.
+  const auto fill_columns = [&](std::size_t oc, auto* row) {
+    const std::size_t first = oc / columns * channels - oc / merged_columns * merged_channels;
+    const std::int8_t* w = a.weights.data() + oc * channels * taps;
+    for (std::size_t ic = 0; ic < channels; ++ic) {
+      for (std::size_t tap = 0; tap < taps; ++tap) row[tap * merged_channels + first + ic] = *w++;
+    }
+  };
+  if (kernel.layout.depth == 4) {
+    packed.conv.pack_weights<std::int8_t>(fill_columns);
+    packed.conv.pack_start(a.start);
+  } else {
+    packed.conv.pack_weights<std::int16_t>(fill_columns);
+    packed.conv.pack_start({});  // the gathered rows are less x_zero_point already
+  }
+  packed.conv.pack_multiplier(a.multiplier);
+  packed.conv.pack_bias(a.bias);
+  return packed;
+}
+
+// Pack for the fastest kernel. `largest_sum` bounds |acc|.
+AnyStrategy pack(Isa isa, const Arguments& a, std::int64_t largest_sum) {
+  const GemmU8S8Kernel& gemm = best_kernel(kGemmU8S8Kernels, isa);
+  const WinogradU8S8Kernel* const winograd = winograd_kernel(gemm.isa);
+  if (winograd != nullptr && WinogradConv::suits(a.geometry, largest_sum)) return pack_winograd(*winograd, a);
+  if (is_depthwise(a.geometry)) return pack_depthwise(best_kernel(kDepthwiseU8S8Kernels, isa), a);
+  return pack_gemm(gemm, a);
+}
+
 }  // namespace
 
 struct ConvU8S8::Packed {
   ConvGeometry geometry;
   double largest = 0;  // no result is of larger magnitude
-  const GemmU8S8Kernel* gemm_kernel = nullptr;
-  const WinogradU8S8Kernel* winograd_kernel = nullptr;
-  const DepthwiseU8S8Kernel* depthwise_kernel = nullptr;
-  // One of these.
-  std::optional<GemmConv> gemm;
-  std::optional<WinogradConv> winograd;
-  std::optional<DepthwiseConv> depthwise;
-
-  template <class Call>
-  auto visit(const Call& call) const {
-    return gemm ? call(*gemm) : winograd ? call(*winograd) : call(*depthwise);
-  }
+  AnyStrategy strategy;
 };
 
 ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t> weights,
@@ -127,11 +194,10 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
   check_geometry("ConvU8S8", geometry, weights.size(), bias.size());
   QSLIM_REQUIRE(multiplier.size() == geometry.output_channels, "ConvU8S8: multiplier must have ",
                 geometry.output_channels, " elements, got ", multiplier.size());
-  const std::size_t taps = geometry.kernel_h * geometry.kernel_w;
-  const std::size_t channels = geometry.input_channels / geometry.groups, k = channels * taps;
-  auto packed = std::make_unique<Packed>();
+  const std::size_t k = geometry.input_channels / geometry.groups * geometry.kernel_h * geometry.kernel_w;
   std::vector<std::int32_t> start(geometry.output_channels);  // of sums of raw bytes; wraps as they do
   std::int64_t largest_sum = 0;
+  double largest_result = 0;
   for (std::size_t oc = 0; oc < geometry.output_channels; ++oc) {
     std::int64_t sum = 0, magnitude = 0;
     for (std::size_t i = 0; i < k; ++i) {
@@ -145,57 +211,11 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
     start[oc] = static_cast<std::int32_t>(static_cast<std::uint32_t>(-x_zero_point * sum));
     const double largest = std::abs(double{multiplier[oc]}) * static_cast<double>(magnitude) +
                            (bias.empty() ? 0.0 : std::abs(double{bias[oc]}));
-    packed->largest = std::max(packed->largest, largest);
+    largest_result = std::max(largest_result, largest);
   }
-
-  packed->geometry = geometry;
-  const GemmU8S8Kernel& gemm_kernel = best_kernel(kGemmU8S8Kernels, isa);
-  const WinogradU8S8Kernel* const winograd = winograd_kernel(gemm_kernel.isa);
-  if (winograd != nullptr && WinogradConv::suits(geometry, largest_sum)) {
-    packed->winograd_kernel = winograd;
-    packed->winograd.emplace(geometry, winograd->layout, winograd->transform, weights, x_zero_point,
-                             multiplier, bias);
-  } else if (is_depthwise(geometry)) {
-    const DepthwiseU8S8Kernel& kernel = best_kernel(kDepthwiseU8S8Kernels, isa);
-    packed->depthwise_kernel = &kernel;
-    packed->depthwise.emplace(geometry, kernel.layout, sizeof(std::uint8_t));
-    const auto weight_at = [&](std::size_t c, std::size_t tap) { return weights[c * taps + tap]; };
-    if (kernel.layout.depth == 4) {
-      packed->depthwise->pack_weights<std::int8_t>(weight_at);
-    } else {
-      packed->depthwise->pack_weights<std::int16_t>(weight_at);
-    }
-    packed->depthwise->pack_start(start);
-    packed->depthwise->pack_multiplier(multiplier);
-    packed->depthwise->pack_bias(bias);
-    packed->depthwise->set_outside(x_zero_point);
-  } else {
-    const GemmU8S8Kernel& kernel = gemm_kernel;
-    packed->gemm_kernel = &kernel;
-    const ConvGeometry merged = merge_groups(geometry);
-    packed->gemm.emplace(merged, kernel.layout, sizeof(std::uint8_t), x_zero_point, kernel.gather);
-    const std::size_t columns = geometry.output_channels / geometry.groups;
-    const std::size_t merged_columns = merged.output_channels / merged.groups;
-    const std::size_t merged_channels = merged.input_channels / merged.groups;
-    // Of merged groups a channel has weights only for the columns of its own.
-    const auto fill_columns = [&](std::size_t oc, auto* row) {
-      const std::size_t first = oc / columns * channels - oc / merged_columns * merged_channels;
-      const std::int8_t* w = weights.data() + oc * channels * taps;
-      for (std::size_t ic = 0; ic < channels; ++ic) {
-        for (std::size_t tap = 0; tap < taps; ++tap) row[tap * merged_channels + first + ic] = *w++;
-      }
-    };
-    if (kernel.layout.depth == 4) {
-      packed->gemm->pack_weights<std::int8_t>(fill_columns);
-      packed->gemm->pack_start(start);
-    } else {
-      packed->gemm->pack_weights<std::int16_t>(fill_columns);
-      packed->gemm->pack_start({});  // the gathered rows are less x_zero_point already
-    }
-    packed->gemm->pack_multiplier(multiplier);
-    packed->gemm->pack_bias(bias);
-  }
-  packed_ = std::move(packed);
+  const Arguments arguments{geometry, weights, x_zero_point, multiplier, bias, start};
+  packed_ =
+      std::make_unique<const Packed>(Packed{geometry, largest_result, pack(isa, arguments, largest_sum)});
 }
 
 ConvU8S8::~ConvU8S8() = default;
@@ -203,7 +223,8 @@ ConvU8S8::ConvU8S8(ConvU8S8&&) noexcept = default;
 ConvU8S8& ConvU8S8::operator=(ConvU8S8&&) noexcept = default;
 
 std::size_t ConvU8S8::scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const {
-  return packed_->visit([&](const auto& conv) { return conv.scratch_bytes(extents, num_threads); });
+  return std::visit([&](const auto& s) { return s.conv.scratch_bytes(extents, num_threads); },
+                    packed_->strategy);
 }
 
 void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint8_t* x,
@@ -211,42 +232,32 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
   check_extents("ConvU8S8", packed_->geometry, extents);
   const Requantization p = requantization(output);
   if (!(packed_->largest * std::abs(double{output.inverse_scale}) < kLargestStep)) {
-    const LargeSteps to_grid{extents, packed_->geometry.output_channels, p, output.y};
-    run(context, extents, x, RealOutput{nullptr, {&to_grid, take_large_steps}}, scratch);
-  } else if (packed_->gemm) {
-    run_requantized(context, extents, x, output.y, *packed_->gemm, packed_->gemm_kernel->requantize, p,
-                    scratch);
-  } else if (packed_->winograd) {
-    run_requantized(context, extents, x, output.y, *packed_->winograd, packed_->winograd_kernel->requantize,
-                    p, scratch);
-  } else {
-    run_requantized(context, extents, x, output.y, *packed_->depthwise, packed_->depthwise_kernel->requantize,
-                    p, scratch);
+    const LargeSteps quantizer{extents, packed_->geometry.output_channels, p, output.y};
+    run(context, extents, x, RealOutput{nullptr, {&quantizer, take_large_steps}}, scratch);
+    return;
   }
+  std::visit(
+      [&](const auto& s) {
+        run_requantized(context, extents, x, output.y, s.conv, s.kernel->requantize, p, scratch);
+      },
+      packed_->strategy);
 }
 
 void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint8_t* x,
                    const RealOutput& output, std::byte* scratch) const {
   check_extents("ConvU8S8", packed_->geometry, extents, output.sink.take != nullptr);
-  if (packed_->gemm) {
-    run_real(context, extents, x, output, *packed_->gemm, packed_->gemm_kernel->real, scratch);
-  } else if (packed_->winograd) {
-    run_real(context, extents, x, output, *packed_->winograd, packed_->winograd_kernel->real, scratch);
-  } else {
-    run_real(context, extents, x, output, *packed_->depthwise, packed_->depthwise_kernel->real, scratch);
-  }
+  std::visit([&](const auto& s) { run_real(context, extents, x, output, s.conv, s.kernel->real, scratch); },
+             packed_->strategy);
 }
 
 const ConvGeometry& ConvU8S8::geometry() const noexcept { return packed_->geometry; }
 
 const char* ConvU8S8::kernel_name() const noexcept {
-  return packed_->gemm       ? packed_->gemm_kernel->name
-         : packed_->winograd ? packed_->winograd_kernel->name
-                             : packed_->depthwise_kernel->name;
+  return std::visit([](const auto& s) { return s.kernel->name; }, packed_->strategy);
 }
 
 std::size_t ConvU8S8::packed_bytes() const noexcept {
-  return packed_->visit([](const auto& conv) { return conv.packed_bytes(); });
+  return std::visit([](const auto& s) { return s.conv.packed_bytes(); }, packed_->strategy);
 }
 
 }  // namespace qslim

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ConvF32 on every instruction set against the reference, bit for bit, and its guarantees.
+// Float convolution on every instruction set against the reference, bit for bit, and its guarantees.
 #include "qslim/kernels/conv/conv_f32.h"
 
 #include <gtest/gtest.h>
@@ -9,6 +9,9 @@
 #include <limits>
 
 #include "kernels/conv/random_conv.h"
+#include "kernels/kernel_rows.h"
+#include "qslim/kernels/depthwise_f32/table.h"
+#include "qslim/kernels/gemm_f32/table.h"
 #include "qslim/reference/conv.h"
 #include "test_data.h"
 
@@ -17,6 +20,16 @@ namespace {
 
 using test::ConvCase;
 using test::TightArray;
+
+class ConvolutionF32 : public test::IsaTest {};
+INSTANTIATE_TEST_SUITE_P(Kernels, ConvolutionF32, testing::ValuesIn(test::every_isa("conv_f32")),
+                         test::NameOfRow());
+
+class GemmF32 : public test::KernelTest<GemmF32Kernel> {};
+QSLIM_TEST_KERNEL_ROWS(GemmF32, "gemm_f32", kGemmF32Kernels);
+
+class DepthwiseF32 : public test::KernelTest<DepthwiseF32Kernel> {};
+QSLIM_TEST_KERNEL_ROWS(DepthwiseF32, "depthwise_f32", kDepthwiseF32Kernels);
 
 constexpr float kUntouched = -12345.0f;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -85,7 +98,29 @@ void check(Problem& problem, Context& context) {
   test::expect_same_bits(problem.y.data(), dense.data(), dense.size());
 }
 
-TEST(ConvF32, MatrixProductsOfAllSmallSizes) {
+// The convolution runs the kernel of that name, and equals the reference.
+void check_chosen(Isa isa, const char* kernel, const ConvGeometry& geometry) {
+  std::mt19937 random(6);
+  Problem problem(test::random_output(geometry, random), random);
+  EXPECT_STREQ(ConvF32(isa, geometry, problem.weights, problem.bias).kernel_name(), kernel);
+  Context context(1, isa);
+  check(problem, context);
+}
+
+TEST_P(GemmF32, ItsConvolutionsEqualTheReference) {
+  ConvGeometry geometry;
+  geometry.input_channels = 19, geometry.output_channels = 70;
+  check_chosen(isa(), kernels().name, geometry);
+  geometry.kernel_h = geometry.kernel_w = 3;
+  check_chosen(isa(), kernels().name, geometry);
+}
+
+TEST_P(DepthwiseF32, ItsConvolutionsEqualTheReference) {
+  check_chosen(isa(), kernels().name, test::depthwise_geometry(3));
+  check_chosen(isa(), kernels().name, test::depthwise_geometry(5));
+}
+
+TEST_P(ConvolutionF32, MatrixProductsOfAllSmallSizes) {
   std::mt19937 random(1);
   const std::size_t sizes[] = {1,  2,  3,  5,  6,  7,  8,  9,  12, 13, 16, 17,
                                24, 31, 32, 33, 48, 49, 63, 64, 65, 70, 129};
@@ -95,46 +130,40 @@ TEST(ConvF32, MatrixProductsOfAllSmallSizes) {
     const std::size_t k = i >= 258 && i < 387 ? i - 257 : size() % 40 + 1;
     SCOPED_TRACE(::testing::Message() << "case " << i << ": M " << m << " N " << n << " K " << k);
     Problem problem(test::matrix_case(m, n, k), random);
-    for (const Isa isa : available_isas()) {
-      Context context(1 + random() % 3, isa);
-      check(problem, context);
-    }
+    Context context(1 + random() % 3, isa());
+    check(problem, context);
     if (HasFailure()) return;
   }
 }
 
-TEST(ConvF32, RandomConvolutions) {
+TEST_P(ConvolutionF32, RandomConvolutions) {
   const unsigned seed = 4711;
   std::mt19937 random(seed);
   for (int i = 0; i < 500; ++i) {
     const ConvCase shape = test::random_case(random);
     SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
     Problem problem(shape, random);
-    for (const Isa isa : available_isas()) {
-      Context context(1 + random() % 3, isa);
-      check(problem, context);
-    }
+    Context context(1 + random() % 3, isa());
+    check(problem, context);
     if (HasFailure()) return;
   }
 }
 
-TEST(ConvF32, ThreadsChangeNothing) {
+TEST_P(ConvolutionF32, ThreadsChangeNothing) {
   std::mt19937 random(3);
   for (const ConvCase& shape :
        {test::matrix_case(300, 100, 64), test::matrix_case(49, 200, 100), test::matrix_case(1, 700, 100)}) {
     Problem problem(shape, random);
-    for (const Isa isa : available_isas()) {
-      for (const std::size_t threads : {1u, 2u, 3u}) {
-        Context context(threads, isa);
-        check(problem, context);
-      }
+    for (const std::size_t threads : {1u, 2u, 3u}) {
+      Context context(threads, isa());
+      check(problem, context);
     }
   }
 }
 
 // Infinities go where they belong and nowhere else, not even into the other groups of a grouped convolution;
 // a NaN survives the clamp.
-TEST(ConvF32, InfinitiesAndNaN) {
+TEST_P(ConvolutionF32, InfinitiesAndNaN) {
   std::mt19937 random(8);
   for (const std::size_t groups : {1u, 2u, 12u}) {
     ConvCase shape = test::matrix_case(9, 24, 24);
@@ -146,18 +175,15 @@ TEST(ConvF32, InfinitiesAndNaN) {
     problem.lo = 0.0f, problem.hi = 6.0f;
     problem.compute();
     const std::size_t channels = shape.geometry.output_channels;
-    for (const Isa isa : available_isas()) {
-      Context context(1, isa);
-      const ConvF32 conv(isa, shape.geometry, problem.weights, problem.bias);
-      AlignedBuffer<std::byte> scratch(conv.scratch_bytes(shape.extents, 1));
-      std::vector<float> y(shape.y_size());
-      conv.run(context, shape.extents, problem.x.data(), FloatOutput{0.0f, 6.0f, y.data(), {}},
-               scratch.data());
-      for (std::size_t i = 0; i < problem.y.size(); ++i) {
-        const float actual = y[shape.y_index(i / channels) + i % channels];
-        ASSERT_TRUE(actual == problem.y[i] || (std::isnan(actual) && std::isnan(problem.y[i])))
-            << conv.kernel_name() << " element " << i << ": " << problem.y[i] << " against " << actual;
-      }
+    Context context(1, isa());
+    const ConvF32 conv(isa(), shape.geometry, problem.weights, problem.bias);
+    AlignedBuffer<std::byte> scratch(conv.scratch_bytes(shape.extents, 1));
+    std::vector<float> y(shape.y_size());
+    conv.run(context, shape.extents, problem.x.data(), FloatOutput{0.0f, 6.0f, y.data(), {}}, scratch.data());
+    for (std::size_t i = 0; i < problem.y.size(); ++i) {
+      const float actual = y[shape.y_index(i / channels) + i % channels];
+      ASSERT_TRUE(actual == problem.y[i] || (std::isnan(actual) && std::isnan(problem.y[i])))
+          << conv.kernel_name() << " element " << i << ": " << problem.y[i] << " against " << actual;
     }
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ConvU8S8 on every instruction set against the reference, bit for bit, and its guarantees.
+// Int8 convolution on every instruction set against the reference, bit for bit, and its guarantees.
 #include "qslim/kernels/conv/conv_u8s8.h"
 
 #include <gtest/gtest.h>
@@ -13,6 +13,10 @@
 #include <string>
 
 #include "kernels/conv/random_conv.h"
+#include "kernels/kernel_rows.h"
+#include "qslim/kernels/depthwise_u8s8/table.h"
+#include "qslim/kernels/gemm_u8s8/table.h"
+#include "qslim/kernels/winograd_u8s8/table.h"
 #include "qslim/reference/conv.h"
 #include "test_data.h"
 
@@ -21,6 +25,25 @@ namespace {
 
 using test::ConvCase;
 using test::TightArray;
+
+class ConvolutionU8S8 : public test::IsaTest {};
+INSTANTIATE_TEST_SUITE_P(Kernels, ConvolutionU8S8, testing::ValuesIn(test::every_isa("conv_u8s8")),
+                         test::NameOfRow());
+
+class GemmU8S8 : public test::KernelTest<GemmU8S8Kernel> {};
+QSLIM_TEST_KERNEL_ROWS(GemmU8S8, "gemm_u8s8", kGemmU8S8Kernels);
+
+class DepthwiseU8S8 : public test::KernelTest<DepthwiseU8S8Kernel> {};
+QSLIM_TEST_KERNEL_ROWS(DepthwiseU8S8, "depthwise_u8s8", kDepthwiseU8S8Kernels);
+
+class WinogradU8S8 : public test::KernelTest<WinogradU8S8Kernel> {};
+std::vector<test::KernelRow<WinogradU8S8Kernel>> winograd_rows() {
+  auto rows = test::supported_rows("winograd_u8s8", kWinogradU8S8Kernels);
+  rows.pop_back();  // the table ends with a row that has no kernels
+  return rows;
+}
+INSTANTIATE_TEST_SUITE_P(Kernels, WinogradU8S8, testing::ValuesIn(winograd_rows()), test::NameOfRow());
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(WinogradU8S8);
 
 constexpr unsigned char kCanary = 0xa5;
 
@@ -112,9 +135,9 @@ struct Problem {
   }
 };
 
-const RequantizedOutput kGrids[] = {{1, 0, 0, 255, nullptr},        {0.37f, 128, 1, 255, nullptr},
-                                    {113.7f, 255, 0, 200, nullptr}, {1, 128, 128, 230, nullptr},
-                                    {0x1p-126f, 3, 3, 3, nullptr},  {0x1p126f, 77, 100, 255, nullptr}};
+const RequantizedOutput kOutputs[] = {{1, 0, 0, 255, nullptr},        {0.37f, 128, 1, 255, nullptr},
+                                      {113.7f, 255, 0, 200, nullptr}, {1, 128, 128, 230, nullptr},
+                                      {0x1p-126f, 3, 3, 3, nullptr},  {0x1p126f, 77, 100, 255, nullptr}};
 
 void check_requantized(Problem& problem, const ConvU8S8& conv, Context& context, RequantizedOutput output) {
   const std::vector<std::uint8_t> expected = problem.expected(output);
@@ -164,19 +187,37 @@ void check_sink(Problem& problem, const ConvU8S8& conv, Context& context) {
   test::expect_same_bits(expected.data(), collector.y.data(), expected.size());
 }
 
-void check_everything(Problem& problem, std::mt19937& random) {
-  for (const Isa isa : available_isas()) {
-    const ConvU8S8 conv = problem.pack(isa);
-    SCOPED_TRACE(conv.kernel_name());
-    Context context(1 + random() % 3, isa);
-    check_requantized(problem, conv, context, kGrids[random() % std::size(kGrids)]);
-    if (::testing::Test::HasFailure()) return;
-    random() % 2 != 0 ? check_real(problem, conv, context) : check_sink(problem, conv, context);
-    if (::testing::Test::HasFailure()) return;
-  }
+void check_everything(Isa isa, Problem& problem, std::mt19937& random) {
+  const ConvU8S8 conv = problem.pack(isa);
+  SCOPED_TRACE(conv.kernel_name());
+  Context context(1 + random() % 3, isa);
+  check_requantized(problem, conv, context, kOutputs[random() % std::size(kOutputs)]);
+  if (::testing::Test::HasFailure()) return;
+  random() % 2 != 0 ? check_real(problem, conv, context) : check_sink(problem, conv, context);
 }
 
-TEST(ConvU8S8, MatrixProductsOfAllSmallSizes) {
+// The convolution runs the kernel of that name, and equals the reference.
+void check_chosen(Isa isa, const char* kernel, const ConvGeometry& geometry) {
+  std::mt19937 random(6);
+  Problem problem(test::random_output(geometry, random), Values::kRandom, random);
+  EXPECT_STREQ(problem.pack(isa).kernel_name(), kernel);
+  check_everything(isa, problem, random);
+}
+
+TEST_P(GemmU8S8, ItsConvolutionsEqualTheReference) {
+  ConvGeometry geometry;
+  geometry.input_channels = 19, geometry.output_channels = 70;
+  check_chosen(isa(), kernels().name, geometry);
+  geometry.kernel_h = geometry.kernel_w = 3, geometry.stride_h = 2;
+  check_chosen(isa(), kernels().name, geometry);
+}
+
+TEST_P(DepthwiseU8S8, ItsConvolutionsEqualTheReference) {
+  check_chosen(isa(), kernels().name, test::depthwise_geometry(3));
+  check_chosen(isa(), kernels().name, test::depthwise_geometry(5));
+}
+
+TEST_P(ConvolutionU8S8, MatrixProductsOfAllSmallSizes) {
   std::mt19937 random(1);
   std::vector<std::size_t> sizes = {1,  2,  3,  4,  5,  6,  7,  8,  9,  11, 12, 13, 15, 16,  17,  18, 19,
                                     23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65, 70, 127, 128, 129};
@@ -188,19 +229,19 @@ TEST(ConvU8S8, MatrixProductsOfAllSmallSizes) {
     const ConvCase shape = test::matrix_case(m, n, k);
     SCOPED_TRACE(::testing::Message() << "case " << i << ": M " << m << " N " << n << " K " << k);
     Problem problem(shape, Values::kRandom, random);
-    check_everything(problem, random);
+    check_everything(isa(), problem, random);
     if (HasFailure()) return;
   }
 }
 
-TEST(ConvU8S8, RandomConvolutions) {
+TEST_P(ConvolutionU8S8, RandomConvolutions) {
   const unsigned seed = 20240607;
   std::mt19937 random(seed);
   for (int i = 0; i < 700; ++i) {
     const ConvCase shape = test::random_case(random);
     SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
     Problem problem(shape, Values::kRandom, random);
-    check_everything(problem, random);
+    check_everything(isa(), problem, random);
     if (HasFailure()) return;
   }
 }
@@ -213,7 +254,7 @@ ConvGeometry winograd_geometry(std::size_t input_channels, std::size_t output_ch
 }
 
 // Odd and even images, cut and padded, down to a single pixel and to more tiles than a block has.
-TEST(ConvU8S8, WinogradTiles) {
+TEST_P(ConvolutionU8S8, WinogradTiles) {
   const unsigned seed = 1509;
   std::mt19937 random(seed);
   for (int i = 0; i < 150; ++i) {
@@ -223,14 +264,13 @@ TEST(ConvU8S8, WinogradTiles) {
     SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
     const Values values[] = {Values::kRandom, Values::kLargest, Values::kAlternating};
     Problem problem(shape, values[i % 3], random);
-    check_everything(problem, random);
+    check_everything(isa(), problem, random);
     if (HasFailure()) return;
   }
 }
 
 // 4 * acc must fit int32: 9 * 1827 * 255 * 128 * 4 < 2^31 <= 9 * 1828 * 255 * 128 * 4.
-TEST(ConvU8S8, WinogradOnlyWhereSumsFit) {
-  if (!is_supported(Isa::kAvx2)) GTEST_SKIP();
+TEST_P(WinogradU8S8, OnlyWhereSumsFit) {
   std::mt19937 random(4);
   for (const std::size_t channels : {1827u, 1828u}) {
     ConvCase shape = test::random_extents(winograd_geometry(channels, 32), 1, random);
@@ -244,13 +284,13 @@ TEST(ConvU8S8, WinogradOnlyWhereSumsFit) {
     problem.x_zero_point = 0;
     reference::conv_u8s8(shape.geometry, shape.extents, problem.x.data(), 0, problem.weights.data(),
                          problem.acc.data());
-    EXPECT_EQ(problem.pack(Isa::kAvx2).kernel_name(),
-              std::string(channels == 1827 ? "winograd_u8s8_avx2" : "gemm_u8s8_avx2"));
-    check_everything(problem, random);
+    const std::string gemm = std::string("gemm_u8s8_") + name_of(isa());
+    EXPECT_EQ(problem.pack(isa()).kernel_name(), channels == 1827 ? kernels().name : gemm);
+    check_everything(isa(), problem, random);
   }
 }
 
-TEST(ConvU8S8, ExtremeValues) {
+TEST_P(ConvolutionU8S8, ExtremeValues) {
   const unsigned seed = 77;
   std::mt19937 random(seed);
   for (int i = 0; i < 200; ++i) {
@@ -259,13 +299,13 @@ TEST(ConvU8S8, ExtremeValues) {
                                : test::matrix_case(1 + random() % 20, 1 + random() % 70, 1 + random() % 600);
     SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
     Problem problem(shape, i % 4 < 2 ? Values::kLargest : Values::kAlternating, random);
-    check_everything(problem, random);
+    check_everything(isa(), problem, random);
     if (HasFailure()) return;
   }
 }
 
 // Large enough for several blocks of rows and panels, on several threads: the same bytes.
-TEST(ConvU8S8, ThreadsChangeNothing) {
+TEST_P(ConvolutionU8S8, ThreadsChangeNothing) {
   std::mt19937 random(3);
   ConvCase shapes[] = {test::matrix_case(500, 100, 64), test::matrix_case(49, 300, 200),
                        test::matrix_case(1, 1000, 300)};
@@ -285,15 +325,13 @@ TEST(ConvU8S8, ThreadsChangeNothing) {
   for (const ConvCase& shape : {shapes[0], shapes[1], shapes[2], spatial, winograd, depthwise}) {
     SCOPED_TRACE(::testing::Message() << shape);
     Problem problem(shape, Values::kRandom, random);
-    for (const Isa isa : available_isas()) {
-      const ConvU8S8 conv = problem.pack(isa);
-      SCOPED_TRACE(conv.kernel_name());
-      for (const std::size_t threads : {1u, 2u, 3u}) {
-        Context context(threads, isa);
-        check_requantized(problem, conv, context, kGrids[1]);
-        check_real(problem, conv, context);
-        check_sink(problem, conv, context);
-      }
+    const ConvU8S8 conv = problem.pack(isa());
+    SCOPED_TRACE(conv.kernel_name());
+    for (const std::size_t threads : {1u, 2u, 3u}) {
+      Context context(threads, isa());
+      check_requantized(problem, conv, context, kOutputs[1]);
+      check_real(problem, conv, context);
+      check_sink(problem, conv, context);
     }
   }
 }
@@ -316,9 +354,9 @@ Problem problem_with_sums(const std::vector<std::int32_t>& accs, std::size_t k, 
   return problem;
 }
 
-// Every grid, with sums and biases that run over all interesting numbers; those of 1e10 and more, as the
+// Every output, with sums and biases that run over all interesting numbers; those of 1e10 and more, as the
 // largest multipliers, do not fit int32.
-TEST(ConvU8S8, RequantizationOfEveryKind) {
+TEST_P(ConvolutionU8S8, RequantizationOfEveryKind) {
   std::vector<std::int32_t> accs;
   for (std::int32_t acc = -70000; acc <= 70000; acc += 61) accs.push_back(acc);
   for (std::int32_t acc = -600; acc <= 600; ++acc) accs.push_back(acc);
@@ -337,32 +375,28 @@ TEST(ConvU8S8, RequantizationOfEveryKind) {
       for (std::size_t n = 0; n < problem.bias.size(); ++n) problem.bias[n] = biases[n % count];
       std::fill(problem.multiplier.begin(), problem.multiplier.end(), multiplier);
       SCOPED_TRACE(multiplier);
-      for (const Isa isa : available_isas()) {
-        const ConvU8S8 conv = problem.pack(isa);
-        SCOPED_TRACE(conv.kernel_name());
-        Context context(1, isa);
-        for (const RequantizedOutput& grid : kGrids) check_requantized(problem, conv, context, grid);
-        check_real(problem, conv, context);
-        if (HasFailure()) return;
-      }
+      const ConvU8S8 conv = problem.pack(isa());
+      SCOPED_TRACE(conv.kernel_name());
+      Context context(1, isa());
+      for (const RequantizedOutput& output : kOutputs) check_requantized(problem, conv, context, output);
+      check_real(problem, conv, context);
+      if (HasFailure()) return;
     }
   }
 }
 
-TEST(ConvU8S8, EmptyBatch) {
+TEST_P(ConvolutionU8S8, EmptyBatch) {
   ConvCase shape = test::matrix_case(4, 5, 6);
   const std::vector<std::int8_t> weights(30);
   const std::vector<float> multiplier(5);
-  for (const Isa isa : available_isas()) {
-    const ConvU8S8 conv(isa, shape.geometry, weights, 0, multiplier, {});
-    Context context(2, isa);
-    shape.extents.batch = 0;
-    AlignedBuffer<std::byte> scratch(conv.scratch_bytes(shape.extents, 2));
-    conv.run(context, shape.extents, nullptr, RequantizedOutput{1, 0, 0, 255, nullptr}, scratch.data());
-  }
+  const ConvU8S8 conv(isa(), shape.geometry, weights, 0, multiplier, {});
+  Context context(2, isa());
+  shape.extents.batch = 0;
+  AlignedBuffer<std::byte> scratch(conv.scratch_bytes(shape.extents, 2));
+  conv.run(context, shape.extents, nullptr, RequantizedOutput{1, 0, 0, 255, nullptr}, scratch.data());
 }
 
-TEST(ConvU8S8, RefusesWhatItCannotCompute) {
+TEST(ConvolutionU8S8, RefusesWhatItCannotCompute) {
   const Isa isa = Isa::kScalar;
   ConvGeometry g;
   g.input_channels = 6, g.output_channels = 4;

@@ -93,6 +93,21 @@ inline ConvCase random_extents(const ConvGeometry& g, std::size_t largest, std::
   return c;
 }
 
+// Random extents, but an output that is not empty.
+inline ConvCase random_output(const ConvGeometry& g, std::mt19937& random) {
+  for (;;) {
+    const ConvCase c = random_extents(g, 17, random);
+    if (c.extents.out_h != 0 && c.extents.out_w != 0) return c;
+  }
+}
+
+inline ConvGeometry depthwise_geometry(std::size_t kernel) {
+  ConvGeometry g;
+  g.groups = g.input_channels = g.output_channels = 75;
+  g.kernel_h = g.kernel_w = kernel;
+  return g;
+}
+
 inline ConvCase random_case(std::mt19937& random) {
   for (;;) {
     ConvGeometry g;
