@@ -8,33 +8,52 @@ operands are frozen, as they are for an operator without a rule.
 
 from __future__ import annotations
 
+from typing import Optional
+
 from qslim.graph import Node
-from qslim.graph.operators import OPERATORS
+from qslim.graph.operators import OPERATORS, Operator
 from qslim.prune.channels import Channels, Factors
-from qslim.prune.operators.elementwise import ELEMENTWISE, default_rule
+from qslim.prune.operators import elementwise, movement
+from qslim.prune.operators.elementwise import ELEMENTWISE
+from qslim.prune.operators.logic import LOGIC
 from qslim.prune.operators.movement import MOVEMENT
 from qslim.prune.operators.normalization import NORMALIZATION
 from qslim.prune.operators.products import PRODUCTS
 from qslim.prune.operators.recurrent import RECURRENT
 from qslim.prune.operators.reductions import REDUCTIONS
 from qslim.prune.operators.rule import CannotFollow, Rule
+from qslim.prune.operators.selection import SELECTION
+from qslim.prune.operators.shapes import SHAPES
+from qslim.prune.operators.windows import WINDOWS
 
-__all__ = ["KEPT_OPERATORS", "follow"]
+__all__ = ["FAMILIES", "KEPT_OPERATORS", "follow"]
 
 # Operators that the importer takes apart: the rules follow them as they are.
 KEPT_OPERATORS = frozenset(
     ("conv3d", "linear_interp", "max_pool3d_with_index", "pool3d", "rnn", "trilinear_interp")
 )
 
-_DEFAULTS = {name: rule for name, row in OPERATORS.items() if (rule := default_rule(row)) is not None}
+
+def _default_rule(row: Operator) -> Optional[Rule]:
+    return elementwise.default_rule(row) or movement.default_rule(row)
+
+
+# By the families of qslim.graph.operators.
+FAMILIES: dict[str, dict[str, Rule]] = {
+    "elementwise": ELEMENTWISE,
+    "logic": LOGIC,
+    "movement": MOVEMENT,
+    "normalization": NORMALIZATION,
+    "products": PRODUCTS,
+    "recurrent": RECURRENT,
+    "reductions": REDUCTIONS,
+    "selection": SELECTION,
+    "shapes": SHAPES,
+    "windows": WINDOWS,
+}
 _RULES: dict[str, Rule] = {
-    **_DEFAULTS,
-    **ELEMENTWISE,
-    **MOVEMENT,
-    **NORMALIZATION,
-    **PRODUCTS,
-    **RECURRENT,
-    **REDUCTIONS,
+    **{name: rule for name, row in OPERATORS.items() if (rule := _default_rule(row)) is not None},
+    **{name: rule for rules in FAMILIES.values() for name, rule in rules.items()},
 }
 
 

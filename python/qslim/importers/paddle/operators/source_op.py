@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qslim.graph import Graph, Tensor
 
-__all__ = ["HALF_DTYPES", "ConvertedOp", "Converter", "SourceOp", "dtype_name", "renamed"]
+__all__ = ["HALF_DTYPES", "ConvertedOp", "Converter", "SourceOp", "dtype_name", "known_extents", "renamed"]
 
 HALF_DTYPES = ("bfloat16", "float16")
 
@@ -189,6 +189,10 @@ class SourceOp:
         """A vector of int64 as a row (axis 0) or a column (axis 1)."""
         return self.before("Unsqueeze", [name, self.new_ints([axis])], "int64", (None, None))
 
+    def flat(self) -> str:
+        """Reshape operand 0 to a vector and return its name."""
+        return self.before("Reshape", [self.inputs[0], self.new_ints([-1])], self.dtype(0), (None,))
+
     def known_ints(self, index: int) -> Optional[list[int]]:
         """Operand `index` as integers if it is constant."""
         operand = self.operands[index] if index < len(self.operands) else ""
@@ -209,6 +213,13 @@ def renamed(op_type: str, **attributes: str) -> Converter:
         return ConvertedOp(op_type, op.inputs, {new: op.attributes[old] for new, old in attributes.items()})
 
     return converter
+
+
+def known_extents(shape: _Shape) -> Optional[list[int]]:
+    """Return all extents but the first, which is the batch; None if one of them is open."""
+    if shape is None or None in shape[1:]:
+        return None
+    return [extent for extent in shape[1:] if extent is not None]
 
 
 def dtype_name(dtype: Any) -> str:

@@ -83,4 +83,6 @@ def _reshape(op: SourceOp, name: str, extents: list[int | str]) -> str:
     return op.before("Reshape", [name, op.vector(extents)], "float32", (None,) * len(extents))
 
 
-DEFORMABLE: dict[str, Converter] = {"deformable_conv": _deformable_conv}
+DEFORMABLE: dict[str, Converter] = {
+    "deformable_conv": _deformable_conv,
+}
