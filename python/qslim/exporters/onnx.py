@@ -23,15 +23,12 @@ from numpy.typing import NDArray
 from qslim._core import __version__
 from qslim.files.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
-from qslim.graph.operators import OPERATORS
+from qslim.graph.operators import OPERATORS, family_of
 from qslim.graph.passes.fit_bias import fit_bias
 
 __all__ = ["export_onnx"]
 
 _OPSETS = range(17, 22)
-
-# Before opset 18 their axes were an attribute, before opset 20 "linear" was "bilinear".
-_AXES_WERE_ATTRIBUTES = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd")
 
 
 def export_onnx(graph: Graph, path: Union[str, os.PathLike[str]], *, opset: int = 21) -> None:
@@ -240,13 +237,13 @@ class _Writer:
         self, node: Node, inputs: list[str], attributes: dict[str, Any]
     ) -> tuple[list[str], dict[str, Any]]:
         """`node` in the form of an older opset, where it has one."""
-        if node.op_type in _AXES_WERE_ATTRIBUTES:
+        if family_of(node.op_type) == "reductions":  # their axes were an attribute
             axes = self._graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None
             if axes is not None:
                 attributes["axes"] = [int(axis) for axis in axes.reshape(-1)]
             if axes is not None or len(node.inputs) == 1:
                 return inputs[:1], attributes
-        if node.op_type == "GridSample":
+        if node.op_type == "GridSample":  # "linear" was "bilinear"
             attributes["mode"] = {"linear": "bilinear", "cubic": "bicubic"}.get(
                 attributes.get("mode", "linear"), "nearest"
             )

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from qslim.graph.evaluate import can_evaluate, evaluate
 from qslim.graph.graph import Graph, Node
+from qslim.graph.operators import family_of
 
 __all__ = ["HostTail", "split_tail"]
-
-_PRODUCTS = ("Conv", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "RNN")
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def split_tail(graph: Graph, has_kernel: Callable[[Node], bool]) -> Optional[tup
 
 
 def _has_weights(graph: Graph, node: Node) -> bool:
-    """Whether `node` is work for an engine: a product with constants."""
-    return node.op_type in _PRODUCTS and any(
-        name and graph.tensors[name].is_constant for name in node.inputs[1:]
-    )
+    """Return True if `node` is a product or a recurrent layer with constant weights, work for an engine."""
+    if node.domain or family_of(node.op_type) not in ("products", "recurrent"):
+        return False
+    return any(name and graph.tensors[name].is_constant for name in node.inputs[1:])

@@ -21,9 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph.graph import Graph, Node
+from qslim.graph.operators.products import PRODUCTS
 from qslim.graph.quantization import QuantParams
 
-__all__ = ["IntegerOperator", "channel_constant", "find_integer_operator", "only_reader", "output_channels"]
+__all__ = [
+    "IntegerOperator",
+    "channel_axis",
+    "channel_constant",
+    "find_integer_operator",
+    "only_reader",
+    "output_channels",
+]
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ def find_integer_operator(graph: Graph, node: Node) -> Optional[IntegerOperator]
     params = weight.quantization
     if params is None or params.dtype.itemsize != 1 or params.zero_point != 0:
         return None
-    if params.quant_axis not in (None, _channel_axis(node)) or params.qmin < -128 or params.qmax > 127:
+    if params.quant_axis not in (None, channel_axis(node)) or params.qmin < -128 or params.qmax > 127:
         return None
     bias: Optional[NDArray[np.float32]] = None
     if len(node.inputs) > 2 and node.inputs[2]:
@@ -87,7 +95,7 @@ def find_integer_operator(graph: Graph, node: Node) -> Optional[IntegerOperator]
 
 def output_channels(graph: Graph, node: Node) -> Optional[int]:
     """Extent of the axis that a bias runs along, if `node` is a product with a constant weight."""
-    if node.domain or node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
+    if node.domain or node.op_type not in PRODUCTS:
         return None
     weight = graph.constant(node.inputs[1])
     if weight is None or weight.ndim != (4 if "Conv" in node.op_type else 2):
@@ -98,11 +106,11 @@ def output_channels(graph: Graph, node: Node) -> Optional[int]:
         attributes = node.attributes
         if attributes.get("transA", 0) or attributes.get("alpha", 1) != 1 or attributes.get("beta", 1) != 1:
             return None
-    return int(weight.shape[_channel_axis(node)])
+    return int(weight.shape[channel_axis(node)])
 
 
-def _channel_axis(node: Node) -> int:
-    """The weight's axis of output channels; of a ConvTranspose the channels within one group."""
+def channel_axis(node: Node) -> int:
+    """Return the axis of output channels of a product's weight; of a ConvTranspose, those of one group."""
     if node.op_type == "Gemm":
         return 0 if node.attributes.get("transB", 0) else 1
     return 0 if node.op_type == "Conv" else 1

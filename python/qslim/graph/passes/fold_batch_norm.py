@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph.graph import Graph, Node, Tensor
+from qslim.graph.integer_operators import channel_axis
 
 __all__ = ["FoldedBatchNorm", "fold_batch_norm", "folded_bias", "folded_scale", "norm_factor"]
 
@@ -73,7 +74,7 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
         return None
 
     factor = norm_factor(scale, variance, float(norm.attributes["epsilon"]))
-    axis = 0 if node.op_type == "Conv" else 1
+    axis = channel_axis(node)
     shape = [1] * weight.value.ndim
     shape[axis] = -1
     if weight.quantization is not None:

@@ -26,7 +26,7 @@ from qslim.prune.operators.selection import SELECTION
 from qslim.prune.operators.shapes import SHAPES
 from qslim.prune.operators.windows import WINDOWS
 
-__all__ = ["FAMILIES", "KEPT_OPERATORS", "follow"]
+__all__ = ["FAMILIES", "KEPT_OPERATORS", "follow", "is_product"]
 
 # Operators that the importer takes apart: the rules follow them as they are.
 KEPT_OPERATORS = frozenset(
@@ -57,9 +57,18 @@ _RULES: dict[str, Rule] = {
 }
 
 
+def _full_name(node: Node) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+
+
+def is_product(node: Node) -> bool:
+    """Return True if `node` is followed as a convolution or a matrix product."""
+    return _full_name(node) in PRODUCTS
+
+
 def follow(channels: Channels, node: Node) -> None:
     """Give the results of `node` their factors."""
-    name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    name = _full_name(node)
     rule = _RULES.get(name)
     try:
         if rule is None:

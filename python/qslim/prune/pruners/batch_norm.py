@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from qslim.graph import Graph, Node
 from qslim.prune.model_edit import floats_of, named_tensors
+from qslim.prune.operators import is_product
 from qslim.prune.pruners.base import FilterPruner
 
 __all__ = ["BNScaleFilterPruner", "following_scale"]
 
-
-_PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "conv3d", "conv3d_transpose")
-# Paddle computes convolutions over one axis as images of one row.
+# Views that keep the axis of channels. Paddle computes convolutions over one axis as images of one row.
 _VIEWS = ("Identity", "Squeeze", "Unsqueeze")
 
 
@@ -63,7 +62,7 @@ def following_scale(graph: Graph, parameter: str) -> Optional[str]:
 def _product(graph: Graph, name: str) -> Optional[Node]:
     """The product that reads `name`, itself or through views of it."""
     for node in graph.consumers(name):
-        if node.op_type in _PRODUCTS:
+        if is_product(node):
             return node
         product = _product(graph, node.outputs[0]) if node.op_type in _VIEWS else None
         if product is not None:
