@@ -151,7 +151,7 @@ class _Writer:
         self._nodes.append(self._onnx.helper.make_node(op_type, inputs, outputs, **attributes))
 
     def _operand(self, name: str) -> str:
-        """The name to read for `name`; a constant is written when it is first read."""
+        """Return the name to read for `name`; write a constant when it is first read."""
         if not name:
             return ""
         tensor = self._graph.tensors[name]
@@ -175,7 +175,7 @@ class _Writer:
         self._read_as[tensor.name] = real
 
     def _grid(self, name: str, params: QuantParams) -> list[str]:
-        """Names of scale and zero point, whose dtype is that of the integers."""
+        """Write scale and zero point and return their names; the zero point has the integers' dtype."""
         if params.dtype.itemsize > 2 or (params.dtype.itemsize == 2 and self._opset < 21):
             raise ValueError(
                 f"export_onnx: tensor {name!r} is on a grid of {params.dtype}, which opset {self._opset} "
@@ -236,7 +236,7 @@ class _Writer:
     def _lowered(
         self, node: Node, inputs: list[str], attributes: dict[str, Any]
     ) -> tuple[list[str], dict[str, Any]]:
-        """`node` in the form of an older opset, where it has one."""
+        """Return inputs and attributes of `node` in the form of an older opset, where it has one."""
         if family_of(node.op_type) == "reductions":  # their axes were an attribute
             axes = self._graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None
             if axes is not None:
@@ -253,7 +253,7 @@ class _Writer:
     def _resize(
         self, node: Node, inputs: list[str], attributes: dict[str, Any]
     ) -> tuple[list[str], dict[str, Any]]:
-        """`node` with a scale for every axis where that can be said.
+        """Return inputs and attributes of a Resize, with a scale for every axis where that is possible.
 
         Opset 18 lets it name the axes that it scales, but ONNX Runtime 1.31 forgets that where it moves a
         Transpose across a quantized Resize: "indices element out of data bounds".

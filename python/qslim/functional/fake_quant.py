@@ -166,7 +166,7 @@ def fake_quant_backward(
     out: Optional[NDArray[np.float32]] = None,
     context: Optional[_core.Context] = None,
 ) -> NDArray[np.float32]:
-    """Gradient of `fake_quant` with respect to `x`.
+    """Return the gradient of `fake_quant` with respect to `x`.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def dequantize(
     quant_axis: Optional[int] = None,
     context: Optional[_core.Context] = None,
 ) -> NDArray[np.float32]:
-    """The real numbers that `quantize` stood for.
+    """Return the real numbers that `q` stands for.
 
     Parameters
     ----------

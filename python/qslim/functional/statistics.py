@@ -47,7 +47,7 @@ class TensorStatistics(_core.TensorStatistics):
 
     @staticmethod
     def from_bytes(data: bytes) -> TensorStatistics:
-        """What `to_bytes` wrote; anything else is a FormatError, which is a ValueError."""
+        """Read what `to_bytes` wrote; anything else is a FormatError, which is a ValueError."""
         statistics = _core.TensorStatistics.from_bytes(data)
         result = TensorStatistics(statistics.bins)
         result.merge(statistics)
@@ -62,7 +62,7 @@ def find_threshold(
     is_unsigned: bool = False,
     hist_percent: float = 0.9999,
 ) -> float:
-    """The largest magnitude worth keeping.
+    """Return the largest magnitude to keep.
 
     Parameters
     ----------

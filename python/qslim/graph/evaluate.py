@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Graph computes, on NumPy: the simulation that every runtime must agree with.
+"""Evaluation of a Graph in NumPy: the simulation that every runtime must agree with.
 
 A tensor with an annotation is quantized: whoever reads it sees q = clamp(rint(r * (1/s)) + z, qmin, qmax),
 which stands for s * (q - z). An integer operator (``integer_operators.py``: which they are) computes
@@ -85,12 +85,12 @@ def evaluate(
 
 
 def can_evaluate(node: Node) -> bool:
-    """Whether `node` has a definition here."""
+    """Return True if `node` has a definition here."""
     return _definition(node) is not None
 
 
 def _definition(node: Node) -> Optional[OperatorFunction]:
-    """ONNX's operators, and those that end Paddle's detectors."""
+    """Return the function of `node`: one of ONNX's operators, or of those that end Paddle's detectors."""
     if node.domain:
         return DETECTION.get(node.op_type) if node.domain == "paddle" else None
     row = OPERATORS.get(node.op_type)
@@ -118,7 +118,7 @@ class _Run:
         self._store(name, _checked_feed(self._graph.tensors[name], np.asarray(feeds[name])))
 
     def real(self, name: str) -> _Array:
-        """The values of `name` as its readers see them."""
+        """Return the values of `name` as its readers see them."""
         if name not in self._values:
             tensor = self._graph.tensors[name]
             if tensor.value is None:
@@ -210,7 +210,7 @@ class _Run:
         self._values[operator.target] = _dequantize(self._integers[operator.target], y)
 
     def _bounds(self, clamp: Optional[Node], params: QuantParams) -> tuple[int, int]:
-        """The range of integers that `clamp` leaves of the grid."""
+        """Return the least and the largest integer that `clamp` leaves of the quantized range."""
 
         def position(name: str, default: int) -> int:
             if not name:
@@ -228,7 +228,7 @@ class _Run:
 
 
 def _needed(graph: Graph, wanted: Sequence[str]) -> tuple[set[str], dict[int, list[str]]]:
-    """Tensors that `wanted` depend on; and those that nobody reads after each node, by the node's id."""
+    """Return the tensors that `wanted` depend on, and by node id those that no later node reads."""
     needed = set(wanted)
     last_reader: dict[int, list[str]] = {}
     seen = set(wanted)
@@ -256,12 +256,12 @@ def _checked_feed(tensor: Tensor, value: _Array) -> _Array:
 
 
 def _along(values: _Array, axis: int) -> _Array:
-    """(channels,) shaped to broadcast along `axis`, which is negative."""
+    """Reshape `values`, one for each channel, to broadcast along `axis`, which is negative."""
     return values.reshape((-1,) + (1,) * (-axis - 1))
 
 
 def _exact_sum(node: Node, x: _Array, weight: _Array) -> _Array:
-    """The sum of products in float64, where integers of this size are exact."""
+    """Sum the products in float64, where integers of this size are exact."""
     if node.op_type == "Conv":
         return convolve(x, weight, node.attributes)
     if node.op_type == "ConvTranspose":
@@ -272,7 +272,7 @@ def _exact_sum(node: Node, x: _Array, weight: _Array) -> _Array:
 
 
 def _quantize(values: _Array, params: QuantParams) -> _Array:
-    """NaN becomes qmin, as no integer stands for it."""
+    """Quantize `values` to int32; NaN becomes qmin, as no integer stands for it."""
     grid = np.rint(values * (np.float32(1) / params.broadcast_scale(values.ndim))) + np.float32(
         params.zero_point
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operators of a quantized Graph compute in integers, and where their results go.
+"""Operators of a quantized Graph that compute in integers, and where their results go.
 
 An operator is an integer operator if its data input lies on one grid of at most 8 bits and its weight is a
 constant on a symmetric grid of at most 8 bits, with one scale, or one for each output channel:
@@ -57,7 +57,7 @@ class IntegerOperator:
 
 
 def find_integer_operator(graph: Graph, node: Node) -> Optional[IntegerOperator]:
-    """`node` as an integer operator, or None if it computes in float."""
+    """Return `node` as an integer operator, or None if it computes in float."""
     channels = output_channels(graph, node)
     if channels is None or not _has_small_grid(graph.tensors[node.inputs[0]].quantization):
         return None
@@ -94,7 +94,7 @@ def find_integer_operator(graph: Graph, node: Node) -> Optional[IntegerOperator]
 
 
 def output_channels(graph: Graph, node: Node) -> Optional[int]:
-    """Extent of the axis that a bias runs along, if `node` is a product with a constant weight."""
+    """Return the number of output channels of a product with a constant weight, None for other nodes."""
     if node.domain or node.op_type not in PRODUCTS:
         return None
     weight = graph.constant(node.inputs[1])
@@ -117,7 +117,7 @@ def channel_axis(node: Node) -> int:
 
 
 def only_reader(graph: Graph, name: str) -> Optional[Node]:
-    """The node that alone reads `name`, if `name` is neither quantized nor an output of the graph."""
+    """Return the node that alone reads `name`, if `name` is neither quantized nor an output of the graph."""
     readers = graph.consumers(name)
     if len(readers) != 1 or name in graph.outputs or graph.tensors[name].quantization is not None:
         return None
@@ -127,7 +127,7 @@ def only_reader(graph: Graph, name: str) -> Optional[Node]:
 def channel_constant(
     graph: Graph, node: Node, data: str, channels: int, from_end: int
 ) -> Optional[NDArray[Any]]:
-    """The constant operand of `node`, a binary operator on `data`, as (channels,).
+    """Return the constant operand of `node`, a binary operator on `data`, as (channels,).
 
     `from_end` counts the channel axis from the last: 3 in [N, C, H, W], 1 in [..., C]. None if the other
     operand is no constant, or varies along another axis.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operands a node of a Graph only moves, by the rows of its operators."""
+"""Operands whose elements a node only moves, by the records of operators."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ __all__ = ["QuantParams"]
 
 @dataclass(frozen=True)
 class QuantParams:
-    """How one tensor is quantized.
+    """Quantization parameters of one tensor.
 
     Attributes
     ----------
@@ -59,13 +59,13 @@ class QuantParams:
 
     @classmethod
     def weight(cls, threshold: ArrayLike, quant_bits: int, quant_axis: Optional[int]) -> QuantParams:
-        """The symmetric grid of weights, [-qmax, qmax] with qmax = 2^(bits-1) - 1."""
+        """Return the symmetric parameters of weights, on [-qmax, qmax] with qmax = 2^(bits-1) - 1."""
         qmax = 2 ** (quant_bits - 1) - 1
         return cls(np.asarray(threshold, np.float32) / np.float32(qmax), 0, -qmax, qmax, quant_axis)
 
     @classmethod
     def activation(cls, threshold: float, quant_bits: int, is_unsigned: bool) -> QuantParams:
-        """The grid of activations: [0, 2^bits - 1] if unsigned, else [-2^(bits-1), 2^(bits-1) - 1]."""
+        """Return parameters of activations, unsigned with qmax = 2^bits - 1, or signed of the same width."""
         qmax = 2**quant_bits - 1 if is_unsigned else 2 ** (quant_bits - 1) - 1
         scale = np.float32(threshold) / np.float32(qmax)
         return cls(np.asarray(scale), 0, 0 if is_unsigned else -qmax - 1, qmax)
@@ -86,7 +86,7 @@ class QuantParams:
         raise ValueError(f"QuantParams: no integer type holds [{self.qmin}, {self.qmax}]")
 
     def broadcast_scale(self, ndim: int) -> NDArray[np.float32]:
-        """``scale`` shaped to broadcast against a tensor of `ndim` dimensions."""
+        """Return ``scale`` shaped to broadcast against a tensor of `ndim` dimensions."""
         if self.quant_axis is None:
             return self.scale
         shape = [1] * ndim
@@ -94,7 +94,7 @@ class QuantParams:
         return self.scale.reshape(shape)
 
     def quantize(self, values: NDArray[np.float32]) -> NDArray[Any]:
-        """`values` as integers of ``dtype``, the shape of `values`; ties round to even."""
+        """Return `values` as integers of ``dtype``; ties round to even."""
         values = np.ascontiguousarray(values, np.float32)
         if self.dtype.itemsize == 1:
             scale = float(self.scale) if self.quant_axis is None else self.scale
@@ -107,7 +107,7 @@ class QuantParams:
         return integers
 
     def dequantize(self, integers: NDArray[Any]) -> NDArray[np.float32]:
-        """The real values that `integers` stand for."""
+        """Return the real values that `integers` stand for."""
         if self.dtype.itemsize == 1:
             scale = float(self.scale) if self.quant_axis is None else self.scale
             return _core.dequantize(np.ascontiguousarray(integers), scale, self.zero_point, self.quant_axis)

@@ -34,7 +34,7 @@ class Atoms:
         self._edges: list[tuple[Labels, Labels]] = []
 
     def new(self, count: int) -> Labels:
-        """`count` atoms that belong to nothing else yet."""
+        """Make `count` atoms that belong to no class yet."""
         first = self._count
         self._count += count
         return np.arange(first, self._count, dtype=np.int64)
@@ -45,7 +45,7 @@ class Atoms:
         self._edges.append((one.reshape(-1), other.reshape(-1)))
 
     def resolve(self, labels: Labels) -> Labels:
-        """The representative of each label: the smallest atom of its class."""
+        """Return the representative of each label: the smallest atom of its class."""
         self._settle()
         return np.asarray(self._parent[labels])
 

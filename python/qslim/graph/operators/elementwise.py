@@ -38,7 +38,7 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def _exact_erf(x: Array) -> Array:
-    """NumPy has none of its own."""
+    """Compute the error function, which NumPy lacks."""
     return np.asarray(_erf(x), np.float64)
 
 

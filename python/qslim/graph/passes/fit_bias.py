@@ -22,7 +22,7 @@ _LARGEST = 2.0**30
 
 
 def fit_bias(graph: Graph) -> None:
-    """Change the weights of `graph` in place where a bias needs it."""
+    """Enlarge the scale of each channel whose bias does not fit 32 bits; change `graph` in place."""
     for node in list(graph.nodes):
         operator = find_integer_operator(graph, node)
         if operator is not None and operator.bias is not None:

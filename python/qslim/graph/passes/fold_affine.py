@@ -117,7 +117,7 @@ def _fold_behind(graph: Graph, node: Node, channels: int) -> None:
 
 
 def _step(graph: Graph, node: Node, data: str, from_end: int, channels: Optional[int]) -> Optional[_Affine]:
-    """`node` as factor and offset on `data`, if it is one of the operators that can be folded."""
+    """Return `node` as factor and offset on `data`, if it is one of the operators that can be folded."""
     if node.domain:
         return None
     if node.op_type == "BatchNormalization":
@@ -145,7 +145,7 @@ def _step(graph: Graph, node: Node, data: str, from_end: int, channels: Optional
 
 
 def _can_scale(node: Node, weight: Tensor, factor: _Vector) -> bool:
-    """Whether `factor` can be put into the scales of `weight` without rounding its integers again."""
+    """Return True if `factor` can go into the scales of `weight` without rounding its integers again."""
     params = weight.quantization
     if params is None or (factor == 1).all():
         return True
@@ -187,7 +187,7 @@ def _scaled_float(node: Node, value: NDArray[Any], factor: _Vector) -> NDArray[n
 def _scaled_integers(
     value: NDArray[Any], params: QuantParams, factor: _Vector, axis: int
 ) -> tuple[NDArray[np.float32], QuantParams]:
-    """Real values and parameters whose integers are those of `value` times the sign of `factor`."""
+    """Return real values and parameters whose integers are those of `value` times the sign of `factor`."""
     integers = params.quantize(value).astype(np.float32)
     before = np.broadcast_to(params.scale, factor.shape).astype(np.float64)
     after = before * np.abs(factor)

@@ -95,20 +95,20 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
 
 
 def norm_factor(scale: _Vector, variance: _Vector, epsilon: float) -> NDArray[np.float64]:
-    """gamma / sqrt(variance + epsilon) of each channel."""
+    """Return gamma / sqrt(variance + epsilon) of each channel."""
     return np.asarray(scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon))
 
 
 def folded_bias(
     bias: NDArray[Any], factor: NDArray[np.float64], mean: _Vector, offset: _Vector
 ) -> NDArray[np.float32]:
-    """The bias of the layer before, once the normalization is folded into it."""
+    """Return the bias of the layer before, once the normalization is folded into it."""
     moved = bias.astype(np.float64) - mean.astype(np.float64)
     return np.asarray(moved * factor + offset.astype(np.float64), np.float32)
 
 
 def folded_scale(scale: NDArray[np.float32], factor: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The scale of its quantized weight, one for each channel; the integers take the factor's sign."""
+    """Return the scales of a quantized weight times `factor`, one a channel; the integers take its sign."""
     magnitude = np.maximum(np.abs(factor), _SMALLEST_FACTOR)
     return np.asarray(np.broadcast_to(scale, factor.shape).astype(np.float64) * magnitude, np.float32)
 
@@ -135,7 +135,7 @@ def _only_producer(graph: Graph, name: str) -> Optional[Node]:
 def _data_and_channel_constant(
     graph: Graph, node: Node, channels: int
 ) -> tuple[Optional[str], Optional[NDArray[Any]]]:
-    """The computed operand of Add and its constant one as (channels,), or (None, None)."""
+    """Return the computed operand of Add and its constant one as (channels,), or (None, None)."""
     for data, other in (node.inputs, node.inputs[::-1]):
         value = graph.constant(other)
         if value is None or graph.constant(data) is not None or value.size not in (1, channels):

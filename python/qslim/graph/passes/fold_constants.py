@@ -51,7 +51,7 @@ def _fold_node(graph: Graph, node: Node) -> None:
 
 
 def _evaluated(graph: Graph, node: Node, keeps_integers: bool = False) -> list[NDArray[Any]]:
-    """The outputs of `node`, before they are quantized themselves."""
+    """Compute the outputs of `node`, without quantizing them."""
     alone = Graph(outputs=list(filter(None, node.outputs)))
     for name in dict.fromkeys(filter(None, node.inputs)):
         tensor = graph.tensors[name]
@@ -111,7 +111,7 @@ def _fold_shape_operand(graph: Graph, node: Node) -> None:
 
 
 def _known_extents(graph: Graph, name: str) -> Optional[list[Optional[int]]]:
-    """The elements of a tensor of shape arithmetic, None where one is open; None if it is none such."""
+    """Return the elements of a vector of extents, None where one is open; None if it is no such vector."""
     tensor = graph.tensors[name]
     if tensor.value is not None:
         if tensor.value.dtype.kind not in "iu" or tensor.value.ndim > 1:
@@ -152,7 +152,7 @@ def _known_extents(graph: Graph, name: str) -> Optional[list[Optional[int]]]:
 def _combined(
     op_type: str, a: list[Optional[int]], b: Optional[list[Optional[int]]]
 ) -> Optional[list[Optional[int]]]:
-    """Arithmetic on single extents."""
+    """Combine two single extents by Add, Mul or Sub."""
     if b is None or len(a) != 1 or len(b) != 1:
         return None
     if a[0] is None or b[0] is None:

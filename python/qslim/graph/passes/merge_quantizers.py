@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One quantization where several layers quantize the same tensor to the same grid.
+"""Keep one quantization where several layers quantize the same tensor with the same parameters.
 
 In training every layer has a quantizer of its own, so a tensor that feeds two convolutions is quantized
 twice, with the same statistics: two identities with equal annotations. The second one goes.
@@ -31,7 +31,7 @@ def merge_quantizers(graph: Graph) -> None:
 
 
 def same_grid(one: QuantParams, other: QuantParams) -> bool:
-    """Whether both put every value on the same number."""
+    """Return True if both have the same scale, zero point, range and axis."""
     return _key(one) == _key(other)
 
 

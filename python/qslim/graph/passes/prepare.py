@@ -22,7 +22,7 @@ QUANTIZER_READERS: list[Callable[[Graph], None]] = []
 
 
 def prepare_for_runtime(graph: Graph) -> Graph:
-    """A copy of `graph` without what a runtime need not compute.
+    """Return a copy of `graph` without the work that a runtime need not do.
 
     In order: quantizers become annotations, identities go, constants are folded, normalizations and other
     affine operators fold into the product before them (weights may be quantized already, their integers stay)

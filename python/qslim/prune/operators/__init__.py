@@ -82,7 +82,7 @@ def follow(channels: Channels, node: Node) -> None:
 
 
 def _fitting(channels: Channels, output: str, factors: Factors) -> Factors:
-    """`factors`, if they have the rank and the extents of tensor `output`."""
+    """Return `factors`, if they have the rank and the extents of tensor `output`; refuse others."""
     shape = channels.shape(output)
     for factor in factors:
         if factor.ndim != len(shape) or any(a not in (1, b) for a, b in zip(factor.shape, shape)):

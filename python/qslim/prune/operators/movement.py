@@ -30,7 +30,7 @@ def default_rule(row: Operator) -> Optional[Rule]:
 
 
 def _move(channels: Channels, node: Node) -> list[Factors]:
-    """Every element stays; squeezing, flattening and transposing follow the shapes of tensors."""
+    """Follow an operator that keeps every element; squeezing, flattening and transposing follow shapes."""
     moved = [moved_labels(channels, node, factor)[0] for factor in channels.factors(node.inputs[0])]
     joined: Factors = []
     for factor in moved:  # two axes that became one
@@ -53,7 +53,7 @@ def _reshape(channels: Channels, node: Node) -> list[Factors]:
 
 
 def _reshape_to_result(channels: Channels, node: Node) -> Factors:
-    """The extents are computed by the network, and known here from the result's shape."""
+    """Reshape by the shape of the result, where the network computes the extents."""
     source, shape = channels.shape(node.inputs[0]), channels.shape(node.outputs[0])
     return [
         thin(np.broadcast_to(factor, source).reshape(shape)) for factor in channels.factors(node.inputs[0])
@@ -61,7 +61,7 @@ def _reshape_to_result(channels: Channels, node: Node) -> Factors:
 
 
 def _split(channels: Channels, node: Node) -> list[Factors]:
-    """Parts of one extent stay so: the same places are cut in each."""
+    """Cut the same places in each part of one extent."""
     results: list[Factors] = [[] for _ in node.outputs]
     axis = int(node.attributes.get("axis", 0)) % len(channels.shape(node.inputs[0]))
     for factor in channels.factors(node.inputs[0]):
@@ -108,7 +108,7 @@ def _concat(channels: Channels, node: Node) -> list[Factors]:
 def _one_factor(
     channels: Channels, node: Node, factors: Factors, shape: tuple[int, ...], axis: int
 ) -> Labels:
-    """The labels of one part of a concatenation along `axis`; what has none of its own stays whole."""
+    """Return the labels of one part of a concatenation along `axis`; a part without any stays whole."""
     if not factors:
         atom = channels.frozen_atom(f"{node.label} puts it beside a tensor that cannot be cut")
         return np.broadcast_to(
@@ -121,7 +121,7 @@ def _one_factor(
 
 
 def _pad(channels: Channels, node: Node) -> list[Factors]:
-    """Elements around an image belong to its channels; channels that are added stay."""
+    """Follow a Pad: elements around an image belong to its channels; channels that are added stay."""
     pads = constant_ints(channels, node, 1)
     rank = len(channels.shape(node.inputs[0]))
     if pads is None or len(node.inputs) > 3 or node.attributes.get("mode", "constant") != "constant":

@@ -27,7 +27,7 @@ def _arg_max(channels: Channels, node: Node) -> list[Factors]:
 
 
 def without_axes(channels: Channels, node: Node, axes: set[int], keeps: bool) -> Factors:
-    """Factors after something over `axes`; a factor along one of them is frozen."""
+    """Return the factors after a reduction over `axes`; freeze a factor along one of them."""
     result = []
     for factor in channels.factors(node.inputs[0]):
         if any(factor.shape[axis] > 1 for axis in axes):

@@ -11,7 +11,7 @@ __all__ = ["SHAPES"]
 
 
 def _random(channels: Channels, node: Node) -> list[Factors]:
-    """Each element is drawn by itself; there are as many as the network computes, or as its code says."""
+    """Follow random elements; there are as many as the network computes, or as its code says."""
     shape = channels.shape(node.outputs[0])
     labels = [(axis, channels.atoms.new(extent)) for axis, extent in enumerate(shape) if extent > 1]
     factors = [atoms.reshape([-1 if at == axis else 1 for at in range(len(shape))]) for axis, atoms in labels]
@@ -21,7 +21,7 @@ def _random(channels: Channels, node: Node) -> list[Factors]:
 
 
 def _nothing(channels: Channels, node: Node) -> list[Factors]:
-    """Extents, not elements: they follow what is cut."""
+    """Return no factors: extents follow what is cut."""
     return []
 
 

@@ -11,7 +11,7 @@ __all__ = ["WINDOWS"]
 
 
 def _window(channels: Channels, node: Node) -> list[Factors]:
-    """Pooling and resizing of [N, C, ...]: channels pass."""
+    """Follow pooling and resizing of [N, C, ...]: channels pass."""
     if str(node.attributes.get("data_format", "NCHW")).endswith("C"):
         raise CannotFollow("channels come last")
     reason = f"{node.label} combines its elements"

@@ -41,7 +41,7 @@ class BNScaleFilterPruner(FilterPruner):
 
 
 def following_scale(graph: Graph, parameter: str) -> Optional[str]:
-    """The scale of the batch normalization behind the product with `parameter`, past a bias."""
+    """Return the scale of the batch normalization behind the product with `parameter`, past a bias."""
     node = _product(graph, parameter)
     while node is not None:
         following = graph.consumers(node.outputs[0])
@@ -60,7 +60,7 @@ def following_scale(graph: Graph, parameter: str) -> Optional[str]:
 
 
 def _product(graph: Graph, name: str) -> Optional[Node]:
-    """The product that reads `name`, itself or through views of it."""
+    """Return the product that reads `name`, itself or through views of it."""
     for node in graph.consumers(name):
         if is_product(node):
             return node

@@ -170,7 +170,7 @@ class _Export:
 
 @contextlib.contextmanager
 def _exporting(layers: dict[Any, str], with_own: list[Any]) -> Iterator[_Export]:
-    """Float weights and marks for the block; `with_own` read copies of their weights, of their own names."""
+    """Set float weights and marks for the block; `with_own` read copies of their weights under own names."""
     export = _Export()
     marks = export.marks
     try:
@@ -232,7 +232,7 @@ def _weight_params(layer: Any) -> Optional[QuantParams]:
 
 
 def _check_channels(graph: Graph) -> None:
-    """Paddle traces a convolution of an image that has other channels than the weight."""
+    """Check image channels against the weight's; Paddle traces a convolution that does not fit."""
     for node in graph.nodes:
         weight = graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None
         shape = graph.tensors[node.inputs[0]].shape if node.inputs and node.inputs[0] else None

@@ -40,7 +40,7 @@ _CONVERTERS = {name: row for rows in FAMILIES.values() for name, row in rows.ite
 
 
 def convert(op: SourceOp) -> list[ConvertedOp]:
-    """The operators for `op`, its own last; or `op` itself in the domain "paddle"."""
+    """Return the operators for `op`, its own last; or `op` itself in the domain "paddle"."""
     converter = _CONVERTERS.get(op.name)
     converted = channels_first(op, converter) if converter is not None else None
     if converted is not None and (op.has_one_result or not converted.keeps_first_output):
@@ -55,7 +55,7 @@ def convert(op: SourceOp) -> list[ConvertedOp]:
 
 
 def _open_extents(op: SourceOp) -> str:
-    """What to do about operands whose extents are open, the batch apart; empty if there are none."""
+    """Say what to do about operands whose extents are open, the batch apart; empty if there are none."""
     for name in filter(None, op.inputs):
         shape = op.graph.tensors[name].shape
         if shape is not None and None in shape[1:]:

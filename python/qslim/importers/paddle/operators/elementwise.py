@@ -15,7 +15,7 @@ __all__ = ["ELEMENTWISE"]
 
 
 def _scale(op: SourceOp) -> Optional[ConvertedOp]:
-    """scale * x + bias, or scale * (x + bias); a part that does nothing is left out."""
+    """Convert scale * x + bias, or scale * (x + bias); leave out a part that does nothing."""
     scale, dtype = op.constant(1), op.dtype(0)
     if scale is None or dtype not in ("float32", "float64", "int32", "int64"):
         return None
@@ -54,7 +54,7 @@ def _clip(op: SourceOp) -> ConvertedOp:
 
 
 def _dropout(op: SourceOp) -> Optional[ConvertedOp]:
-    """Outside of training nothing, or the mode that scales at inference."""
+    """Convert to what it does outside of training: nothing, or a factor in the mode that scales then."""
     if not op.attributes.get("is_test"):
         return None
     if op.attributes.get("mode") == "upscale_in_train":
@@ -100,7 +100,7 @@ def _add_n(op: SourceOp) -> ConvertedOp:
 
 
 def _remainder(op: SourceOp) -> ConvertedOp:
-    """With the divisor's sign."""
+    """Convert a remainder with the divisor's sign."""
     x, y = op.inputs[:2]
     if op.dtype(0) in ("int32", "int64"):
         return ConvertedOp("Mod", [x, y])
@@ -195,7 +195,7 @@ def _prelu(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _celu(op: SourceOp) -> ConvertedOp:
-    """alpha * (exp(x / alpha) - 1) below 0."""
+    """Convert alpha * (exp(x / alpha) - 1) below 0."""
     alpha = float(op.attributes["alpha"])
     if alpha == 1.0:
         return ConvertedOp("Elu", op.inputs, {"alpha": 1.0})
@@ -209,7 +209,7 @@ def _selu(op: SourceOp) -> ConvertedOp:
 
 
 def _soft_shrink(op: SourceOp) -> ConvertedOp:
-    """x less what lies within the threshold."""
+    """Convert x - clip(x, -threshold, threshold)."""
     x, threshold = op.inputs[0], float(op.attributes["threshold"])
     return ConvertedOp("Sub", [x, op.like("Clip", [x, op.number(-threshold), op.number(threshold)])])
 
@@ -219,7 +219,7 @@ def _log_sigmoid(op: SourceOp) -> ConvertedOp:
 
 
 def _softplus(op: SourceOp) -> ConvertedOp:
-    """log(1 + exp(beta * x)) / beta, and x itself where beta * x passes the threshold."""
+    """Convert log(1 + exp(beta * x)) / beta, and x itself where beta * x passes the threshold."""
     x = op.inputs[0]
     beta, threshold = float(op.attributes.get("beta", 1.0)), float(op.attributes.get("threshold", 20.0))
     is_linear_anyway = threshold >= 15  # in float32
@@ -255,7 +255,7 @@ def _swish(op: SourceOp) -> ConvertedOp:
 
 
 def _swiglu(op: SourceOp) -> Optional[ConvertedOp]:
-    """silu(x) * y; without y the last axis holds both halves."""
+    """Convert silu(x) * y; without y the last axis holds both halves."""
     names, shape = [name for name in op.inputs if name], op.shape(0)
     if len(names) == 1:
         extent = shape[-1] if shape else None

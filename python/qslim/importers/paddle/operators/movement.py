@@ -68,7 +68,7 @@ def _flatten(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _meshgrid(op: SourceOp) -> Optional[ConvertedOp]:
-    """Each vector along its own axis, repeated along those of the others."""
+    """Repeat each vector, which runs along its own axis, along those of the others."""
     count = len(op.inputs)
     if any(op.rank(index) not in (0, 1) for index in range(count)):
         return None
@@ -91,7 +91,7 @@ _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge",
 
 
 def _pad(op: SourceOp) -> Optional[ConvertedOp]:
-    """Pairs of all axes, begin and end."""
+    """Convert pads given as pairs of all axes, begin and end."""
     pads = list(op.attributes["paddings"])
     value = op.constant(1)
     if value is None:
@@ -103,7 +103,7 @@ def _pad(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _pad3d(op: SourceOp) -> Optional[ConvertedOp]:
-    """left, right, top, bottom, front, back of [N, C, D, H, W]."""
+    """Convert pads (left, right, top, bottom, front, back) of [N, C, D, H, W]."""
     pads = op.known_ints(1)
     mode = _PAD_MODES.get(op.attributes["mode"])
     if mode is None or op.attributes.get("data_format", "NCDHW") != "NCDHW":
@@ -130,7 +130,7 @@ def _reshape(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _slice(op: SourceOp) -> Optional[ConvertedOp]:
-    """Starts and ends for some axes; `decrease_axis` are taken out of the result."""
+    """Convert starts and ends of some axes; the result loses `decrease_axis`."""
     starts, ends = op.int_vector(1), op.int_vector(2)
     if starts is None or ends is None:
         return None
@@ -200,7 +200,7 @@ def _tile(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _with_axes(op_type: str) -> Converter:
-    """Squeeze, Unsqueeze: axes are the second operand in both."""
+    """Make a converter to Squeeze or Unsqueeze, whose second operand is the axes."""
 
     def converter(op: SourceOp) -> Optional[ConvertedOp]:
         if op.constant(1) is None:
@@ -232,7 +232,7 @@ def _pixel_shuffle(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _pixel_unshuffle(op: SourceOp) -> Optional[ConvertedOp]:
-    """SpaceToDepth puts the place in a block before the channel, Paddle the channel before the place."""
+    """Convert to SpaceToDepth and a Gather, as Paddle orders the channels of a block in another way."""
     shape, block = op.shape(0), int(op.attributes["downscale_factor"])
     if shape is None or shape[1] is None or op.attributes.get("data_format", "NCHW") != "NCHW":
         return None
@@ -242,7 +242,7 @@ def _pixel_unshuffle(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _roll(op: SourceOp) -> Optional[ConvertedOp]:
-    """Each axis: what leaves at the end comes in at the beginning."""
+    """Put what leaves at the end of each axis at its beginning."""
     shifts, axes, shape = op.known_ints(1), [int(axis) for axis in op.attributes["axis"]], op.shape(0)
     if shifts is None or shape is None or (axes and len(axes) != len(shifts)):
         return None
@@ -279,7 +279,7 @@ def _flip(op: SourceOp) -> ConvertedOp:
 
 
 def _unbind(op: SourceOp) -> Optional[ConvertedOp]:
-    """unstack and unbind: a list of slices without the axis."""
+    """Convert unstack and unbind, a list of slices without the axis."""
     shape = op.shape(0)
     if shape is None:
         return None
@@ -291,7 +291,7 @@ def _unbind(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _temporal_shift(op: SourceOp) -> Optional[ConvertedOp]:
-    """Of the first channels the segment before, of the next ones the segment after, of the rest its own."""
+    """Shift the first channels by one segment, the next ones by one segment back; leave the rest."""
     x, segments = known_extents(op.shape(0)), int(op.attributes["seg_num"])
     if x is None or op.attributes.get("data_format", "NCHW") != "NCHW":
         return None

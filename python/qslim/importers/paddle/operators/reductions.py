@@ -27,7 +27,7 @@ def _reduce(op_type: str) -> Converter:
 
 
 def _extremum(op_type: str) -> Converter:
-    """amax and amin, whose axes are an attribute."""
+    """Make a converter of amax and amin, whose axes are an attribute."""
 
     def converter(op: SourceOp) -> ConvertedOp:
         axes = [int(axis) for axis in op.attributes["axis"]]
@@ -38,7 +38,7 @@ def _extremum(op_type: str) -> Converter:
 
 
 def _log_sum_exp(op: SourceOp) -> Optional[ConvertedOp]:
-    """The largest element is taken out first, so that no exponential overflows."""
+    """Convert log(sum(exp(x))); the largest element is taken out first, so that no exponential overflows."""
     rank, dtype = op.rank(0), op.dtype(0)
     if rank is None:
         return None
@@ -56,7 +56,7 @@ def _log_sum_exp(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _p_norm(op: SourceOp) -> Optional[ConvertedOp]:
-    """(sum of |x|^p)^(1/p); the largest or least |x| for an infinite p."""
+    """Convert (sum of |x|^p)^(1/p), and the largest or least |x| for an infinite p."""
     order, keepdims = float(op.attributes["porder"]), int(op.attributes["keepdim"])
     over = [] if op.attributes.get("asvector") else [op.new_ints([int(op.attributes["axis"])])]
     x, dtype = op.inputs[0], op.dtype(0)
@@ -80,7 +80,7 @@ def _dot(op: SourceOp) -> ConvertedOp:
 
 
 def _any_or_all(op_type: str) -> Converter:
-    """The largest or the least of 0 and 1."""
+    """Make a converter of any or all: the largest or the least of 0 and 1."""
 
     def converter(op: SourceOp) -> Optional[ConvertedOp]:
         shape = op.shape(0)
@@ -96,7 +96,7 @@ def _any_or_all(op_type: str) -> Converter:
 
 
 def _maxout(op: SourceOp) -> Optional[ConvertedOp]:
-    """The largest of each `groups` neighbouring channels."""
+    """Convert to the largest of each `groups` neighbouring channels."""
     shape, groups = op.shape(0), int(op.attributes["groups"])
     if shape is None:
         return None

@@ -18,7 +18,7 @@ def _gather(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _embedding(op: SourceOp) -> Optional[ConvertedOp]:
-    """Rows of a table; those of padding_idx are zero."""
+    """Convert to a Gather of rows of a table; those of padding_idx are zero."""
     padding, weight = int(op.attributes.get("padding_idx", -1)), op.constant(1)
     table = op.inputs[1]
     if padding >= 0:
@@ -61,7 +61,7 @@ def _topk(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _argsort(op: SourceOp) -> Optional[ConvertedOp]:
-    """Sorted values, and where they were: as many of the largest or smallest as there are."""
+    """Convert to TopK of as many elements as there are: sorted values and their indices."""
     shape, axis = op.shape(0), int(op.attributes["axis"])
     if shape is None or op.dtype(0) != "float32":
         return None

@@ -57,7 +57,7 @@ def _full_like(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _full_batch_size_like(op: SourceOp) -> Optional[ConvertedOp]:
-    """A constant with one extent of the operand."""
+    """Convert to a constant that has one extent of the operand."""
     dtype = dtype_name(op.attributes["dtype"])
     extents, rank = [int(extent) for extent in op.attributes["shape"]], op.rank(0)
     if dtype not in ("float32", "int32", "int64") or rank is None:
@@ -74,7 +74,7 @@ def _full_batch_size_like(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _full_with_tensor(op: SourceOp) -> Optional[ConvertedOp]:
-    """A constant of a computed shape."""
+    """Convert to a constant of a computed shape."""
     value, shape, dtype = op.constant(0), op.int_vector(1), dtype_name(op.attributes["dtype"])
     if value is None or shape is None or dtype not in ("float32", "int32", "int64"):
         return None
@@ -98,7 +98,7 @@ def _numel(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _shape(op: SourceOp) -> Optional[ConvertedOp]:
-    """`shape` counts in int32, `shape64` and ONNX in int64."""
+    """Convert `shape`, which counts in int32, and `shape64`, which counts in int64 as ONNX does."""
     if op.name == "shape64":
         return ConvertedOp("Shape", op.inputs)
     return ConvertedOp("Cast", [op.before("Shape", op.inputs, "int64", (op.rank(0),))], {"to": 6})

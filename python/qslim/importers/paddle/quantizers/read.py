@@ -61,7 +61,7 @@ def has_quantizers(graph: Graph) -> bool:
 
 
 def read_quantizers(graph: Graph) -> None:
-    """Change `graph` in place; nothing if it holds no quantizing operators.
+    """Turn quantizing operators of `graph` into annotations, in place; do nothing if there are none.
 
     Examples
     --------
@@ -197,7 +197,7 @@ class _Reader:
                 self._replace(reader.outputs[0], integers.real)
 
     def _read_multiplication(self, node: Node) -> None:
-        """Integers times their step or steps."""
+        """Read a Mul of integers by their scale or scales."""
         for data, other in (node.inputs, node.inputs[::-1]):
             steps = self._graph.constant(other)
             if steps is None or steps.dtype != np.float32:

@@ -17,7 +17,7 @@ def _not_equal(op: SourceOp) -> ConvertedOp:
 
 
 def _of_masks(op_type: str) -> Converter:
-    """logical_* takes numbers too; bitwise_* are the same on masks alone."""
+    """Make a converter of logical_*, which takes numbers too, or of bitwise_*, the same on masks alone."""
 
     def converter(op: SourceOp) -> Optional[ConvertedOp]:
         if op.name.startswith("bitwise") and any(op.dtype(i) != "bool" for i in range(len(op.inputs))):
@@ -73,7 +73,7 @@ def _sequence_mask(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _triangle(op: SourceOp) -> Optional[ConvertedOp]:
-    """tril and triu: a mask of the last two axes."""
+    """Convert tril and triu to a choice by a mask of the last two axes."""
     shape, diagonal = op.shape(0), int(op.attributes["diagonal"])
     if shape is None or len(shape) < 2:
         return None

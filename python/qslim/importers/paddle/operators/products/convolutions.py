@@ -51,7 +51,7 @@ def _conv_transpose(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _cropped_transpose(op: SourceOp, window: dict[str, Any]) -> Optional[ConvertedOp]:
-    """A transposed convolution as large as its strides allow, cut to a size that is known in a run only."""
+    """Convert to a transposed convolution as large as strides allow, cut to a size known in a run only."""
     size = op.int_vector(2)
     if size is None:
         return None
@@ -69,7 +69,7 @@ def _same_pads(image: Any, weight: Any, strides: list[int], axis: int) -> Option
 
 
 def _output_padding(op: SourceOp, window: dict[str, Any], output_size: list[int]) -> Optional[list[int]]:
-    """The output padding that makes `output_size`, if the extents of the image are known."""
+    """Return the output padding that makes `output_size`, if the extents of the image are known."""
     image, weight = op.shape(0), op.shape(1)
     if image is None or weight is None:
         return None
@@ -85,7 +85,7 @@ def _output_padding(op: SourceOp, window: dict[str, Any], output_size: list[int]
 
 
 def _unfold(op: SourceOp) -> Optional[ConvertedOp]:
-    """Windows as columns: a convolution with one filter for each channel and place in the window."""
+    """Convert windows as columns: a convolution with one filter for each channel and place in the window."""
     shape = op.shape(0)
     if shape is None or shape[1] is None or op.dtype(0) != "float32":
         return None

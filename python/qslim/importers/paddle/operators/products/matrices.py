@@ -46,7 +46,7 @@ def _addmm(op: SourceOp) -> ConvertedOp:
 
 
 def _bilinear(op: SourceOp) -> Optional[ConvertedOp]:
-    """y[n, k] = x[n] . weight[k] . z[n] + bias[k]"""
+    """Convert y[n, k] = x[n] . weight[k] . z[n] + bias[k]."""
     weight = op.constant(2)
     if weight is None:
         return None
@@ -66,7 +66,7 @@ def _bilinear(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _einsum(op: SourceOp) -> Optional[ConvertedOp]:
-    """Of two operands: one MatMul over [batch axes, rows, sum] and [batch axes, sum, columns]."""
+    """Convert an einsum of two operands to a MatMul: [batch axes, rows, sum] @ [batch axes, sum, columns]."""
     equation = str(op.attributes["equation"]).replace(" ", "")
     operands, arrow, out = equation.partition("->")
     terms = operands.split(",")
@@ -104,7 +104,7 @@ def _einsum(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _summed(op: SourceOp, index: int, term: str, others: str) -> str:
-    """Operand `index` without the axes that only it has."""
+    """Sum operand `index` over the axes that only it has."""
     axes = [axis for axis, label in enumerate(term) if label not in others]
     if not axes:
         return op.inputs[index]
@@ -114,7 +114,7 @@ def _summed(op: SourceOp, index: int, term: str, others: str) -> str:
 def _matrix(
     op: SourceOp, name: str, term: str, batch: str, first: str, second: str, extents: dict[str, Optional[int]]
 ) -> Optional[str]:
-    """`name` as [batch axes, the axes `first` as one, the axes `second` as one]."""
+    """Reshape `name` to [batch axes, the axes `first` as one, the axes `second` as one]."""
     order = batch + first + second
     if order != term:
         perm = [term.index(label) for label in order]
@@ -134,7 +134,7 @@ def _matrix(
 
 
 def _extents(batch: str, rest: Sequence[Optional[int]]) -> Optional[list[int]]:
-    """The operand of a Reshape that leaves the batch axes as they are; one other extent may be open."""
+    """Return the shape for a Reshape that leaves the batch axes as they are; one other extent may be open."""
     if list(rest).count(None) > 1:
         return None
     return [*[0] * len(batch), *(-1 if extent is None else extent for extent in rest)]

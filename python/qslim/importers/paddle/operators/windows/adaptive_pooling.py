@@ -42,12 +42,12 @@ def adaptive_pool(op: SourceOp, output: list[int], is_max: bool) -> Optional[Con
 
 
 def _uneven_windows(extent: int, size: int) -> list[range]:
-    """The elements that each output of an adaptive pooling stands for; they may overlap."""
+    """Return the range of elements of each output of an adaptive pooling; ranges may overlap."""
     return [range(i * extent // size, -(-(i + 1) * extent // size)) for i in range(size)]
 
 
 def _uneven_mean(op: SourceOp, image: list[int], output: list[int]) -> ConvertedOp:
-    """Rows times image times columns: each matrix has the shares of the elements of each window."""
+    """Convert to rows times image times columns: matrices of the elements' shares in each window."""
     shares = []
     for extent, size in zip(image, output):
         matrix = np.zeros((size, extent), np.float32)
@@ -61,7 +61,7 @@ def _uneven_mean(op: SourceOp, image: list[int], output: list[int]) -> Converted
 
 
 def _uneven_maximum(op: SourceOp, image: list[int], output: list[int]) -> ConvertedOp:
-    """Windows made one size by repeating their last element, then pooled."""
+    """Convert to a pool of windows that are made one size by repeating their last element."""
     name, kernel = op.inputs[0], []
     for axis, (extent, size) in enumerate(zip(image, output)):
         windows = _uneven_windows(extent, size)
@@ -74,7 +74,7 @@ def _uneven_maximum(op: SourceOp, image: list[int], output: list[int]) -> Conver
 
 
 def _open_windows(op: SourceOp, axis: int, size: int) -> tuple[str, str, str]:
-    """First element and end of each of `size` windows over an extent that is open, and that extent."""
+    """Return first element and end of each of `size` windows over an open extent, and that extent."""
     extent = op.extent(axis)
     first = op.integers("Div", op.integers("Mul", op.new_ints(range(size)), extent, (size,)), size, (size,))
     ends = op.integers("Mul", op.new_ints(range(1, size + 1)), extent, (size,))
@@ -83,7 +83,7 @@ def _open_windows(op: SourceOp, axis: int, size: int) -> tuple[str, str, str]:
 
 
 def _open_mean(op: SourceOp, output: list[int]) -> ConvertedOp:
-    """``_uneven_mean`` with matrices that are made for the extents of a run."""
+    """Convert as ``_uneven_mean`` does, with matrices that are made for the extents of a run."""
     name = op.inputs[0]
     products = []
     for axis, size in ((3, output[1]), (2, output[0])):
@@ -122,7 +122,7 @@ def _open_mean(op: SourceOp, output: list[int]) -> ConvertedOp:
 
 
 def _open_maximum(op: SourceOp, output: list[int]) -> ConvertedOp:
-    """The elements of each window, the last one repeated, as an axis of their own; then its largest."""
+    """Convert to the maximum over a new axis of each window's elements, the last one repeated."""
     name = op.inputs[0]
     axes = [axis for axis, size in ((2, output[0]), (3, output[1])) if size > 0]
     if not axes:

@@ -25,7 +25,7 @@ def _pool2d(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _pool(op: SourceOp) -> Optional[ConvertedOp]:
-    """The pooling of an image by the attributes of pool2d and ``kernel``, None for all of the image."""
+    """Convert pooling of an image by the attributes of pool2d and ``kernel``, None for all of the image."""
     is_max = op.attributes["pooling_type"] == "max"
     if op.attributes.get("data_format", "NCHW") not in ("NCHW", "AnyLayout"):
         return None
@@ -45,7 +45,7 @@ def _pool(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _max_pool_with_index(op: SourceOp) -> Optional[ConvertedOp]:
-    """What adaptive_max_pool2d is saved as; the indices are dropped."""
+    """Convert what adaptive_max_pool2d is saved as; drop the indices."""
     kernel = list(op.attributes["kernel_size"])
     if op.attributes["global_pooling"]:
         return ConvertedOp("GlobalMaxPool", op.inputs[:1], keeps_first_output=True)

@@ -19,7 +19,7 @@ __all__ = ["RESIZING"]
 
 
 def _resize(op: SourceOp) -> Optional[ConvertedOp]:
-    """*_interp of images: image, out_size, size_tensor (list), scale_tensor."""
+    """Convert *_interp of images; the operands are image, out_size, size_tensor (list) and scale_tensor."""
     if op.attributes.get("data_format", "NCHW") != "NCHW" or op.rank(0) != 4:
         return None
     attributes: dict[str, Any] = {"axes": [2, 3]}
@@ -64,7 +64,7 @@ def _grid_sample(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _line(op: SourceOp) -> Optional[ConvertedOp]:
-    """linear_interp of [N, C, W]: an image of one row."""
+    """Convert linear_interp of [N, C, W] as that of an image of one row."""
     shape = op.shape(0)
     if shape is None or len(shape) != 3 or any(op.operands[1:]) or op.attributes.get("data_format") != "NCHW":
         return None
@@ -85,7 +85,7 @@ def _line(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _volume(op: SourceOp) -> Optional[ConvertedOp]:
-    """trilinear_interp, and nearest_interp of five axes."""
+    """Convert trilinear_interp, and nearest_interp of five axes."""
     x, y = known_extents(op.shape(0)), known_extents(op.output_shapes[0] if op.output_shapes else None)
     if x is None or y is None or len(x) != 4 or any(op.operands[1:]):
         return None
