@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX models out: a float Graph as it is, a quantized one with QuantizeLinear and DequantizeLinear (QDQ).
+"""Writer of ONNX models: a float Graph as it is, a quantized one with QuantizeLinear and DequantizeLinear.
 
-    activation on a grid:  t -> QuantizeLinear -> DequantizeLinear -> every reader of t
-    constant on a grid:    integers -> DequantizeLinear -> every reader of it
+    quantized activation:  t -> QuantizeLinear -> DequantizeLinear -> every reader of t
+    quantized constant:    integers -> DequantizeLinear -> every reader of it
 
 Biases stay in float: ONNX Runtime fuses these operators all the same, and rounds the biases to steps of the
-sums itself (``fit_bias`` sees to it that they fit). A grid narrower than its integer type gets a Clip in
+sums itself (``fit_bias`` sees to it that they fit). A range narrower than its integer type gets a Clip in
 front, as ONNX has only whole types. The integers that a runtime computes from this are those of
 ``qslim.graph.evaluate`` but for roundings that fall on the other side: at most one step in a tensor whose
 inputs agree.
@@ -169,16 +169,15 @@ class _Writer:
         integers = params.quantize(tensor.value).reshape(tensor.value.shape)
         self._initializer(tensor.name, integers)
         real = self._new_name(tensor.name + ".dequantized")
-        self._emit(
-            "DequantizeLinear", [tensor.name, *self._grid(tensor.name, params)], [real], **_axis(params)
-        )
+        operands = self._scale_and_zero_point(tensor.name, params)
+        self._emit("DequantizeLinear", [tensor.name, *operands], [real], **_axis(params))
         self._read_as[tensor.name] = real
 
-    def _grid(self, name: str, params: QuantParams) -> list[str]:
+    def _scale_and_zero_point(self, name: str, params: QuantParams) -> list[str]:
         """Write scale and zero point and return their names; the zero point has the integers' dtype."""
         if params.dtype.itemsize > 2 or (params.dtype.itemsize == 2 and self._opset < 21):
             raise ValueError(
-                f"export_onnx: tensor {name!r} is on a grid of {params.dtype}, which opset {self._opset} "
+                f"export_onnx: tensor {name!r} is quantized to {params.dtype}, which opset {self._opset} "
                 "has no quantization for (8 bits always, 16 from opset 21)"
             )
         zero_point = np.full(params.scale.shape, params.zero_point, params.dtype)
@@ -188,7 +187,7 @@ class _Writer:
         ]
 
     def _quantize(self, name: str, source: str) -> None:
-        """Put `source`, the real values of `name`, onto the grid that `name` has, if it has one."""
+        """Quantize `source`, the real values of `name`, with the parameters of `name`, if it has any."""
         params = self._graph.tensors[name].quantization
         if params is None:
             return
@@ -206,10 +205,10 @@ class _Writer:
             clipped = self._new_name(name + ".clipped")
             self._emit("Clip", [source, *bounds], [clipped])
             source = clipped
-        grid = self._grid(name, params)
+        operands = self._scale_and_zero_point(name, params)
         integers = self._new_name(name + ".quantized")
-        self._emit("QuantizeLinear", [source, *grid], [integers], **_axis(params))
-        self._emit("DequantizeLinear", [integers, *grid], [real], **_axis(params))
+        self._emit("QuantizeLinear", [source, *operands], [integers], **_axis(params))
+        self._emit("DequantizeLinear", [integers, *operands], [real], **_axis(params))
         self._read_as[name] = real
 
     def _add_node(self, node: Node) -> None:

@@ -57,7 +57,7 @@ def min_max(
 def sum(
     x: Any, *, quant_axis: Optional[int] = None, context: Optional[_core.Context] = None
 ) -> Union[float, NDArray[np.float64]]:
-    """Sum in double precision.
+    """Return the sum in double precision.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def sum(
 def sum_of_squares(
     x: Any, *, quant_axis: Optional[int] = None, context: Optional[_core.Context] = None
 ) -> Union[float, NDArray[np.float64]]:
-    """Sum of squares in double precision.
+    """Return the sum of squares in double precision.
 
     Examples
     --------

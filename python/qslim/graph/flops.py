@@ -127,7 +127,7 @@ def _batch(graph: Graph, shapes: Mapping[str, Shape]) -> int:
 
 
 def _raw_matmul(attributes: Attributes, known: KnownShapes) -> int:
-    """Count Paddle's own operator, kept because a transposed operand's shape was unknown."""
+    """Count those of Paddle's own matmul, kept if the shape of a transposed operand was unknown."""
     x = known.input(0)
     return math.prod(known.output()) * x[-2 if attributes.get("transpose_x") and len(x) > 1 else -1]
 

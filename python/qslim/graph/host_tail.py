@@ -84,7 +84,7 @@ def split_tail(graph: Graph, has_kernel: Callable[[Node], bool]) -> Optional[tup
     ending = Graph(list(cut), list(graph.outputs))
     for name, tensor in graph.tensors.items():
         if name in read or name in late:
-            # What comes over the cut is on its grid already.
+            # What comes over the cut is quantized already.
             ending.add_tensor(replace(tensor, quantization=None if name in cut else tensor.quantization))
     for node in tail:
         ending.add_node(replace(node, inputs=list(node.inputs), outputs=list(node.outputs)))

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators of a quantized Graph that compute in integers, and where their results go.
 
-An operator is an integer operator if its data input lies on one grid of at most 8 bits and its weight is a
-constant on a symmetric grid of at most 8 bits, with one scale, or one for each output channel:
+An operator is an integer operator if its data input is quantized to at most 8 bits with one scale, and its
+weight is a constant, quantized symmetrically to at most 8 bits with one scale or one for each channel:
 
     Conv, ConvTranspose (two-dimensional)   MatMul (weight [K, N])   Gemm (alpha = beta = 1, no transA)
 
 Its bias is its constant third input or else, where nothing else reads the result, the constant of the Add
 behind it, one number for each channel. A Relu or a Clip with constant bounds may follow. If the tensor at
-the end of that chain is on a grid of at most 8 bits, the operator writes that grid directly. The tensors
+the end of that chain is quantized to at most 8 bits, the operator writes its integers directly. The tensors
 inside the chain must have one reader, no annotation, and be no output of the graph.
 """
 
@@ -59,7 +59,7 @@ class IntegerOperator:
 def find_integer_operator(graph: Graph, node: Node) -> Optional[IntegerOperator]:
     """Return `node` as an integer operator, or None if it computes in float."""
     channels = output_channels(graph, node)
-    if channels is None or not _has_small_grid(graph.tensors[node.inputs[0]].quantization):
+    if channels is None or not _has_8_bits(graph.tensors[node.inputs[0]].quantization):
         return None
     weight = graph.tensors[node.inputs[1]]
     params = weight.quantization
@@ -81,13 +81,13 @@ def find_integer_operator(graph: Graph, node: Node) -> Optional[IntegerOperator]
         )
         if bias is not None:
             add, result = reader, reader.outputs[0]
-    if _has_small_grid(graph.tensors[result].quantization):
+    if _has_8_bits(graph.tensors[result].quantization):
         return IntegerOperator(node, add, bias, result, None, result)
     clamp = only_reader(graph, result)
     if (
         clamp is not None
         and _is_clamp(graph, clamp, result)
-        and _has_small_grid(graph.tensors[clamp.outputs[0]].quantization)
+        and _has_8_bits(graph.tensors[clamp.outputs[0]].quantization)
     ):
         return IntegerOperator(node, add, bias, result, clamp, clamp.outputs[0])
     return IntegerOperator(node, add, bias, result, None, None)
@@ -146,7 +146,7 @@ def channel_constant(
     return np.array(np.broadcast_to(value.reshape(-1), (channels,)))
 
 
-def _has_small_grid(params: Optional[QuantParams]) -> bool:
+def _has_8_bits(params: Optional[QuantParams]) -> bool:
     return params is not None and params.dtype.itemsize == 1 and params.quant_axis is None
 
 

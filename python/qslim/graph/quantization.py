@@ -4,7 +4,7 @@
     q = clamp(round_half_even(x / scale) + zero_point, qmin, qmax)      x ~= scale * (q - zero_point)
 
 ``scale`` is the real value of one integer step; the threshold (the largest magnitude kept, which Paddle
-calls "scale") is ``scale * qmax`` on a symmetric grid. Weights use [-qmax, qmax]; activations use
+calls "scale") is ``scale * qmax`` where the zero point is 0. Weights use [-qmax, qmax]; activations use
 [-qmax - 1, qmax], or [0, 2^bits - 1] where the tensor cannot be negative.
 """
 
@@ -77,7 +77,7 @@ class QuantParams:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The smallest integer type that holds the grid, unsigned if the grid is."""
+        """The smallest integer type that holds qmin to qmax, unsigned if qmin is not negative."""
         candidates = (np.int8, np.int16, np.int32) if self.qmin < 0 else (np.uint8, np.uint16, np.uint32)
         for candidate in candidates:
             info = np.iinfo(candidate)
@@ -99,12 +99,10 @@ class QuantParams:
         if self.dtype.itemsize == 1:
             scale = float(self.scale) if self.quant_axis is None else self.scale
             return _core.quantize(values, scale, self.zero_point, self.qmin, self.qmax, self.quant_axis)
-        # Wider grids are simulation only and have no kernel; the operations and their order are the kernel's.
-        grid = np.rint(values * (np.float32(1) / self.broadcast_scale(values.ndim))) + np.float32(
-            self.zero_point
-        )
-        integers: NDArray[Any] = np.clip(grid, self.qmin, self.qmax).astype(self.dtype)
-        return integers
+        # More bits are simulation only and have no kernel; the operations and their order are the kernel's.
+        steps = np.rint(values * (np.float32(1) / self.broadcast_scale(values.ndim)))
+        integers = steps + np.float32(self.zero_point)
+        return np.asarray(np.clip(integers, self.qmin, self.qmax).astype(self.dtype))
 
     def dequantize(self, integers: NDArray[Any]) -> NDArray[np.float32]:
         """Return the real values that `integers` stand for."""

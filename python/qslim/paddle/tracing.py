@@ -75,7 +75,7 @@ def refresh_computed_weights(layer: Any) -> None:
 
 
 def _computing_hooks(layer: Any) -> dict[Any, Any]:
-    """Return Pre-forward hooks of `layer` that are weight_norm's and spectral_norm's, or made like them."""
+    """Return the pre-forward hooks of `layer` that compute weights, such as weight_norm's."""
     return {
         key: hook
         for key, hook in layer._forward_pre_hooks.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Atoms: what is cut together. A disjoint-set forest over integers, worked on in whole arrays.
+"""Atoms: elements that are cut together. A disjoint-set forest over integers, worked on in whole arrays.
 
 Every channel of every parameter starts as an atom of its own; an operator that ties channels to each other
 unites their atoms. Unions are collected and resolved together: all edges hook the larger root under the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pruning plan: which indices of which parameters go, applied to a Layer and taken back again.
+"""A pruning plan: masks of parameters, applied to a Layer and taken back again.
 
 Two ways to apply one: *imperative* cuts the parameters to their new shapes, *lazy* multiplies them by the
 mask and leaves their shapes. Both keep what was there; ``restore`` puts it back, values as they were at the

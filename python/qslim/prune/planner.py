@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From ratios to plans: which atoms of a network go, and what that makes of its parameters."""
+"""Conversion of ratios to plans: the atoms of a network to cut, and the masks of its parameters."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ __all__ = ["NetworkSize", "PruningReport", "Snapshot", "compare", "time_together
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """One network's numbers.
+    """Parameters, FLOPs, bytes and time of one network.
 
     Attributes
     ----------

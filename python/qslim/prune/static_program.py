@@ -56,7 +56,7 @@ class StaticProgram(ABC):
 
     @abstractmethod
     def _follow_views(self, name: str, old: tuple[int, ...], new: tuple[int, ...]) -> None:
-        """Change what reshapes of the parameter `name` have written down."""
+        """Change the extents in the reshapes of the parameter `name`."""
 
     def set_shapes(self, shapes: Mapping[str, tuple[int, ...]], groups: Mapping[str, int]) -> None:
         """Give parameters new shapes, with their optimizer's state and all that is computed from them.
@@ -234,7 +234,7 @@ class _LegacyProgram(StaticProgram):
                 self._flatten_product(op.output("Out")[0])
 
     def _flatten_product(self, product: str) -> None:
-        """Say of a `mul` what it does; translated, it has the extents that it flattens as numbers."""
+        """Replace the reshapes around a `mul`, which have fixed extents, by Flatten and Identity."""
         node = self.graph.producer(product)
         before = None if node is None else self.graph.producer(node.inputs[0])
         after = self.graph.consumers(product)

@@ -63,7 +63,7 @@ class _UnstructuredPruner:
         return {name: self._mask(name) for name in self._names()}
 
     def step(self) -> None:
-        """Choose the masks anew from the weights as they are, and apply them. After each optimizer step.
+        """Choose the masks anew from the weights and apply them; call it after each optimizer step.
 
         After ``set_static_masks()`` the masks stay and are only applied.
         """
@@ -73,7 +73,7 @@ class _UnstructuredPruner:
         self.update_params()
 
     def update_params(self) -> None:
-        """Set the pruned weights to zero. Before evaluating or saving."""
+        """Set the pruned weights to zero; call it before evaluating or saving."""
         for name, weight in self._weights().items():
             self._set_weight(name, weight * self._mask(name).astype(weight.dtype))
 
@@ -254,7 +254,7 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
             self.update_params()
 
     def update_params(self) -> None:
-        """Set the pruned weights to zero. Before evaluating or saving."""
+        """Set the pruned weights to zero; call it before evaluating or saving."""
         with paddle_module().no_grad():
             for layer, attribute, parameter in self._targets.values():
                 mask = getattr(layer, f"{attribute}_mask").astype(parameter.dtype)  # the user's may be bool
@@ -283,12 +283,12 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
 
     @staticmethod
     def total_sparse(model: Any) -> float:
-        """Share of zeros among all parameters of `model`."""
+        """Return the share of zeros among all parameters of `model`."""
         return sparsity([parameter.numpy() for parameter in model.parameters()])
 
     @staticmethod
     def total_sparse_conv1x1(model: Any) -> float:
-        """Share of zeros among the weights of 1 x 1 convolutions."""
+        """Return the share of zeros among the weights of 1 x 1 convolutions."""
         return sparsity([p.numpy() for p in model.parameters() if _is_conv1x1(p.shape)])
 
 
@@ -364,7 +364,7 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
             )
 
     def sparse_by_layer(self, program: Any) -> dict[str, float]:
-        """Share of zeros of each parameter of `program`."""
+        """Return the share of zeros of each parameter of `program`."""
         return {name: sparsity([_read(self._scope, name)]) for name in _parameter_shapes(program)}
 
     def _prunable_shapes(self, program: Any) -> dict[str, tuple[int, ...]]:
@@ -400,13 +400,13 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
 
     @staticmethod
     def total_sparse(program: Any, scope: Any = None) -> float:
-        """Share of zeros among all parameters of `program` in `scope` (default: the global scope)."""
+        """Return the share of zeros among all parameters of `program` in `scope` (default: global)."""
         where = paddle_module().static.global_scope() if scope is None else scope
         return sparsity([_read(where, name) for name in _parameter_shapes(program)])
 
     @staticmethod
     def total_sparse_conv1x1(program: Any, scope: Any = None) -> float:
-        """Share of zeros among the weights of 1 x 1 convolutions."""
+        """Return the share of zeros among the weights of 1 x 1 convolutions."""
         where = paddle_module().static.global_scope() if scope is None else scope
         shapes = _parameter_shapes(program)
         return sparsity([_read(where, name) for name, shape in shapes.items() if _is_conv1x1(shape)])

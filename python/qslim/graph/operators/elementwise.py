@@ -160,7 +160,7 @@ def _cast(attributes: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def _clip_is_non_negative(_: Attributes, signs: Signs) -> bool:
-    """Decide the sign of min(max(x, low), high)."""
+    """Return True if min(max(x, low), high) is non-negative."""
     return sign_of(signs, 2) is not False and bool(signs[0] or sign_of(signs, 1))
 
 

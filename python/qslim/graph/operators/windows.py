@@ -204,7 +204,7 @@ def _global_pool_shape(_: Attributes, shapes: list[Shape]) -> Shape:
 
 
 def _interpolation_is_non_negative(attributes: Attributes, signs: Signs) -> bool:
-    """Decide it by the weights of the neighbours, of which cubic ones are negative in part."""
+    """Return True if the result is non-negative: cubic weights are negative in part."""
     return bool(signs[0]) and attributes.get("mode", "nearest") != "cubic"
 
 

@@ -78,7 +78,7 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
     shape = [1] * weight.value.ndim
     shape[axis] = -1
     if weight.quantization is not None:
-        _scale_grid(weight, factor, axis)
+        _scale_quantized(weight, factor, axis)
     else:
         weight.value = (weight.value * factor.reshape(shape)).astype(np.float32)
     new_bias = folded_bias(bias, factor, mean, offset)
@@ -113,7 +113,7 @@ def folded_scale(scale: NDArray[np.float32], factor: NDArray[np.float64]) -> NDA
     return np.asarray(np.broadcast_to(scale, factor.shape).astype(np.float64) * magnitude, np.float32)
 
 
-def _scale_grid(weight: Tensor, factor: NDArray[np.float64], axis: int) -> None:
+def _scale_quantized(weight: Tensor, factor: NDArray[np.float64], axis: int) -> None:
     """Multiply a quantized weight by `factor` along `axis` without rounding it a second time."""
     params, value = weight.quantization, weight.value
     assert params is not None

@@ -12,7 +12,7 @@ from typing import Any
 from qslim.graph.graph import Graph
 from qslim.graph.quantization import QuantParams
 
-__all__ = ["merge_quantizers", "same_grid"]
+__all__ = ["merge_quantizers", "same_params"]
 
 
 def merge_quantizers(graph: Graph) -> None:
@@ -30,7 +30,7 @@ def merge_quantizers(graph: Graph) -> None:
             del graph.tensors[target]
 
 
-def same_grid(one: QuantParams, other: QuantParams) -> bool:
+def same_params(one: QuantParams, other: QuantParams) -> bool:
     """Return True if both have the same scale, zero point, range and axis."""
     return _key(one) == _key(other)
 

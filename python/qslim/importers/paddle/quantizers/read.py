@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantize and dequantize operators of a file become annotations.
+"""Conversion of a file's quantize and dequantize operators to annotations.
 
 Recognized, in a graph that was imported operator by operator:
 
@@ -28,7 +28,7 @@ from qslim.graph.integer_operators import channel_axis
 from qslim.graph.moved_data import moved_inputs
 from qslim.graph.operators.products import PRODUCTS
 from qslim.graph.passes.clean import remove_dead
-from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
+from qslim.graph.passes.merge_quantizers import merge_quantizers, same_params
 from qslim.graph.passes.sign import non_negative_tensors
 from qslim.graph.quantization import QuantParams
 from qslim.importers.paddle.quantizers.operators import (
@@ -403,7 +403,7 @@ def _give_params_to_sources(graph: Graph) -> None:
             if len(graph.consumers(source.name)) > 1 or source.name in graph.outputs or source.is_constant:
                 continue
             source.quantization = target.quantization
-        elif not same_grid(source.quantization, target.quantization):
+        elif not same_params(source.quantization, target.quantization):
             continue
         graph.remove_node(node)
         graph.replace_uses(target.name, source.name)
