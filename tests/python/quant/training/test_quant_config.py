@@ -96,7 +96,7 @@ def test_trained_converted_and_saved_alike(
 
 
 def test_converted_before_any_batch(tmp_path: Any, caplog: Any) -> None:
-    """Weights have a grid of their own; inputs have none yet, and stay float."""
+    """Weights have a scale of their own; inputs have none yet, and stay float."""
     net = network()
     net.train()
     qat = slim.QAT(plain())
