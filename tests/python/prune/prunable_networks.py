@@ -172,7 +172,7 @@ def images(count: int = 2, size: int = 16, seed: int = 0) -> Any:
 
 
 def values(net: Any) -> dict[str, Any]:
-    """All that a network holds, copied."""
+    """Copy all that a network holds."""
     return {name: tensor.numpy() for name, tensor in net.state_dict().items()}
 
 

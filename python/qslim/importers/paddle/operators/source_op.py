@@ -51,7 +51,7 @@ class SourceOp:
     inputs : tensor names, lists of tensors flattened, "" where absent
     operands : the same, one item for each operand
     output_shapes : declared shapes of the results (None: a list of tensors, or absent)
-    has_one_result : whether nobody reads a result but the first and lists of tensors
+    has_one_result : True if nobody reads a result but the first and lists of tensors
     """
 
     name: str
