@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What calibration costs: time beside Paddle's bare forward passes, and memory over the number of batches.
+"""Measure calibration: time beside Paddle's bare forward passes, and memory over the number of batches.
 
 MobileNetV1 at 224x224, batch 8. Time: bare passes and calibrated passes (statistics of every quantized
 activation and all eight thresholds from that one pass) alternate in one process; medians. Memory: peak
@@ -89,7 +89,7 @@ def peak_memory(directory: str, count: int) -> None:
 
 
 def resident(field: str) -> int:
-    """Resident size now (VmRSS) or at its peak (VmHWM), in KiB; getrusage's peak includes the parent's."""
+    """Return the resident size now (VmRSS) or at its peak (VmHWM), in KiB; getrusage counts the parent."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(field))
 

@@ -26,7 +26,7 @@ Competitors = dict[str, Callable[[], Any]]
 
 
 def race(competitors: Competitors, repeats: int) -> dict[str, float]:
-    """Median seconds of each competitor."""
+    """Return the median seconds of each competitor."""
     times: dict[str, list[float]] = {name: [] for name in competitors}
     for call in competitors.values():
         for _ in range(3):
@@ -51,7 +51,7 @@ def report(title: str, competitors: Competitors, size: int, bytes_each: int, rep
 
 
 def paddle_calls(x: np.ndarray, axis: int | None, threads: int) -> Competitors:
-    """Paddle's own operator, if Paddle is installed."""
+    """Return Paddle's own operator, if Paddle is installed."""
     try:
         import paddle
     except ImportError:

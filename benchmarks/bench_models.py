@@ -60,7 +60,7 @@ class Worker:
         self._runs = 1
 
     def turn(self) -> list[float]:
-        """The times of a few runs in ms."""
+        """Return the times of a few runs in ms."""
         print(self._runs, file=self._process.stdin, flush=True)
         times: list[float] = self._answer()
         self._runs = runs_in_a_turn(min(times))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step of quantization-aware training costs beside the float step, for qslim and for PaddleSlim.
+"""Time a step of quantization-aware training beside the float step, for qslim and for PaddleSlim.
 
 MobileNetV1, batch 8 at 224x224, SGD: forward, backward, update. One step of each network in turn, round after
 round, so that all of them share whatever else the machine does; medians, and medians of the ratios of one
@@ -24,7 +24,7 @@ PACT = {"activation_preprocess_type": "PACT"}
 
 
 def network(quantize: Optional[Callable[[Any], Any]], size: int) -> Callable[[], float]:
-    """A function that trains one step and returns its seconds."""
+    """Return a function that trains one step and returns its seconds."""
     paddle.seed(0)
     net = paddle.vision.models.mobilenet_v1(num_classes=1000)
     if quantize is not None:

@@ -37,7 +37,7 @@ PEERS_INT8 = ("ONNX Runtime int8", "OpenVINO int8 (NNCF)", "OpenVINO int8 (QDQ)"
 
 
 def load(task: dict[str, Any], image: np.ndarray) -> tuple[Run, str]:
-    """A function that runs the engine of `task` once on `image`, and what there is to say about it."""
+    """Return a function that runs the engine of `task` once on `image`, and what there is to say about it."""
     engine, threads = task["engine"], task["threads"]
     file = os.path.join(task["directory"], FILES[engine])
     if engine.startswith("qslim"):
@@ -83,7 +83,7 @@ def _load_openvino(file: str, threads: int, image: np.ndarray) -> tuple[Run, str
 
 
 def _load_paddle(file: str, threads: int, image: np.ndarray) -> tuple[Run, str]:
-    """Paddle Inference, with oneDNN if that works and is faster here."""
+    """Load Paddle Inference, with oneDNN if that works and is faster here."""
     import paddle
 
     with open(file, encoding="utf-8") as about:

@@ -46,7 +46,7 @@ def random_images(count: int, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 
 
 def write_network(network: str, directory: str, ocr_dir: str | None) -> None:
-    """Everything that is ours or Paddle's, and float.onnx; what the peers made of another float.onnx goes."""
+    """Write all files that are ours or Paddle's, and float.onnx; remove the peers' of another float.onnx."""
     import paddle
 
     import qslim as slim
@@ -89,7 +89,7 @@ def write_network(network: str, directory: str, ocr_dir: str | None) -> None:
 
 
 def _biases(graph: Any) -> list[str]:
-    """Parameters that an Add adds: as a bias it belongs to the convolution, whose result is not quantized."""
+    """Return parameters that an Add adds: biases belong to the convolution, whose result stays in float."""
     names: dict[str, None] = {}
     for node in graph.nodes:
         for name in node.inputs if node.op_type == "Add" else ():
@@ -143,7 +143,7 @@ def _keep_if_same(new: str, path: str) -> None:
 
 
 def write_peers(directory: str, shape: tuple[int, ...]) -> None:
-    """The peers' own int8 models of float.onnx, unless they are there."""
+    """Write the peers' own int8 models of float.onnx, unless they are there."""
     source, qdq, prepared, nncf_file = (
         os.path.join(directory, name) for name in ("float.onnx", "qdq.onnx", "prepared.onnx", "nncf.xml")
     )

@@ -32,7 +32,7 @@ _FILE_RATIO = 0.27
 
 @dataclass
 class Result:
-    """What was measured of one network.
+    """Measurements of one network.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ def ratio_to_bar(result: Result, engine: str, batch: int = 1, threads: int = 1) 
 
 
 def table(result: Result) -> str:
-    """A row for each engine; for each batch and number of threads median, minimum and ratio to the bar."""
+    """Make a row for each engine: median, minimum and ratio to the bar by batch and number of threads."""
     settings = result.settings()
     titles = [f"batch {batch}, {_plural(threads, 'thread')}" for batch, threads in settings]
     rows: list[list[str]] = []
@@ -101,7 +101,7 @@ def table(result: Result) -> str:
 
 
 def summary_lines(result: Result) -> list[str]:
-    """Threads, batches, load time and file size of qslim int8."""
+    """Say threads, batches, load time and file size of qslim int8."""
     ours, lines = "qslim int8", []
     speedup = _speedup(result)
     if speedup is not None:
@@ -123,7 +123,7 @@ def summary_lines(result: Result) -> list[str]:
 
 
 def goal_lines(result: Result) -> list[str]:
-    """One line for each goal that was missed, and by how far; or one that says that none was."""
+    """Say by how far each goal was missed, one line for each; or that none was."""
     checked: list[tuple[str, Optional[float], Optional[float], str]] = []
     for batch, threads in result.settings():
         where = f"at {_plural(threads, 'thread')}"
@@ -167,7 +167,7 @@ def _speedup(result: Result, threads: int = 2) -> Optional[float]:
 
 
 def _batch_ratio(result: Result, batch: int, threads: int) -> Optional[float]:
-    """Time per image in `batch` over that alone."""
+    """Return the time per image in `batch` over that alone."""
     whole = result.median("qslim int8", batch, threads)
     if batch == 1 or whole is None:
         return None
@@ -188,7 +188,7 @@ def _plural(count: int, word: str) -> str:
 
 
 def as_json(results: Iterable[Result]) -> list[Mapping[str, object]]:
-    """What --json writes."""
+    """Return what --json writes."""
     return [
         {
             "network": result.network,

@@ -18,7 +18,7 @@ Run = Callable[[Any], Any]
 
 
 def classify(run: Run, images: Any, batch_size: int = 64) -> tuple[Any, float]:
-    """Probabilities of all `images`, and the seconds that one took."""
+    """Return the probabilities of all `images`, and the seconds that one took."""
     results = []
     seconds = 0.0
     for begin in range(0, len(images), batch_size):
@@ -36,13 +36,13 @@ def top(probabilities: Any, labels: Any, k: int) -> float:
 
 
 def agreement(first: Any, second: Any) -> str:
-    """On how many images two models have the same most probable class, in words."""
+    """Say on how many images two models have the same most probable class."""
     same = int((first.argmax(axis=1) == second.argmax(axis=1)).sum())
     return f"{same} of {len(first)} images ({100 * same / len(first):.2f} %)"
 
 
 def latencies(runs: dict[str, Run], image: Any, count: int = 30) -> dict[str, float]:
-    """Median seconds of each of `runs` on one image; they take turns, so that they share what disturbs."""
+    """Return the median seconds of each of `runs` on one image; they take turns, to share what disturbs."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(count + 3):  # the first three warm up
         for name, run in runs.items():

@@ -29,7 +29,7 @@ _CONNECT_SECONDS = 5.0
 
 @functools.cache
 def have_mnist() -> bool:
-    """Whether Paddle has MNIST, after it had a chance to download it. Prints which data is used."""
+    """Return True if Paddle has MNIST, after a chance to download it; print which data is used."""
     try:
         _fetch_mnist()
     except (OSError, RuntimeError) as error:
@@ -59,7 +59,7 @@ def _fetch_mnist() -> None:
 
 
 def _mnist(mode: str) -> tuple[Any, Any]:
-    """Like `_digits`, at once: ``paddle.vision.datasets.MNIST`` reads its files one Python int at a time."""
+    """Load MNIST at once, as `_digits` does; ``paddle.vision.datasets.MNIST`` reads int by int."""
     from paddle.dataset import common, mnist
 
     part = mode.upper()
@@ -72,7 +72,7 @@ def _mnist(mode: str) -> tuple[Any, Any]:
 
 @functools.cache
 def _digits(mode: str) -> tuple[Any, Any]:
-    """Images [N, 28, 28], float32 from 0 to 255, and labels [N], int64."""
+    """Load images [N, 28, 28], float32 from 0 to 255, and labels [N], int64."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -104,7 +104,7 @@ class Digits(paddle.io.Dataset):
 
 
 def digits_test() -> Callable[[], Iterator[tuple[Any, int]]]:
-    """Samples like those of ``paddle.dataset.mnist.test()``: 784 floats in [-1, 1] and an int."""
+    """Return samples like those of ``paddle.dataset.mnist.test()``: 784 floats in [-1, 1] and an int."""
 
     def reader() -> Iterator[tuple[Any, int]]:
         for image, label in zip(*_digits("test")):
@@ -114,7 +114,7 @@ def digits_test() -> Callable[[], Iterator[tuple[Any, int]]]:
 
 
 def images_and_labels(mode: str) -> tuple[Any, Any]:
-    """All images, [N, 1, 28, 28] in [-1, 1], and labels, [N], of ``mode`` "train" or "test"."""
+    """Return all images, [N, 1, 28, 28] in [-1, 1], and labels, [N], of ``mode`` "train" or "test"."""
     if have_mnist():
         images, labels = _mnist(mode)
     else:

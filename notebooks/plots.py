@@ -29,7 +29,7 @@ Thresholds = Mapping[str, Mapping[str, float]]
 
 
 def all_thresholds(report: Any) -> dict[str, dict[str, float]]:
-    """What each algorithm makes of the statistics that the calibration left in `report`."""
+    """Return the thresholds that each algorithm takes from the calibration's statistics in `report`."""
     from qslim.functional import find_threshold
 
     return {
@@ -44,7 +44,7 @@ def all_thresholds(report: Any) -> dict[str, dict[str, float]]:
 
 
 def plot_weights(report: Any, count: int = 4, file: str = "weights.png") -> Any:
-    """Weights of `count` layers, from the first to the last, before and after quantization."""
+    """Plot weights of `count` layers, from the first to the last, before and after quantization."""
     chosen = _spread(report.weights, count)
     figure, axes = plt.subplots(1, len(chosen), figsize=(4 * len(chosen), 3.2), squeeze=False)
     for axis, weight in zip(axes[0], chosen):
@@ -67,7 +67,7 @@ def plot_weights(report: Any, count: int = 4, file: str = "weights.png") -> Any:
 def plot_activations(
     report: Any, thresholds: Thresholds, count: int = 6, file: str = "activations.png"
 ) -> Any:
-    """Histograms of `count` activations with every algorithm's threshold drawn in."""
+    """Plot histograms of `count` activations with every algorithm's threshold drawn in."""
     chosen = _spread(report.activations, count)
     columns = min(3, len(chosen))
     lines = -(-len(chosen) // columns)
@@ -96,7 +96,7 @@ def plot_activations(
 
 
 def plot_thresholds(report: Any, thresholds: Thresholds, file: str = "thresholds.png") -> Any:
-    """Thresholds per tensor, in network order, as a share of the largest magnitude seen there."""
+    """Plot thresholds per tensor, in network order, as a share of the largest magnitude seen there."""
     names = [activation.name for activation in report.activations]
     largest = np.array([max(activation.statistics.abs_max, 1e-8) for activation in report.activations])
     figure, axis = plt.subplots(figsize=(max(8.0, 0.35 * len(names)), 4))
@@ -111,7 +111,7 @@ def plot_thresholds(report: Any, thresholds: Thresholds, file: str = "thresholds
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """`count` of `items`, evenly spaced, first and last included."""
+    """Return `count` of `items`, evenly spaced, first and last included."""
     indices = np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))
     return [items[index] for index in indices]
 

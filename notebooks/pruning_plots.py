@@ -15,7 +15,7 @@ __all__ = ["plot_channels", "plot_sensitivities"]
 def plot_sensitivities(
     sensitivities: Mapping[str, Mapping[float, float]], file: str = "sensitivities.png"
 ) -> Any:
-    """What each parameter's pruning costs, one line for each: dark for the first layers."""
+    """Plot what pruning each parameter costs, one line for each: dark for the first layers."""
     figure, axis = plt.subplots(figsize=(7, 4))
     colours = plt.get_cmap("viridis")
     for index, (name, losses) in enumerate(sensitivities.items()):
@@ -29,7 +29,7 @@ def plot_sensitivities(
 
 
 def plot_channels(before: Mapping[str, int], after: Mapping[str, int], file: str = "channels.png") -> Any:
-    """Filters of each convolution before and after."""
+    """Plot the filters of each convolution before and after."""
     figure, axis = plt.subplots(figsize=(7, 3))
     positions = range(len(before))
     axis.bar(positions, list(before.values()), color="0.85", label="before")

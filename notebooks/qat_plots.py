@@ -14,7 +14,7 @@ __all__ = ["plot_accuracy", "plot_trajectories"]
 
 
 def plot_trajectories(trajectories: Mapping[str, Trajectory], operand: str, file: str) -> Any:
-    """Thresholds over training steps: a panel a layer, a line a method. `operand`: "inputs" or "weights"."""
+    """Plot thresholds over steps: a panel a layer, a line a method. `operand`: "inputs" or "weights"."""
     layers = list(getattr(next(iter(trajectories.values())), operand))
     figure, axes = plt.subplots(1, len(layers), figsize=(3.4 * len(layers), 3), squeeze=False)
     for axis, layer in zip(axes[0], layers):
@@ -31,7 +31,7 @@ def plot_trajectories(trajectories: Mapping[str, Trajectory], operand: str, file
 def plot_accuracy(
     accuracy: Mapping[str, Mapping[int, float]], full: float, bits: Sequence[int], file: str = "accuracy.png"
 ) -> Any:
-    """Accuracy in percent over bits: a line a method, and the float network's, `full`, dashed."""
+    """Plot accuracy in percent over bits: a line a method, and the float network's, `full`, dashed."""
     figure, axis = plt.subplots(figsize=(6, 4))
     axis.axhline(100 * full, color="0.5", ls="--", lw=1, label="float")
     for index, (method, found) in enumerate(accuracy.items()):

@@ -19,7 +19,7 @@ __all__ = ["Trajectory", "digits_network", "scores_of", "train"]
 
 
 def digits_network() -> Any:
-    """Scores [N, 10] from images [N, 1, 28, 28]."""
+    """Return a network with scores [N, 10] from images [N, 1, 28, 28]."""
     return nn.Sequential(
         *_block(1, 16, kernel=5, stride=2),
         *_block(16, 32, kernel=3, stride=2),
@@ -72,7 +72,7 @@ def train(
     name: str = "train",
     trajectory: Optional[Trajectory] = None,
 ) -> None:
-    """Momentum with a cosine learning rate; every call draws the same batches. Leaves `net` in eval mode."""
+    """Train by momentum with a cosine learning rate on the same batches in every call; end in eval mode."""
     draw = np.random.default_rng(0)
     schedule = paddle.optimizer.lr.CosineAnnealingDecay(rate, T_max=steps)
     optimizer = paddle.optimizer.Momentum(schedule, 0.9, parameters=net.parameters(), weight_decay=1e-4)
@@ -94,7 +94,7 @@ def train(
 
 
 def scores_of(net: Any) -> Any:
-    """`net`, a Layer or a loaded model, as a function from NumPy array to NumPy array, without gradients."""
+    """Return `net`, a Layer or a loaded model, as a function of NumPy arrays, without gradients."""
 
     def run(images: Any) -> Any:
         with paddle.no_grad():

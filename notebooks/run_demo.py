@@ -76,7 +76,7 @@ def execute(
 
 
 def _joined(outputs: list[Any]) -> list[Any]:
-    """`outputs` with what was printed piece by piece to one stream in one piece."""
+    """Return `outputs` with what was printed piece by piece to one stream in one piece."""
     joined: list[Any] = []
     for output in outputs:
         last = joined[-1] if joined else None
@@ -95,7 +95,7 @@ def _joined(outputs: list[Any]) -> list[Any]:
 
 
 def _as_a_terminal_shows(text: str) -> str:
-    """`text` with every line as its last carriage return left it: a progress bar becomes one line."""
+    """Return `text` with each line as its last carriage return left it: a progress bar is one line."""
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
 
 

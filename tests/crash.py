@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _round(write: Any, root: Path, rng: random.Random) -> tuple[str, int]:
-    """What went wrong, and how many of the processes left something to clear."""
+    """Return what went wrong, and how many of the processes left something to clear."""
     out, interrupted = root / "out", 0
     for _ in range(2):  # the first time also makes what the writers read
         start = time.monotonic()
@@ -86,7 +86,7 @@ def _round(write: Any, root: Path, rng: random.Random) -> tuple[str, int]:
 
 
 def _problem(out: Path) -> str:
-    """Why the files of `out` are no whole set; empty if they are. An engine's file knows those beside it."""
+    """Return why the files of `out` are no whole set, or "". An engine's file knows those beside it."""
     names = sorted(visible(out))
     try:
         if names == ["pruned.pdparams"]:

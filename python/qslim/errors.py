@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that say what is wrong with a model before anything is computed with it."""
+"""Errors of models, raised before anything is computed with them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ __all__ = ["MissingFileError", "ModelFileError", "UnsupportedModelError"]
 
 
 class ModelFileError(ValueError):
-    """The files are missing, are no files, are damaged, or do not belong together."""
+    """Raised if a model's files are missing, are no files, are damaged, or do not belong together."""
 
 
 class MissingFileError(ModelFileError, FileNotFoundError):
-    """There is no such file or directory."""
+    """Raised if there is no such file or directory."""
 
 
 class UnsupportedModelError(ValueError):
-    """The files are sound, but the network holds something that cannot be followed."""
+    """Raised if a network holds something that cannot be followed, although its files are sound."""

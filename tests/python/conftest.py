@@ -35,7 +35,7 @@ def _fixed_seeds() -> None:
 
 @pytest.fixture(scope="session")
 def run_python() -> RunPython:
-    """``run_python(code, legacy_ir=False, env=None, cwd=None, timeout=600)``: run a script, get its stdout.
+    """Return ``run_python(code, legacy_ir=False, env=None, cwd=None, timeout=600)``, which returns stdout.
 
     `code` is dedented and runs in a new interpreter, with ``notebooks/`` importable. A failure fails the test
     with the script's own output. For an expected error, let the script catch and print it.
@@ -122,7 +122,7 @@ class TrainedMobileNet:
 
 @pytest.fixture(scope="session")
 def trained_mobilenet(run_python: RunPython, tmp_path_factory: pytest.TempPathFactory) -> TrainedMobileNet:
-    """See ``TrainedMobileNet``. QSLIM_TEST_MODEL names a folder that keeps it from session to session."""
+    """Return a ``TrainedMobileNet``; the folder QSLIM_TEST_MODEL keeps it from session to session."""
     kept = os.environ.get("QSLIM_TEST_MODEL")
     root = Path(kept) if kept else tmp_path_factory.mktemp("trained_mobilenet")
     root.mkdir(parents=True, exist_ok=True)

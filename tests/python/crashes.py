@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a directory looks like if its writer stops after any one of its calls of the system."""
+"""States of a directory whose writer stops after any one of its system calls."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def killed_after(count: int, write: Callable[[], None]) -> bool:
 
 
 def visible(directory: Path) -> dict[str, bytes]:
-    """The files that a reader finds, with their contents."""
+    """Return the files that a reader finds, with their contents."""
     return {
         path.name: path.read_bytes()
         for path in directory.iterdir()

@@ -33,7 +33,7 @@ class Net(nn.Layer):
 
 
 def network(seed: int = 0) -> Net:
-    """A Net in evaluation mode whose normalization is not the identity."""
+    """Return a Net in evaluation mode whose normalization is not the identity."""
     paddle.seed(seed)
     rng = np.random.default_rng(seed)
     net = Net()
@@ -48,7 +48,7 @@ def batch(seed: int, size: int = 4) -> Any:
 
 
 def train(net: Any, steps: int = 3, learning_rate: float = 0.01) -> None:
-    """Some steps of SGD; leaves `net` in training mode."""
+    """Train some steps by SGD; leave `net` in training mode."""
     net.train()
     optimizer = paddle.optimizer.SGD(learning_rate, parameters=net.parameters())
     for step in range(steps):
@@ -58,7 +58,7 @@ def train(net: Any, steps: int = 3, learning_rate: float = 0.01) -> None:
 
 
 def assert_saved_as_evaluated(tool: Any, net: Any, directory: Path, x: Any, **options: Any) -> Any:
-    """Saved by `tool`, `net` gives the same bits in dygraph, in Paddle's executor and in the engine."""
+    """Save `net` by `tool`: dygraph, Paddle's executor and the engine must give the same bits."""
     net.eval()
     path = str(directory / "model")
     spec = [paddle.static.InputSpec([None, *x.shape[1:]], "float32", "x")]

@@ -91,7 +91,7 @@ def run_ranks(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on at the moment."""
+    """Return ports of 127.0.0.1 that nobody listens on at the moment."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -100,7 +100,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _launched(rank: int, endpoints: Sequence[str]) -> dict[str, str]:
-    """What the launcher puts into the environment of a rank; the first endpoint is the store's."""
+    """Return the environment that the launcher gives to a rank; the first endpoint is the store's."""
     store, *trainers = endpoints
     return {
         "PADDLE_MASTER": store,

@@ -19,7 +19,7 @@ __all__ = ["import_net", "quantize_graph"]
 
 
 def import_net(layer: Any, *shape: int, batch: Any = None) -> Graph:
-    """The Graph of `layer` for an input "x" of [batch, *shape]."""
+    """Return the Graph of `layer` for an input "x" of [batch, *shape]."""
     import paddle
 
     from qslim.importers.paddle import import_layer

@@ -37,7 +37,7 @@ class SmallNetwork(nn.Layer):
 
 
 def small_network(seed: int = 0) -> SmallNetwork:
-    """A network with weights and batch-norm statistics that are neither zero nor one."""
+    """Make a network with weights and batch-norm statistics that are neither zero nor one."""
     paddle.seed(seed)
     rng = np.random.default_rng(seed)
     net = SmallNetwork()

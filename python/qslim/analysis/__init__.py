@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large a network is and what it costs: parameters, multiply-adds, layer by layer.
+"""Size and cost of a network: parameters and multiply-adds, layer by layer.
 
 ``paddleslim.analysis``' functions, for Layers, programs of either IR and qslim's own Graph. Everything is
 counted on the Graph (``qslim.graph.flops``), so the three agree.

@@ -21,7 +21,7 @@ Flops = Union[int, tuple[int, dict[str, int]]]
 def flops(
     model: Any, inputs: Any = None, dtypes: Dtypes = None, only_conv: bool = True, detail: bool = False
 ) -> Flops:
-    """Multiply-adds of one forward pass, of one sample.
+    """Count the multiply-adds of one forward pass, for one sample.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def flops(
 def dygraph_flops(
     model: Any, inputs: Any, dtypes: Dtypes = None, only_conv: bool = False, detail: bool = False
 ) -> Flops:
-    """`flops` of a Layer, with `only_conv` off by default.
+    """Count the multiply-adds of a Layer: `flops` with `only_conv` off by default.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def _flops(model: Any, inputs: Any, dtypes: Dtypes, only_conv: bool, detail: boo
 
 
 def model_size(program: Any) -> int:
-    """Number of elements of all parameters, running means and variances of batch norms included.
+    """Count the elements of all parameters, running means and variances of batch norms included.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Graph of whatever the user counts: a Layer, a program of either IR, a loaded model, a Graph.
+"""Convert what the user counts, a Layer, a program of either IR, a loaded model or a Graph, to a Graph.
 
 Weights are read for their shapes alone; those of a live program are zeros without memory.
 """
@@ -34,7 +34,7 @@ class ModelGraph:
 
 
 def graph_of(model: Any, inputs: Any, dtypes: Dtypes, function: str) -> ModelGraph:
-    """`model` as a Graph.
+    """Return `model` as a Graph.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def graph_of(model: Any, inputs: Any, dtypes: Dtypes, function: str) -> ModelGra
 
 
 def _reason(error: Exception) -> str:
-    """The line of a Paddle error that says what is wrong; the rest is where in the forward function."""
+    """Return the line of a Paddle error that says what is wrong; the rest is the way through the code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if "Error:" in line), lines[0] if lines else repr(error))
 
@@ -87,7 +87,7 @@ def _reason(error: Exception) -> str:
 
 
 def _shapes(inputs: Any, function: str) -> list[Any]:
-    """Shapes as tuples of positive integers; what is no shape (an example input) stays as it is."""
+    """Return shapes as tuples of positive integers; an example input, which is no shape, stays as it is."""
     if not isinstance(inputs, (list, tuple)) or not inputs:
         raise ValueError(
             f"{function}: inputs must be a shape ([1, 3, 224, 224]), a list of shapes or a list of example "
@@ -150,7 +150,7 @@ def _shapes_by_name(names: list[str], inputs: Any, function: str) -> dict[str, t
 
 
 def _pir_graph(program: Any, names: dict[str, str]) -> Graph:
-    """Inputs are the program's data; a program with its backward part has no outputs that matter here."""
+    """Return a PIR program as a Graph whose inputs are the program's data; its outputs are not looked at."""
     operators = program.global_block().ops
     shapes = {
         op.attrs()["parameter_name"]: tuple(op.result(0).shape)
@@ -169,7 +169,7 @@ def _pir_graph(program: Any, names: dict[str, str]) -> Graph:
 
 
 def _legacy_graph(program: Any) -> Graph:
-    """The forward part, translated to PIR. That needs feed and fetch operators, which a saved program has."""
+    """Translate a legacy program to PIR, with feed and fetch operators if it has none; return its Graph."""
     paddle = paddle_module()
     with legacy_ir(), quiet():
         if not any(op.type == "feed" for op in program.global_block().ops):

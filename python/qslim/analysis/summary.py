@@ -70,7 +70,7 @@ class Summary:
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    """Text to the left, numbers to the right."""
+    """Format one line: text to the left, numbers to the right."""
     parts = [
         cell.ljust(width) if i < 3 else cell.rjust(width)
         for i, (cell, width) in enumerate(zip(cells, widths))
@@ -79,7 +79,7 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
 
 
 def summary(model: Any, inputs: Any = None, dtypes: Dtypes = None, only_conv: bool = False) -> Summary:
-    """The table of `model`.
+    """Return a table of the layers of `model`.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def _size(graph: Graph, name: str) -> int:
 
 
 def _row_name(node: Node, weights: list[str], layer_names: dict[str, str]) -> str:
-    """The Layer's name for the parameter without its last part; else the parameter's or the output's."""
+    """Return the name of a node's row: its Layer's, else that of its parameter or of its output."""
     for weight in weights:
         if weight in layer_names:
             return layer_names[weight].rpartition(".")[0] or layer_names[weight]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writers: a Graph out, as qslim's own model file, as ONNX, or as a framework's model (sub-packages)."""
+"""Writers of Graphs: qslim's own model file, ONNX, and models of frameworks (sub-packages)."""
 
 from qslim.exporters.onnx import export_onnx
 from qslim.exporters.qslim_file import dumps_qslim, save_qslim

@@ -170,7 +170,7 @@ _MEASURES = ("ArgMax", "TopK")
 
 
 def _last_computed(graph: Graph) -> list[str]:
-    """Float tensors that the engine can compute from the inputs and an operator that it lacks reads."""
+    """Return the float tensors that the engine can compute and that an operator it lacks reads."""
     computed, last = set(graph.inputs), {}
     for node in graph.nodes:
         operands = [name for name in node.inputs if name and not graph.tensors[name].is_constant]
@@ -183,7 +183,7 @@ def _last_computed(graph: Graph) -> list[str]:
 
 
 def _weights(graph: Graph) -> set[str]:
-    """Float constants with more than one axis."""
+    """Return the names of float constants with more than one axis."""
     return {
         name
         for name, tensor in graph.tensors.items()

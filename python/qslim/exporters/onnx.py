@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX models out: a float Graph as it is, a quantized one with QuantizeLinear and DequantizeLinear (QDQ).
+"""Writer of ONNX models: a float Graph as it is, a quantized one with QuantizeLinear and DequantizeLinear.
 
-    activation on a grid:  t -> QuantizeLinear -> DequantizeLinear -> every reader of t
-    constant on a grid:    integers -> DequantizeLinear -> every reader of it
+    quantized activation:  t -> QuantizeLinear -> DequantizeLinear -> every reader of t
+    quantized constant:    integers -> DequantizeLinear -> every reader of it
 
 Biases stay in float: ONNX Runtime fuses these operators all the same, and rounds the biases to steps of the
-sums itself (``fit_bias`` sees to it that they fit). A grid narrower than its integer type gets a Clip in
+sums itself (``fit_bias`` sees to it that they fit). A range narrower than its integer type gets a Clip in
 front, as ONNX has only whole types. The integers that a runtime computes from this are those of
 ``qslim.graph.evaluate`` but for roundings that fall on the other side: at most one step in a tensor whose
 inputs agree.
@@ -23,15 +23,12 @@ from numpy.typing import NDArray
 from qslim._core import __version__
 from qslim.files.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
-from qslim.graph.operators import OPERATORS
+from qslim.graph.operators import OPERATORS, family_of
 from qslim.graph.passes.fit_bias import fit_bias
 
 __all__ = ["export_onnx"]
 
 _OPSETS = range(17, 22)
-
-# Before opset 18 their axes were an attribute, before opset 20 "linear" was "bilinear".
-_AXES_WERE_ATTRIBUTES = ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd")
 
 
 def export_onnx(graph: Graph, path: Union[str, os.PathLike[str]], *, opset: int = 21) -> None:
@@ -154,7 +151,7 @@ class _Writer:
         self._nodes.append(self._onnx.helper.make_node(op_type, inputs, outputs, **attributes))
 
     def _operand(self, name: str) -> str:
-        """The name to read for `name`; a constant is written when it is first read."""
+        """Return the name to read for `name`; write a constant when it is first read."""
         if not name:
             return ""
         tensor = self._graph.tensors[name]
@@ -172,16 +169,15 @@ class _Writer:
         integers = params.quantize(tensor.value).reshape(tensor.value.shape)
         self._initializer(tensor.name, integers)
         real = self._new_name(tensor.name + ".dequantized")
-        self._emit(
-            "DequantizeLinear", [tensor.name, *self._grid(tensor.name, params)], [real], **_axis(params)
-        )
+        operands = self._scale_and_zero_point(tensor.name, params)
+        self._emit("DequantizeLinear", [tensor.name, *operands], [real], **_axis(params))
         self._read_as[tensor.name] = real
 
-    def _grid(self, name: str, params: QuantParams) -> list[str]:
-        """Names of scale and zero point, whose dtype is that of the integers."""
+    def _scale_and_zero_point(self, name: str, params: QuantParams) -> list[str]:
+        """Write scale and zero point and return their names; the zero point has the integers' dtype."""
         if params.dtype.itemsize > 2 or (params.dtype.itemsize == 2 and self._opset < 21):
             raise ValueError(
-                f"export_onnx: tensor {name!r} is on a grid of {params.dtype}, which opset {self._opset} "
+                f"export_onnx: tensor {name!r} is quantized to {params.dtype}, which opset {self._opset} "
                 "has no quantization for (8 bits always, 16 from opset 21)"
             )
         zero_point = np.full(params.scale.shape, params.zero_point, params.dtype)
@@ -191,7 +187,7 @@ class _Writer:
         ]
 
     def _quantize(self, name: str, source: str) -> None:
-        """Put `source`, the real values of `name`, onto the grid that `name` has, if it has one."""
+        """Quantize `source`, the real values of `name`, with the parameters of `name`, if it has any."""
         params = self._graph.tensors[name].quantization
         if params is None:
             return
@@ -209,10 +205,10 @@ class _Writer:
             clipped = self._new_name(name + ".clipped")
             self._emit("Clip", [source, *bounds], [clipped])
             source = clipped
-        grid = self._grid(name, params)
+        operands = self._scale_and_zero_point(name, params)
         integers = self._new_name(name + ".quantized")
-        self._emit("QuantizeLinear", [source, *grid], [integers], **_axis(params))
-        self._emit("DequantizeLinear", [integers, *grid], [real], **_axis(params))
+        self._emit("QuantizeLinear", [source, *operands], [integers], **_axis(params))
+        self._emit("DequantizeLinear", [integers, *operands], [real], **_axis(params))
         self._read_as[name] = real
 
     def _add_node(self, node: Node) -> None:
@@ -239,14 +235,14 @@ class _Writer:
     def _lowered(
         self, node: Node, inputs: list[str], attributes: dict[str, Any]
     ) -> tuple[list[str], dict[str, Any]]:
-        """`node` in the form of an older opset, where it has one."""
-        if node.op_type in _AXES_WERE_ATTRIBUTES:
+        """Return inputs and attributes of `node` in the form of an older opset, where it has one."""
+        if family_of(node.op_type) == "reductions":  # their axes were an attribute
             axes = self._graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None
             if axes is not None:
                 attributes["axes"] = [int(axis) for axis in axes.reshape(-1)]
             if axes is not None or len(node.inputs) == 1:
                 return inputs[:1], attributes
-        if node.op_type == "GridSample":
+        if node.op_type == "GridSample":  # "linear" was "bilinear"
             attributes["mode"] = {"linear": "bilinear", "cubic": "bicubic"}.get(
                 attributes.get("mode", "linear"), "nearest"
             )
@@ -256,7 +252,7 @@ class _Writer:
     def _resize(
         self, node: Node, inputs: list[str], attributes: dict[str, Any]
     ) -> tuple[list[str], dict[str, Any]]:
-        """`node` with a scale for every axis where that can be said.
+        """Return inputs and attributes of a Resize, with a scale for every axis where that is possible.
 
         Opset 18 lets it name the axes that it scales, but ONNX Runtime 1.31 forgets that where it moves a
         Transpose across a quantized Resize: "indices element out of data bounds".

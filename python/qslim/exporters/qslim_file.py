@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model files of qslim's own out: safetensors layout, the Graph as JSON among its metadata.
+"""Writer of qslim's own model files: safetensors layout, the Graph as JSON among its metadata.
 
 ``docs/engine.md`` specifies the format, ``qslim.importers.qslim_file`` reads it. The public safetensors
 package opens these files as well; they need none of it.

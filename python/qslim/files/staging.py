@@ -302,7 +302,7 @@ def _keep(path: str, kept: str) -> None:
 
 
 def _sync(path: str) -> None:
-    """Have the file or directory at `path` on the disk."""
+    """Flush the file or directory at `path` to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what users hold (arrays, lists, framework tensors) to the arrays the core reads.
+"""Conversion of what users hold (arrays, lists, framework tensors) to the arrays that the core reads.
 
 A C-contiguous float32 array, or a CPU tensor of such, is passed on without a copy; everything else is
 converted once. Integers and complex numbers are refused: their quantization would hide a mistake.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def as_array(x: Any, function: str, name: str) -> NDArray[Any]:
-    """`x` as a NumPy array, sharing its memory where it can be shared."""
+    """Return `x` as a NumPy array that shares its memory, if it can be shared."""
     if isinstance(x, np.ndarray):
         return x
     if hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__"):
@@ -29,7 +29,7 @@ def as_array(x: Any, function: str, name: str) -> NDArray[Any]:
 
 
 def as_float32(x: Any, function: str, name: str = "x") -> NDArray[np.float32]:
-    """`x` as a C-contiguous float32 array; float16 and float64 are converted."""
+    """Return `x` as a C-contiguous float32 array; convert float16 and float64."""
     array = as_array(x, function, name)
     if array.dtype.kind != "f":
         raise TypeError(f"{function}: {name} must hold floating-point numbers, got {array.dtype}")
@@ -38,7 +38,7 @@ def as_float32(x: Any, function: str, name: str = "x") -> NDArray[np.float32]:
 
 
 def as_bytes(q: Any, function: str, name: str = "q") -> NDArray[Any]:
-    """`q` as a C-contiguous int8 or uint8 array."""
+    """Return `q` as a C-contiguous int8 or uint8 array."""
     array = as_array(q, function, name)
     if array.dtype not in (np.int8, np.uint8):
         raise TypeError(f"{function}: {name} must be an int8 or uint8 array, got {array.dtype}")
@@ -54,7 +54,7 @@ def as_parameter(
     value: Any, dtype: type[np.int32], function: str, name: str, quant_axis: Optional[int]
 ) -> Union[int, NDArray[np.int32]]: ...
 def as_parameter(value: Any, dtype: Any, function: str, name: str, quant_axis: Optional[int]) -> Any:
-    """A quantization parameter as the core takes it: a number, or an array of one per channel.
+    """Return a quantization parameter as the core takes it: a number, or an array of one per channel.
 
     Numbers are float32 numbers if `dtype` says so; without `quant_axis` any array of one element is a number.
     """

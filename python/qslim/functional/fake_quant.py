@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Symmetric quantization by threshold: fake_quant, its gradient, quantize and dequantize.
 
-``scale = threshold / qmax``, zero point 0, on the grid ``[-(2**(b-1) - 1), 2**(b-1) - 1]`` or, for tensors
+``scale = threshold / qmax``, zero point 0, range ``[-(2**(b-1) - 1), 2**(b-1) - 1]`` or, for tensors
 that are never negative, ``[0, 2**b - 1]``. A threshold of 0 (a channel of zeros) counts as 1e-8, so zeros
 stay zeros.
-`fake_quant_affine` takes any scale, zero point and grid; `qslim._core` has them for the other functions too.
+`fake_quant_affine` takes any scale, zero point and range; `qslim._core` has them for the other functions too.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Rounding = Literal["ties_to_even", "ties_away"]
 THRESHOLD_FLOOR = np.float32(1e-8)
 
 
-class _Grid(NamedTuple):
+class _Params(NamedTuple):
     scale: Union[float, NDArray[np.float32]]
     qmin: int
     qmax: int
 
 
-def _grid(
+def _params(
     function: str,
     threshold: Any,
     quant_bits: int,
     quant_axis: Optional[int],
     is_unsigned: bool,
     most_bits: int,
-) -> _Grid:
+) -> _Params:
     if not 2 <= quant_bits <= most_bits:
         raise ValueError(f"{function}: quant_bits must be in [2, {most_bits}], got {quant_bits}")
     qmax = 2**quant_bits - 1 if is_unsigned else 2 ** (quant_bits - 1) - 1
@@ -44,12 +44,12 @@ def _grid(
     if isinstance(kept, float):
         if not 0 <= kept < math.inf:
             raise ValueError(f"{function}: threshold must be finite and >= 0, got {kept}")
-        return _Grid(float(np.float32(max(kept, THRESHOLD_FLOOR)) / np.float32(qmax)), qmin, qmax)
+        return _Params(float(np.float32(max(kept, THRESHOLD_FLOOR)) / np.float32(qmax)), qmin, qmax)
     least, largest = _core.min_max(kept) if kept.size else (0.0, 0.0)
     if not 0 <= least <= largest < math.inf:
         bad = kept[~(np.isfinite(kept) & (kept >= 0))]
         raise ValueError(f"{function}: threshold must be finite and >= 0, got {bad[0]}")
-    return _Grid(np.maximum(kept, THRESHOLD_FLOOR) / np.float32(qmax), qmin, qmax)
+    return _Params(np.maximum(kept, THRESHOLD_FLOOR) / np.float32(qmax), qmin, qmax)
 
 
 def fake_quant(
@@ -63,7 +63,7 @@ def fake_quant(
     out: Optional[NDArray[np.float32]] = None,
     context: Optional[_core.Context] = None,
 ) -> NDArray[np.float32]:
-    """Round `x` to the grid an integer kernel would see, and return floats.
+    """Quantize and dequantize `x`: return the floats that an integer kernel would see.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def fake_quant(
     quant_bits : int in [2, 16], default=8
     quant_axis : int or None, default=None (one threshold for all of `x`); 0 for conv weights (OC, IC, KH, KW)
     is_unsigned : bool, default=False
-        Use the grid from 0 to 2**quant_bits - 1: twice the resolution for what is never negative.
+        Use the integers from 0 to 2**quant_bits - 1: twice the resolution for what is never negative.
     rounding : {"ties_to_even", "ties_away"}, default="ties_to_even"
         Paddle's training kernels round ties away from zero.
     out : ndarray of float32, the shape of `x`, or None; may be `x` itself
@@ -102,8 +102,10 @@ def fake_quant(
            [ 0., 20.]], dtype=float32)
     """
     array = as_float32(x, "fake_quant")
-    grid = _grid("fake_quant", threshold, quant_bits, quant_axis, is_unsigned, 16)
-    return _core.fake_quant(array, grid.scale, 0, grid.qmin, grid.qmax, quant_axis, rounding, out, context)
+    params = _params("fake_quant", threshold, quant_bits, quant_axis, is_unsigned, 16)
+    return _core.fake_quant(
+        array, params.scale, 0, params.qmin, params.qmax, quant_axis, rounding, out, context
+    )
 
 
 def fake_quant_affine(
@@ -118,7 +120,7 @@ def fake_quant_affine(
     out: Optional[NDArray[np.float32]] = None,
     context: Optional[_core.Context] = None,
 ) -> NDArray[np.float32]:
-    """Round `x` to the grid of a given scale, zero point and range, and return floats.
+    """Quantize and dequantize `x` with a given scale, zero point and range.
 
     ``(clip(round(x / scale) + zero_point, qmin, qmax) - zero_point) * scale``
 
@@ -166,7 +168,7 @@ def fake_quant_backward(
     out: Optional[NDArray[np.float32]] = None,
     context: Optional[_core.Context] = None,
 ) -> NDArray[np.float32]:
-    """Gradient of `fake_quant` with respect to `x`.
+    """Return the gradient of `fake_quant` with respect to `x`.
 
     Parameters
     ----------
@@ -195,9 +197,19 @@ def fake_quant_backward(
     """
     array = as_float32(x, "fake_quant_backward")
     upstream = as_float32(grad, "fake_quant_backward", "grad")
-    grid = _grid("fake_quant_backward", threshold, quant_bits, quant_axis, is_unsigned, 16)
+    params = _params("fake_quant_backward", threshold, quant_bits, quant_axis, is_unsigned, 16)
     return _core.fake_quant_backward(
-        array, upstream, grid.scale, 0, grid.qmin, grid.qmax, quant_axis, gradient, rounding, out, context
+        array,
+        upstream,
+        params.scale,
+        0,
+        params.qmin,
+        params.qmax,
+        quant_axis,
+        gradient,
+        rounding,
+        out,
+        context,
     )
 
 
@@ -211,7 +223,7 @@ def quantize(
     rounding: Rounding = "ties_to_even",
     context: Optional[_core.Context] = None,
 ) -> Union[NDArray[np.int8], NDArray[np.uint8]]:
-    """Round `x` to integers on the grid of `threshold`.
+    """Quantize `x` symmetrically by `threshold`.
 
     Parameters
     ----------
@@ -220,7 +232,7 @@ def quantize(
 
     Returns
     -------
-    ndarray of int8, or of uint8 if `is_unsigned`; the shape of `x`. NaN becomes the grid's least integer.
+    ndarray of int8, or of uint8 if `is_unsigned`; the shape of `x`. NaN becomes the least integer.
 
     Examples
     --------
@@ -232,9 +244,11 @@ def quantize(
     array([  0, 102, 255], dtype=uint8)
     """
     array = as_float32(x, "quantize")
-    grid = _grid("quantize", threshold, quant_bits, quant_axis, is_unsigned, 8)
+    params = _params("quantize", threshold, quant_bits, quant_axis, is_unsigned, 8)
     out = np.empty(array.shape, np.uint8) if is_unsigned else np.empty(array.shape, np.int8)
-    return _core.quantize(array, grid.scale, 0, grid.qmin, grid.qmax, quant_axis, rounding, out, context)
+    return _core.quantize(
+        array, params.scale, 0, params.qmin, params.qmax, quant_axis, rounding, out, context
+    )
 
 
 def dequantize(
@@ -245,7 +259,7 @@ def dequantize(
     quant_axis: Optional[int] = None,
     context: Optional[_core.Context] = None,
 ) -> NDArray[np.float32]:
-    """The real numbers that `quantize` stood for.
+    """Return the real numbers that `q` stands for.
 
     Parameters
     ----------
@@ -264,5 +278,5 @@ def dequantize(
     array([-2.,  0.,  2.], dtype=float32)
     """
     array = as_bytes(q, "dequantize")
-    grid = _grid("dequantize", threshold, quant_bits, quant_axis, array.dtype == np.uint8, 8)
-    return _core.dequantize(array, grid.scale, 0, quant_axis, None, context)
+    params = _params("dequantize", threshold, quant_bits, quant_axis, array.dtype == np.uint8, 8)
+    return _core.dequantize(array, params.scale, 0, quant_axis, None, context)

@@ -29,7 +29,7 @@ def pact_backward(
     out: Optional[NDArray[np.float32]] = None,
     context: Optional[_core.Context] = None,
 ) -> tuple[NDArray[np.float32], _Sum]:
-    """Gradient of ``clip(x, -threshold, threshold)``, or ``clip(x, 0, threshold)`` if `is_unsigned`.
+    """Return the gradient of ``clip(x, -threshold, threshold)``, or of ``clip(x, 0, threshold)``.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def lsq_backward(
     out: Optional[NDArray[np.float32]] = None,
     context: Optional[_core.Context] = None,
 ) -> tuple[NDArray[np.float32], _Sum, _Sum]:
-    """Gradient of `fake_quant_affine` with respect to `x`, its scale and an offset of `x`.
+    """Return the gradient of `fake_quant_affine` with respect to `x`, its scale and an offset of `x`.
 
     With ``v = x / scale`` and ``r = round(v) + zero_point``:
 

@@ -19,7 +19,7 @@ from qslim.functional.arrays import as_float32
 def abs_max(
     x: Any, *, quant_axis: Optional[int] = None, context: Optional[_core.Context] = None
 ) -> Union[float, NDArray[np.float32]]:
-    """Largest magnitude; NaN where there is a NaN, 0 where there is nothing.
+    """Return the largest magnitude; NaN where there is a NaN, 0 where there is nothing.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def abs_max(
 def min_max(
     x: Any, *, quant_axis: Optional[int] = None, context: Optional[_core.Context] = None
 ) -> Union[tuple[float, float], tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Least and largest element; both NaN where there is a NaN. `x` must not be empty.
+    """Return the least and the largest element; both NaN where there is a NaN. `x` must not be empty.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def min_max(
 def sum(
     x: Any, *, quant_axis: Optional[int] = None, context: Optional[_core.Context] = None
 ) -> Union[float, NDArray[np.float64]]:
-    """Sum in double precision.
+    """Return the sum in double precision.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def sum(
 def sum_of_squares(
     x: Any, *, quant_axis: Optional[int] = None, context: Optional[_core.Context] = None
 ) -> Union[float, NDArray[np.float64]]:
-    """Sum of squares in double precision.
+    """Return the sum of squares in double precision.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def sum_of_squares(
 def histogram(
     x: Any, bins: int, lo: float, hi: float, *, context: Optional[_core.Context] = None
 ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
-    """Counts in `bins` bins of equal width on [lo, hi], and the bins' edges.
+    """Count the elements in `bins` bins of equal width on [lo, hi]; return counts and the bins' edges.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much each filter of a weight matters: the scores by which pruning orders them, smallest first."""
+"""Scores of the filters of a weight by which pruning orders them, smallest first."""
 
 from __future__ import annotations
 

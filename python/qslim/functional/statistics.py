@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration: what to remember of a tensor over many batches, and the threshold that follows from it.
+"""Calibration: statistics of a tensor over many batches, and the threshold that follows from them.
 
 Statistics are exact: the order of the batches, how they are split and which process saw them change no bit,
 so partial statistics of several machines merge into what one machine would have.
@@ -47,7 +47,7 @@ class TensorStatistics(_core.TensorStatistics):
 
     @staticmethod
     def from_bytes(data: bytes) -> TensorStatistics:
-        """What `to_bytes` wrote; anything else is a FormatError, which is a ValueError."""
+        """Read what `to_bytes` wrote; anything else is a FormatError, which is a ValueError."""
         statistics = _core.TensorStatistics.from_bytes(data)
         result = TensorStatistics(statistics.bins)
         result.merge(statistics)
@@ -62,7 +62,7 @@ def find_threshold(
     is_unsigned: bool = False,
     hist_percent: float = 0.9999,
 ) -> float:
-    """The largest magnitude worth keeping.
+    """Return the largest magnitude to keep.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def find_threshold(
         As in PaddleSlim's `quant_post_static`; every rule weighs all batches together.
     quant_bits : int in [2, 16], default=8
     is_unsigned : bool, default=False
-        Judge candidates on the grid from 0 to 2**quant_bits - 1.
+        Judge candidates for integers from 0 to 2**quant_bits - 1.
     hist_percent : float in (0, 1], default=0.9999
         For "hist": the share of the elements to keep.
 

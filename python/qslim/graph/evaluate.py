@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Graph computes, on NumPy: the simulation that every runtime must agree with.
+"""Evaluation of a Graph in NumPy: the simulation that every runtime must agree with.
 
 A tensor with an annotation is quantized: whoever reads it sees q = clamp(rint(r * (1/s)) + z, qmin, qmax),
 which stands for s * (q - z). An integer operator (``integer_operators.py``: which they are) computes
 
     acc  = sum of (qx - zx) * qw, exactly                           m = fl(sx * sw) for each output channel
     r    = fl(fl(float32(acc) * m) + bias)                          its result where that stays in float
-    q    = clamp(rint(r * fl(1 / sy)) + zy, low, high)              where it writes a grid (sy, zy) directly
+    q    = clamp(rint(r * fl(1 / sy)) + zy, low, high)              where it writes integers (sy, zy) directly
 
-with low and high the positions of a Relu's or a Clip's bounds on that grid, or its ends: q is what quantizing
-the clipped r would give. fl() is one float32 operation; rint rounds ties to even. The average of
+with low and high the integers of a Relu's or a Clip's bounds, or qmin and qmax: q is what quantizing the
+clipped r would give. fl() is one float32 operation; rint rounds ties to even. The average of
 a quantized tensor is r = float32(sum of (qx - zx)) * fl(sx / count). Every other operator works in float32 on
 real values (``operators/``).
 
@@ -41,7 +41,7 @@ _Array = NDArray[Any]
 def evaluate(
     graph: Graph, feeds: Mapping[str, _Array], outputs: Optional[Sequence[str]] = None
 ) -> dict[str, _Array]:
-    """Run `graph` on `feeds`.
+    """Compute the outputs of `graph` for `feeds`.
 
     Parameters
     ----------
@@ -54,8 +54,9 @@ def evaluate(
     Returns
     -------
     dict of ndarray
-        Real values. Those of a quantized tensor lie on its grid: ``tensor.quantization.quantize`` gives the
-        integers. A tensor inside an integer operator's chain has the values that it would have in float.
+        Real values. Those of a quantized tensor are dequantized integers, which
+        ``tensor.quantization.quantize`` gives back. A tensor inside an integer operator's chain has the
+        values that it would have in float.
 
     Raises
     ------
@@ -85,12 +86,12 @@ def evaluate(
 
 
 def can_evaluate(node: Node) -> bool:
-    """Whether `node` has a definition here."""
+    """Return True if `node` has a definition here."""
     return _definition(node) is not None
 
 
 def _definition(node: Node) -> Optional[OperatorFunction]:
-    """ONNX's operators, and those that end Paddle's detectors."""
+    """Return the function of `node`: one of ONNX's operators, or of those that end Paddle's detectors."""
     if node.domain:
         return DETECTION.get(node.op_type) if node.domain == "paddle" else None
     row = OPERATORS.get(node.op_type)
@@ -118,7 +119,7 @@ class _Run:
         self._store(name, _checked_feed(self._graph.tensors[name], np.asarray(feeds[name])))
 
     def real(self, name: str) -> _Array:
-        """The values of `name` as its readers see them."""
+        """Return the values of `name` as its readers see them."""
         if name not in self._values:
             tensor = self._graph.tensors[name]
             if tensor.value is None:
@@ -162,7 +163,7 @@ class _Run:
                 self._store(name, result)
 
     def _average_integers(self, node: Node) -> bool:
-        """Average a tensor on a grid of at most 8 bits; False if it is not on one."""
+        """Average a tensor that is quantized to at most 8 bits; return False if it is not."""
         params = self._graph.tensors[node.inputs[0]].quantization
         if params is None or params.dtype.itemsize != 1:
             return False
@@ -205,19 +206,19 @@ class _Run:
         assert y is not None
         low, high = self._bounds(operator.clamp, y)
         steps = (products + _along(bias, axis)) * (np.float32(1) / y.scale)
-        grid = np.rint(steps) + np.float32(y.zero_point)
-        self._integers[operator.target] = np.clip(grid, low, high).astype(np.int32)
+        integers = np.rint(steps) + np.float32(y.zero_point)
+        self._integers[operator.target] = np.clip(integers, low, high).astype(np.int32)
         self._values[operator.target] = _dequantize(self._integers[operator.target], y)
 
     def _bounds(self, clamp: Optional[Node], params: QuantParams) -> tuple[int, int]:
-        """The range of integers that `clamp` leaves of the grid."""
+        """Return the least and the largest integer that `clamp` leaves of the quantized range."""
 
         def position(name: str, default: int) -> int:
             if not name:
                 return default
             bound = np.float32(self.real(name).reshape(()))
-            grid = np.rint(bound * (np.float32(1) / params.scale)) + np.float32(params.zero_point)
-            return int(np.clip(grid, params.qmin, params.qmax))
+            integer = np.rint(bound * (np.float32(1) / params.scale)) + np.float32(params.zero_point)
+            return int(np.clip(integer, params.qmin, params.qmax))
 
         if clamp is None:
             return params.qmin, params.qmax
@@ -228,7 +229,7 @@ class _Run:
 
 
 def _needed(graph: Graph, wanted: Sequence[str]) -> tuple[set[str], dict[int, list[str]]]:
-    """Tensors that `wanted` depend on; and those that nobody reads after each node, by the node's id."""
+    """Return the tensors that `wanted` depend on, and by node id those that no later node reads."""
     needed = set(wanted)
     last_reader: dict[int, list[str]] = {}
     seen = set(wanted)
@@ -256,12 +257,12 @@ def _checked_feed(tensor: Tensor, value: _Array) -> _Array:
 
 
 def _along(values: _Array, axis: int) -> _Array:
-    """(channels,) shaped to broadcast along `axis`, which is negative."""
+    """Reshape `values`, one for each channel, to broadcast along `axis`, which is negative."""
     return values.reshape((-1,) + (1,) * (-axis - 1))
 
 
 def _exact_sum(node: Node, x: _Array, weight: _Array) -> _Array:
-    """The sum of products in float64, where integers of this size are exact."""
+    """Sum the products in float64, where integers of this size are exact."""
     if node.op_type == "Conv":
         return convolve(x, weight, node.attributes)
     if node.op_type == "ConvTranspose":
@@ -272,11 +273,10 @@ def _exact_sum(node: Node, x: _Array, weight: _Array) -> _Array:
 
 
 def _quantize(values: _Array, params: QuantParams) -> _Array:
-    """NaN becomes qmin, as no integer stands for it."""
-    grid = np.rint(values * (np.float32(1) / params.broadcast_scale(values.ndim))) + np.float32(
-        params.zero_point
-    )
-    return np.asarray(np.fmin(np.fmax(grid, params.qmin), params.qmax)).astype(np.int32)
+    """Quantize `values` to int32; NaN becomes qmin, as no integer stands for it."""
+    steps = np.rint(values * (np.float32(1) / params.broadcast_scale(values.ndim)))
+    integers = steps + np.float32(params.zero_point)
+    return np.asarray(np.fmin(np.fmax(integers, params.qmin), params.qmax)).astype(np.int32)
 
 
 def _dequantize(integers: _Array, params: QuantParams) -> _Array:

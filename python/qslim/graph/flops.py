@@ -33,7 +33,7 @@ def count(
     only_conv: bool = True,
     shapes: Optional[Mapping[str, Shape]] = None,
 ) -> dict[str, int]:
-    """Multiply-adds of each node that has any, under the name of its first output.
+    """Return the multiply-adds of each node that has any, under the name of its first output.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def count(
 
 
 def parameters_of(graph: Graph, node: Node) -> list[str]:
-    """The constants that `node` reads, itself or through operators that only reshape them."""
+    """Return the constants that `node` reads, itself or through operators that only reshape them."""
     found: list[str] = []
     for name in filter(None, node.inputs):
         while True:
@@ -127,7 +127,7 @@ def _batch(graph: Graph, shapes: Mapping[str, Shape]) -> int:
 
 
 def _raw_matmul(attributes: Attributes, known: KnownShapes) -> int:
-    """Count Paddle's own operator, kept because a transposed operand's shape was unknown."""
+    """Count those of Paddle's own matmul, kept if the shape of a transposed operand was unknown."""
     x = known.input(0)
     return math.prod(known.output()) * x[-2 if attributes.get("transpose_x") and len(x) > 1 else -1]
 
@@ -179,6 +179,6 @@ def _macs_rule(node: Node) -> Optional[MacsRule]:
 
 
 def _paddleslim_rule(node: Node, is_labelled: bool) -> Optional[MacsRule]:
-    """The sigmoid inside a swish is no operator of the source; PaddleSlim does not count it."""
+    """Return PaddleSlim's rule for `node`; a sigmoid inside a swish has none, as it is no operator there."""
     source_op = node.source_op if is_labelled else _SOURCE_OPS.get(node.op_type, "")
     return _POOLS.get(node.op_type) if source_op == "pool2d" else _OTHERS.get(source_op)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graph: a network as SSA nodes over named tensors.
+"""A network as a Graph: SSA nodes over named tensors.
 
 Operators and attributes carry ONNX names and NCHW semantics (domain ""). An operator that has no ONNX
 counterpart here keeps its own name and raw attributes in the domain of its framework ("paddle"), so that
@@ -55,7 +55,7 @@ class Node:
 
     @property
     def label(self) -> str:
-        """What a report calls this node: its source operator and its first output."""
+        """The name of this node in reports: its source operator and its first output."""
         return f"{self.source_op or self.op_type}({self.outputs[0] if self.outputs else ''})"
 
 
@@ -103,15 +103,15 @@ class Graph:
             self._consumers.setdefault(name, []).append(node)
 
     def producer(self, name: str) -> Optional[Node]:
-        """The node that writes `name`; None for graph inputs and constants."""
+        """Return the node that writes `name`; None for graph inputs and constants."""
         return self._producer.get(name)
 
     def consumers(self, name: str) -> list[Node]:
-        """The nodes that read `name`, each once, in order."""
+        """Return the nodes that read `name`, each once, in order."""
         return list(self._consumers.get(name, ()))
 
     def constant(self, name: str) -> Optional[NDArray[Any]]:
-        """The value of `name` if it is a constant, else None."""
+        """Return the value of `name` if it is a constant, else None."""
         tensor = self.tensors.get(name)
         return tensor.value if tensor is not None else None
 
@@ -137,7 +137,7 @@ class Graph:
             self.set_inputs(node, [new if name == old else name for name in node.inputs])
 
     def new_name(self, stem: str) -> str:
-        """`stem`, or `stem` with the first number that makes it no tensor's name yet."""
+        """Return `stem`, or `stem` with the first number that makes it no tensor's name yet."""
         name, count = stem, 0
         while name in self.tensors:
             count += 1
@@ -145,7 +145,7 @@ class Graph:
         return name
 
     def copy(self) -> Graph:
-        """A graph of its own over the same arrays: passes replace values, they never write into them."""
+        """Copy the Graph but not its arrays: passes replace values, they never write into them."""
         other = Graph(list(self.inputs), list(self.outputs))
         for tensor in self.tensors.values():
             other.add_tensor(replace(tensor))
@@ -179,7 +179,7 @@ class Graph:
             self._consumers.setdefault(name, []).append(node)
 
     def parameter_bytes(self) -> int:
-        """Bytes of all constants as they are stored: integers where a tensor is quantized."""
+        """Return the bytes of all constants as they are stored: integers where a tensor is quantized."""
         total = 0
         for tensor in self.tensors.values():
             if tensor.value is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last steps of a detector, computed by NumPy behind the engine.
+"""The tail of a detector: last steps that NumPy computes behind the engine.
 
 Suppression of boxes gives as many rows as it keeps, which no plan can know. What an engine lacks, and all
 that depends on it, is the *tail* of a Graph: if every operator of it has a definition in
@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from qslim.graph.evaluate import can_evaluate, evaluate
 from qslim.graph.graph import Graph, Node
+from qslim.graph.operators import family_of
 
 __all__ = ["HostTail", "split_tail"]
-
-_PRODUCTS = ("Conv", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "RNN")
 
 
 @dataclass(frozen=True)
 class HostTail:
-    """Holds the operators that run behind the engine, and runs them.
+    """Operators that run behind the engine.
 
     Attributes
     ----------
@@ -40,11 +39,11 @@ class HostTail:
 
     @property
     def operators(self) -> list[str]:
-        """Those for which there is a tail."""
+        """The operators that the engine lacks."""
         return list(dict.fromkeys(node.op_type for node in self.graph.nodes if node.domain))
 
     def behind(self, part: Graph) -> Graph:
-        """The whole network: what an engine runs of it, with the tail."""
+        """Return the whole network: the part that an engine runs, with the tail behind it."""
         whole = part.copy()
         for name, tensor in self.graph.tensors.items():
             if name not in whole.tensors:
@@ -55,13 +54,13 @@ class HostTail:
         return whole
 
     def run(self, values: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The network's outputs, from arrays for the inputs of ``graph``."""
+        """Compute the network's outputs from arrays for the inputs of ``graph``."""
         outputs = evaluate(self.graph, values)
         return [outputs[name] for name in self.graph.outputs]
 
 
 def split_tail(graph: Graph, has_kernel: Callable[[Node], bool]) -> Optional[tuple[Graph, HostTail]]:
-    """The part of `graph` that an engine runs, its outputs the tensors at the cut, and the tail.
+    """Split `graph` into what an engine runs, whose outputs are the tensors at the cut, and the tail.
 
     None if there is no tail, or one that NumPy cannot or should not compute. `graph` is left as it is.
     """
@@ -85,7 +84,7 @@ def split_tail(graph: Graph, has_kernel: Callable[[Node], bool]) -> Optional[tup
     ending = Graph(list(cut), list(graph.outputs))
     for name, tensor in graph.tensors.items():
         if name in read or name in late:
-            # What comes over the cut is on its grid already.
+            # What comes over the cut is quantized already.
             ending.add_tensor(replace(tensor, quantization=None if name in cut else tensor.quantization))
     for node in tail:
         ending.add_node(replace(node, inputs=list(node.inputs), outputs=list(node.outputs)))
@@ -93,7 +92,7 @@ def split_tail(graph: Graph, has_kernel: Callable[[Node], bool]) -> Optional[tup
 
 
 def _has_weights(graph: Graph, node: Node) -> bool:
-    """Whether `node` is work for an engine: a product with constants."""
-    return node.op_type in _PRODUCTS and any(
-        name and graph.tensors[name].is_constant for name in node.inputs[1:]
-    )
+    """Return True if `node` is a product or a recurrent layer with constant weights, work for an engine."""
+    if node.domain or family_of(node.op_type) not in ("products", "recurrent"):
+        return False
+    return any(name and graph.tensors[name].is_constant for name in node.inputs[1:])

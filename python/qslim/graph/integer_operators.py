@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operators of a quantized Graph compute in integers, and where their results go.
+"""Operators of a quantized Graph that compute in integers, and where their results go.
 
-An operator is an integer operator if its data input lies on one grid of at most 8 bits and its weight is a
-constant on a symmetric grid of at most 8 bits, with one scale, or one for each output channel:
+An operator is an integer operator if its data input is quantized to at most 8 bits with one scale, and its
+weight is a constant, quantized symmetrically to at most 8 bits with one scale or one for each channel:
 
     Conv, ConvTranspose (two-dimensional)   MatMul (weight [K, N])   Gemm (alpha = beta = 1, no transA)
 
 Its bias is its constant third input or else, where nothing else reads the result, the constant of the Add
 behind it, one number for each channel. A Relu or a Clip with constant bounds may follow. If the tensor at
-the end of that chain is on a grid of at most 8 bits, the operator writes that grid directly. The tensors
+the end of that chain is quantized to at most 8 bits, the operator writes its integers directly. The tensors
 inside the chain must have one reader, no annotation, and be no output of the graph.
 """
 
@@ -21,9 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph.graph import Graph, Node
+from qslim.graph.operators.products import PRODUCTS
 from qslim.graph.quantization import QuantParams
 
-__all__ = ["IntegerOperator", "channel_constant", "find_integer_operator", "only_reader", "output_channels"]
+__all__ = [
+    "IntegerOperator",
+    "channel_axis",
+    "channel_constant",
+    "find_integer_operator",
+    "only_reader",
+    "output_channels",
+]
 
 
 @dataclass(frozen=True)
@@ -49,15 +57,15 @@ class IntegerOperator:
 
 
 def find_integer_operator(graph: Graph, node: Node) -> Optional[IntegerOperator]:
-    """`node` as an integer operator, or None if it computes in float."""
+    """Return `node` as an integer operator, or None if it computes in float."""
     channels = output_channels(graph, node)
-    if channels is None or not _has_small_grid(graph.tensors[node.inputs[0]].quantization):
+    if channels is None or not _has_8_bits(graph.tensors[node.inputs[0]].quantization):
         return None
     weight = graph.tensors[node.inputs[1]]
     params = weight.quantization
     if params is None or params.dtype.itemsize != 1 or params.zero_point != 0:
         return None
-    if params.quant_axis not in (None, _channel_axis(node)) or params.qmin < -128 or params.qmax > 127:
+    if params.quant_axis not in (None, channel_axis(node)) or params.qmin < -128 or params.qmax > 127:
         return None
     bias: Optional[NDArray[np.float32]] = None
     if len(node.inputs) > 2 and node.inputs[2]:
@@ -73,21 +81,21 @@ def find_integer_operator(graph: Graph, node: Node) -> Optional[IntegerOperator]
         )
         if bias is not None:
             add, result = reader, reader.outputs[0]
-    if _has_small_grid(graph.tensors[result].quantization):
+    if _has_8_bits(graph.tensors[result].quantization):
         return IntegerOperator(node, add, bias, result, None, result)
     clamp = only_reader(graph, result)
     if (
         clamp is not None
         and _is_clamp(graph, clamp, result)
-        and _has_small_grid(graph.tensors[clamp.outputs[0]].quantization)
+        and _has_8_bits(graph.tensors[clamp.outputs[0]].quantization)
     ):
         return IntegerOperator(node, add, bias, result, clamp, clamp.outputs[0])
     return IntegerOperator(node, add, bias, result, None, None)
 
 
 def output_channels(graph: Graph, node: Node) -> Optional[int]:
-    """Extent of the axis that a bias runs along, if `node` is a product with a constant weight."""
-    if node.domain or node.op_type not in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
+    """Return the number of output channels of a product with a constant weight, None for other nodes."""
+    if node.domain or node.op_type not in PRODUCTS:
         return None
     weight = graph.constant(node.inputs[1])
     if weight is None or weight.ndim != (4 if "Conv" in node.op_type else 2):
@@ -98,18 +106,18 @@ def output_channels(graph: Graph, node: Node) -> Optional[int]:
         attributes = node.attributes
         if attributes.get("transA", 0) or attributes.get("alpha", 1) != 1 or attributes.get("beta", 1) != 1:
             return None
-    return int(weight.shape[_channel_axis(node)])
+    return int(weight.shape[channel_axis(node)])
 
 
-def _channel_axis(node: Node) -> int:
-    """The weight's axis of output channels; of a ConvTranspose the channels within one group."""
+def channel_axis(node: Node) -> int:
+    """Return the axis of output channels of a product's weight; of a ConvTranspose, those of one group."""
     if node.op_type == "Gemm":
         return 0 if node.attributes.get("transB", 0) else 1
     return 0 if node.op_type == "Conv" else 1
 
 
 def only_reader(graph: Graph, name: str) -> Optional[Node]:
-    """The node that alone reads `name`, if `name` is neither quantized nor an output of the graph."""
+    """Return the node that alone reads `name`, if `name` is neither quantized nor an output of the graph."""
     readers = graph.consumers(name)
     if len(readers) != 1 or name in graph.outputs or graph.tensors[name].quantization is not None:
         return None
@@ -119,7 +127,7 @@ def only_reader(graph: Graph, name: str) -> Optional[Node]:
 def channel_constant(
     graph: Graph, node: Node, data: str, channels: int, from_end: int
 ) -> Optional[NDArray[Any]]:
-    """The constant operand of `node`, a binary operator on `data`, as (channels,).
+    """Return the constant operand of `node`, a binary operator on `data`, as (channels,).
 
     `from_end` counts the channel axis from the last: 3 in [N, C, H, W], 1 in [..., C]. None if the other
     operand is no constant, or varies along another axis.
@@ -138,7 +146,7 @@ def channel_constant(
     return np.array(np.broadcast_to(value.reshape(-1), (channels,)))
 
 
-def _has_small_grid(params: Optional[QuantParams]) -> bool:
+def _has_8_bits(params: Optional[QuantParams]) -> bool:
     return params is not None and params.dtype.itemsize == 1 and params.quant_axis is None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operands a node of a Graph only moves, by the rows of its operators."""
+"""Operands whose elements a node only moves, by the records of operators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["keeps_elements", "moved_inputs", "movement_of"]
 
 
 def movement_of(node: Node) -> Movement:
-    """Return how the elements of `node`'s results follow from its operands, its attributes considered."""
+    """Return the movement in the record of `node`'s operator, its attributes considered."""
     row = None if node.domain else OPERATORS.get(node.op_type)
     if row is None:
         return Movement.NONE

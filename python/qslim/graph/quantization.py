@@ -4,7 +4,7 @@
     q = clamp(round_half_even(x / scale) + zero_point, qmin, qmax)      x ~= scale * (q - zero_point)
 
 ``scale`` is the real value of one integer step; the threshold (the largest magnitude kept, which Paddle
-calls "scale") is ``scale * qmax`` on a symmetric grid. Weights use [-qmax, qmax]; activations use
+calls "scale") is ``scale * qmax`` where the zero point is 0. Weights use [-qmax, qmax]; activations use
 [-qmax - 1, qmax], or [0, 2^bits - 1] where the tensor cannot be negative.
 """
 
@@ -23,7 +23,7 @@ __all__ = ["QuantParams"]
 
 @dataclass(frozen=True)
 class QuantParams:
-    """How one tensor is quantized.
+    """Quantization parameters of one tensor.
 
     Attributes
     ----------
@@ -59,13 +59,13 @@ class QuantParams:
 
     @classmethod
     def weight(cls, threshold: ArrayLike, quant_bits: int, quant_axis: Optional[int]) -> QuantParams:
-        """The symmetric grid of weights, [-qmax, qmax] with qmax = 2^(bits-1) - 1."""
+        """Return the symmetric parameters of weights, on [-qmax, qmax] with qmax = 2^(bits-1) - 1."""
         qmax = 2 ** (quant_bits - 1) - 1
         return cls(np.asarray(threshold, np.float32) / np.float32(qmax), 0, -qmax, qmax, quant_axis)
 
     @classmethod
     def activation(cls, threshold: float, quant_bits: int, is_unsigned: bool) -> QuantParams:
-        """The grid of activations: [0, 2^bits - 1] if unsigned, else [-2^(bits-1), 2^(bits-1) - 1]."""
+        """Return parameters of activations, unsigned with qmax = 2^bits - 1, or signed of the same width."""
         qmax = 2**quant_bits - 1 if is_unsigned else 2 ** (quant_bits - 1) - 1
         scale = np.float32(threshold) / np.float32(qmax)
         return cls(np.asarray(scale), 0, 0 if is_unsigned else -qmax - 1, qmax)
@@ -77,7 +77,7 @@ class QuantParams:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The smallest integer type that holds the grid, unsigned if the grid is."""
+        """The smallest integer type that holds qmin to qmax, unsigned if qmin is not negative."""
         candidates = (np.int8, np.int16, np.int32) if self.qmin < 0 else (np.uint8, np.uint16, np.uint32)
         for candidate in candidates:
             info = np.iinfo(candidate)
@@ -86,7 +86,7 @@ class QuantParams:
         raise ValueError(f"QuantParams: no integer type holds [{self.qmin}, {self.qmax}]")
 
     def broadcast_scale(self, ndim: int) -> NDArray[np.float32]:
-        """``scale`` shaped to broadcast against a tensor of `ndim` dimensions."""
+        """Return ``scale`` shaped to broadcast against a tensor of `ndim` dimensions."""
         if self.quant_axis is None:
             return self.scale
         shape = [1] * ndim
@@ -94,20 +94,18 @@ class QuantParams:
         return self.scale.reshape(shape)
 
     def quantize(self, values: NDArray[np.float32]) -> NDArray[Any]:
-        """`values` as integers of ``dtype``, the shape of `values`; ties round to even."""
+        """Return `values` as integers of ``dtype``; ties round to even."""
         values = np.ascontiguousarray(values, np.float32)
         if self.dtype.itemsize == 1:
             scale = float(self.scale) if self.quant_axis is None else self.scale
             return _core.quantize(values, scale, self.zero_point, self.qmin, self.qmax, self.quant_axis)
-        # Wider grids are simulation only and have no kernel; the operations and their order are the kernel's.
-        grid = np.rint(values * (np.float32(1) / self.broadcast_scale(values.ndim))) + np.float32(
-            self.zero_point
-        )
-        integers: NDArray[Any] = np.clip(grid, self.qmin, self.qmax).astype(self.dtype)
-        return integers
+        # More bits are simulation only and have no kernel; the operations and their order are the kernel's.
+        steps = np.rint(values * (np.float32(1) / self.broadcast_scale(values.ndim)))
+        integers = steps + np.float32(self.zero_point)
+        return np.asarray(np.clip(integers, self.qmin, self.qmax).astype(self.dtype))
 
     def dequantize(self, integers: NDArray[Any]) -> NDArray[np.float32]:
-        """The real values that `integers` stand for."""
+        """Return the real values that `integers` stand for."""
         if self.dtype.itemsize == 1:
             scale = float(self.scale) if self.quant_axis is None else self.scale
             return _core.dequantize(np.ascontiguousarray(integers), scale, self.zero_point, self.quant_axis)

@@ -30,7 +30,7 @@ _MOST_VALUES = 1024
 def infer_shapes(
     graph: Graph, input_shapes: Optional[Mapping[str, Sequence[int]]] = None
 ) -> dict[str, Shape]:
-    """The shapes of all tensors.
+    """Return the shapes of all tensors.
 
     Parameters
     ----------

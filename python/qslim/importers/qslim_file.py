@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model files of qslim's own in: safetensors layout, the Graph as JSON among its metadata.
+"""Reader of qslim's own model files: safetensors layout, the Graph as JSON among its metadata.
 
     8 bytes      length of the header, little-endian
     header       JSON object, entry name -> {dtype, shape, data_offsets}, with "__metadata__"; then spaces

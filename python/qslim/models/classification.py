@@ -10,7 +10,7 @@ __all__ = ["ImageClassifier", "ProgramOutputs", "training_parameters"]
 
 
 def training_parameters(epochs: Sequence[int]) -> dict[str, Any]:
-    """PaddleSlim's ``model.params``: input preparation and the ImageNet schedule, which steps at `epochs`."""
+    """Return PaddleSlim's ``model.params``: input preparation and ImageNet's schedule, steps at `epochs`."""
     return {
         "input_size": [3, 224, 224],
         "input_mean": [0.485, 0.456, 0.406],

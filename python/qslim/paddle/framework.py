@@ -78,8 +78,10 @@ def static_mode() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def dygraph() -> Iterator[None]:
-    """Dygraph for a block or a function; in static mode Layers cannot list their parameters, and reading a
-    tensor's values crashes."""
+    """Enter dygraph mode for a block or a function.
+
+    In static mode Layers cannot list their parameters, and reading a tensor's values crashes.
+    """
     paddle = paddle_module()
     was_dygraph = paddle.in_dynamic_mode()
     paddle.disable_static()
@@ -125,7 +127,7 @@ def static_function_class() -> Any:
 
 @contextlib.contextmanager
 def dygraph_inside_a_trace() -> Iterator[None]:
-    """Dygraph for a block of code that runs while paddle.jit traces: tensors have values there."""
+    """Run a block of code in dygraph while paddle.jit traces: tensors have values there."""
     from paddle.base.dygraph import base  # Paddle 3.0 to 3.3.1
 
     with base.to_static_mode_guard(False), base.guard():
@@ -196,12 +198,12 @@ def memory_of(tensor: Any) -> NDArray[Any]:
 
 
 def operators() -> Any:
-    """Paddle's operators as functions (``paddle._C_ops``), for what has no public one."""
+    """Return Paddle's operators as functions (``paddle._C_ops``), for what has no public one."""
     return paddle_module()._C_ops
 
 
 def legacy_core() -> Any:
-    """ProgramDesc and VarDesc of the legacy IR."""
+    """Return the module with ProgramDesc and VarDesc of the legacy IR."""
     return paddle_module().base.core
 
 
@@ -228,7 +230,7 @@ def is_pir_value(value: Any) -> bool:
 
 
 def pir_core() -> Any:
-    """Types and insertion points of PIR (``paddle.base.libpaddle.pir``)."""
+    """Return the module with types and insertion points of PIR (``paddle.base.libpaddle.pir``)."""
     return paddle_module().base.libpaddle.pir
 
 

@@ -36,7 +36,7 @@ class TensorRecord:
 
 
 def read_records(path: str) -> list[TensorRecord]:
-    """List the tensors of the file at `path`.
+    """Read the tensors of the file at `path`.
 
     Raises
     ------

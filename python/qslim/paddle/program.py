@@ -187,7 +187,7 @@ class PaddleProgram:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Static mode, this model's IR and scope; afterwards the process is as it was."""
+        """Enter static mode with this model's IR and scope; restore the process afterwards."""
         paddle = framework.paddle_module()
         ir = framework.legacy_ir if self.is_legacy else framework.pir_ir
         with framework.static_mode(), ir(), framework.quiet(), paddle.static.scope_guard(self.scope):

@@ -75,7 +75,7 @@ def refresh_computed_weights(layer: Any) -> None:
 
 
 def _computing_hooks(layer: Any) -> dict[Any, Any]:
-    """Return Pre-forward hooks of `layer` that are weight_norm's and spectral_norm's, or made like them."""
+    """Return the pre-forward hooks of `layer` that compute weights, such as weight_norm's."""
     return {
         key: hook
         for key, hook in layer._forward_pre_hooks.items()
@@ -94,7 +94,7 @@ def forget_programs(layer: Any) -> None:
 
 
 def _static_functions(layer: Any) -> dict[str, Any]:
-    """Methods of `layer` that ``paddle.jit.to_static`` decorated, on the object or on its class."""
+    """Return the methods of `layer` that ``paddle.jit.to_static`` decorated, on it or on its class."""
     kind = framework.static_function_class()
     names = [
         name for cls in type(layer).__mro__ for name, value in vars(cls).items() if isinstance(value, kind)

@@ -139,7 +139,7 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def _submodules(module_name: str) -> Iterator[str]:
-    """Full names of the modules directly in `module_name`."""
+    """Return the full names of the modules directly in `module_name`."""
     return (name for name in MODULES if name.rpartition(".")[0] == module_name)
 
 

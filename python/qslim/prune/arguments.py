@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pruner's methods accept, checked before anything is changed."""
+"""Checks of the arguments of pruners, before anything is changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Every one of `names` must be among `known`.
+    """Check that every one of `names` is among `known`.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def check_names(names: Iterable[str], known: Iterable[str], where: str) -> None:
 
 
 def check_ratio(ratio: Any, what: str) -> float:
-    """`ratio` as a float in [0, 1); a string is no ratio."""
+    """Return `ratio` as a float in [0, 1); a string is no ratio."""
     try:
         if isinstance(ratio, (str, bytes, bool)):
             raise TypeError
@@ -51,7 +51,7 @@ def check_ratio(ratio: Any, what: str) -> float:
 
 
 def check_scores(scores: Any, name: str) -> NDArray[Any]:
-    """`scores` of the channels of parameter `name`, none of them NaN; inf keeps a channel, -inf cuts it."""
+    """Return `scores` of the channels of `name`, none of them NaN; inf keeps a channel, -inf cuts it."""
     array = np.asarray(scores)
     if array.dtype.kind not in "fiub" or np.isnan(array).any():
         found = "NaN" if array.dtype.kind == "f" else f"dtype {array.dtype}"
@@ -60,7 +60,7 @@ def check_scores(scores: Any, name: str) -> NDArray[Any]:
 
 
 def check_axis(axis: Union[int, Sequence[int]], shapes: dict[str, Sequence[int]]) -> int:
-    """`axis`, an int or a list of one, which each of `shapes` must have."""
+    """Return `axis`, an int or a list of one, which each of `shapes` must have."""
     if isinstance(axis, (list, tuple)) and len(axis) == 1:
         axis = axis[0]
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
@@ -72,14 +72,14 @@ def check_axis(axis: Union[int, Sequence[int]], shapes: dict[str, Sequence[int]]
 
 
 def check_apply(apply: Any) -> Optional[str]:
-    """ "imperative", which PaddleSlim spells "impretive", "lazy" or None."""
+    """Return `apply`: "imperative", which PaddleSlim spells "impretive", "lazy" or None."""
     if apply not in ("impretive", "imperative", "lazy", None):
         raise ValueError(f"apply: expected 'imperative', 'lazy' or None, got {apply!r}")
     return "imperative" if apply == "impretive" else apply
 
 
 def check_align(align: Any) -> Optional[int]:
-    """A positive int or None."""
+    """Return `align`, a positive int or None."""
     if align is None:
         return None
     if isinstance(align, bool) or not isinstance(align, (int, np.integer)) or align < 1:
@@ -88,7 +88,7 @@ def check_align(align: Any) -> Optional[int]:
 
 
 def check_pruned_flops(pruned_flops: Any) -> float:
-    """A part of the FLOPs, in (0, 1)."""
+    """Return `pruned_flops`, a part of the FLOPs in (0, 1)."""
     is_number = isinstance(pruned_flops, (int, float, np.floating)) and not isinstance(pruned_flops, bool)
     if not is_number or not 0 < pruned_flops < 1:
         raise ValueError(f"pruned_flops: expected a part of the FLOPs in (0, 1), got {pruned_flops!r}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Atoms: what is cut together. A disjoint-set forest over integers, worked on in whole arrays.
+"""Atoms: elements that are cut together. A disjoint-set forest over integers, worked on in whole arrays.
 
 Every channel of every parameter starts as an atom of its own; an operator that ties channels to each other
 unites their atoms. Unions are collected and resolved together: all edges hook the larger root under the
@@ -34,7 +34,7 @@ class Atoms:
         self._edges: list[tuple[Labels, Labels]] = []
 
     def new(self, count: int) -> Labels:
-        """`count` atoms that belong to nothing else yet."""
+        """Make `count` atoms that belong to no class yet."""
         first = self._count
         self._count += count
         return np.arange(first, self._count, dtype=np.int64)
@@ -45,7 +45,7 @@ class Atoms:
         self._edges.append((one.reshape(-1), other.reshape(-1)))
 
     def resolve(self, labels: Labels) -> Labels:
-        """The representative of each label: the smallest atom of its class."""
+        """Return the representative of each label: the smallest atom of its class."""
         self._settle()
         return np.asarray(self._parent[labels])
 

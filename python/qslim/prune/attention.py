@@ -17,7 +17,7 @@ HEAD_ATTRIBUTES = ("num_heads", "num_head", "n_heads", "n_head", "nhead", "heads
 
 
 def head_attributes(model: Any, groups: Groups, removed: Sequence[int]) -> dict[tuple[str, str], Any]:
-    """New values of attributes that count heads, by layer path and attribute name.
+    """Return new values of attributes that count heads, by layer path and attribute name.
 
     A reshape that splits channels in (heads, width) shows which atoms are heads. The attribute belongs to the
     layer whose direct sub-layers hold the projections. Whether it is the right one a trial cut has shown.
@@ -39,6 +39,6 @@ def head_attributes(model: Any, groups: Groups, removed: Sequence[int]) -> dict[
 
 
 def _parameters_below(layer: Any) -> set[str]:
-    """Names of the parameters of `layer` and of its direct sub-layers."""
+    """Return the names of the parameters of `layer` and of its direct sub-layers."""
     layers = [layer, *layer.children()]
     return {parameter.name for own in layers for parameter in own.parameters(include_sublayers=False)}

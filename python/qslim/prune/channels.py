@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which elements of which tensors vanish together: labels on tensors, passed from operator to operator.
+"""Labels on the elements of tensors that vanish together, passed from operator to operator.
 
 A *factor* of a tensor is an integer array of the tensor's rank whose extents are the tensor's or 1: element i
 of the tensor vanishes when the atom at i of any of its factors does. A convolution's weight [OC, IC, KH, KW]
@@ -85,18 +85,20 @@ class Channels:
         self._label_views()
 
     def shape(self, name: str) -> Shape:
-        """The shape of tensor `name` for one input."""
+        """Return the shape of tensor `name` for one input."""
         if name not in self._shapes:
             raise ValueError(f"the shape of {name!r} is not known")
         return self._shapes[name]
 
     def read(self) -> set[str]:
-        """What operators read. Of a parameter that is not there the importer made something else, or nobody
-        needs it."""
+        """Return the tensors that operators read, by the parameters that they are views of.
+
+        A parameter that is not among them was folded into something else, or nobody needs it.
+        """
         return {self._views.get(name, name) for node in self.graph.nodes for name in node.inputs}
 
     def sources(self) -> dict[str, set[str]]:
-        """The parameters behind every tensor that is computed from constants alone."""
+        """Return the parameters behind every tensor that is computed from constants alone."""
         found: dict[str, set[str]] = {}
         for name, tensor in self.graph.tensors.items():
             if tensor.value is not None:
@@ -131,7 +133,7 @@ class Channels:
             self.freeze(self.factors(name), reason)
 
     def frozen_atom(self, reason: str) -> Labels:
-        """A new atom that stands for elements which stay."""
+        """Make an atom for elements that are never cut."""
         atom = self.atoms.new(1)
         self.frozen.append((atom, reason))
         return atom
@@ -141,7 +143,7 @@ class Channels:
         self.costs.append(Cost(self._multiply_adds.get(node.outputs[0], 0), factors))
 
     def couple(self, operands: Sequence[tuple[Shape, Factors]], reason: str) -> Factors:
-        """Factors of what is computed element by element from `operands`, aligned to one rank.
+        """Couple the factors of `operands`, which an operator combines elementwise; return the result's.
 
         Factors of several operands on one axis become one. A factor on an axis where an operand has more than
         one element but no factor is frozen with `reason`.
@@ -166,11 +168,11 @@ class Channels:
         return joined
 
     def couple_tensors(self, names: Sequence[str], rank: int, reason: str) -> Factors:
-        """`couple` for tensors that broadcast as NumPy's do."""
+        """Couple the factors of tensors that broadcast as NumPy's do."""
         return self.couple([self.aligned(name, rank) for name in names], reason)
 
     def aligned(self, name: str, rank: int) -> tuple[Shape, Factors]:
-        """Shape and factors of `name` with axes of one element in front, up to `rank` axes."""
+        """Return shape and factors of `name` with axes of one element in front, up to `rank` axes."""
         shape = self.shape(name)
         ones = (1,) * (rank - len(shape))
         return ones + shape, [factor.reshape(ones + factor.shape) for factor in self.factors(name)]
@@ -191,7 +193,7 @@ class Channels:
         return result
 
     def contract(self, factors: Factors, axis: int) -> Factors:
-        """Factors after a sum over `axis`, with that axis gone."""
+        """Return the factors after a sum over `axis`, with that axis gone."""
         result = []
         for factor in factors:
             first = np.take(factor, [0], axis=axis)
@@ -201,7 +203,7 @@ class Channels:
         return [factor for factor in result if factor.size > 1]
 
     def _label_parameter(self, name: str, known: Optional[dict[int, Labels]]) -> None:
-        """One factor for each axis of a parameter; `known` if another graph has it."""
+        """Make one factor for each axis of a parameter; take `known` if another graph has it."""
         shape = self.shape(name)
         axes = known or {axis: self.atoms.new(extent) for axis, extent in enumerate(shape) if extent > 1}
         self.parameters[name] = axes
@@ -211,7 +213,7 @@ class Channels:
         ]
 
     def _label_views(self) -> None:
-        """The importer folds a parameter's reshape: such a constant lies in the parameter's memory."""
+        """Label constants that the importer made of a parameter by a reshape: they lie in its memory."""
         owners = {self._address(name): name for name in self.parameters}
         for name, tensor in self.graph.tensors.items():
             owner = owners.get(self._address(name)) if name not in self.parameters else None
@@ -227,7 +229,7 @@ class Channels:
 
 
 def _costs(graph: Graph, shapes: dict[str, Shape]) -> dict[str, int]:
-    """Multiply-adds of each node; none where an operator without a definition hides a shape."""
+    """Return the multiply-adds of each node; none if an operator without a definition hides a shape."""
     try:
         return count(graph, shapes=shapes)
     except ValueError as error:
@@ -236,12 +238,12 @@ def _costs(graph: Graph, shapes: dict[str, Shape]) -> dict[str, int]:
 
 
 def spanned(factor: Labels) -> set[int]:
-    """The axes along which `factor` may vary."""
+    """Return the axes along which `factor` may vary."""
     return {axis for axis, extent in enumerate(factor.shape) if extent > 1}
 
 
 def thin(labels: Labels) -> Labels:
-    """`labels` with one element along every axis that they do not vary along."""
+    """Reduce `labels` to one element along every axis that they do not vary along."""
     for axis in range(labels.ndim):
         if labels.shape[axis] > 1:
             first = np.take(labels, [0], axis=axis)

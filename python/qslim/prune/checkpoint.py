@@ -154,7 +154,7 @@ def _checked(content: Any, source: str) -> tuple[dict[str, Any], dict[str, dict[
 
 
 def _check_fits(state: Mapping[str, Any], tensors: Mapping[str, Any], source: str) -> None:
-    """Same keys, and no extent larger than the uncut network's."""
+    """Check that both have the same keys, and no extent is larger than the uncut network's."""
     missing, unknown = sorted(set(tensors) - set(state)), sorted(set(state) - set(tensors))
     if missing or unknown:
         what = f"it lacks {missing[0]!r}" if missing else f"it has {unknown[0]!r}, which the model has not"

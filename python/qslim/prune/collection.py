@@ -21,11 +21,11 @@ class ReadingOperator:
         self._node = node
 
     def type(self) -> str:
-        """Its name in Paddle: "conv2d"."""
+        """Return its name in Paddle: "conv2d"."""
         return self._node.source_op
 
     def attr(self, name: str) -> Any:
-        """An attribute, None if it has no such; ``groups`` is spelt Paddle's way."""
+        """Return an attribute, None if there is none; ``groups`` is spelt Paddle's way."""
         attributes = self._node.attributes
         return attributes.get(name, attributes.get("group") if name == "groups" else None)
 
@@ -41,7 +41,7 @@ class PruningDetails:
 
 @dataclass(frozen=True)
 class PruningCollection:
-    """What is cut together.
+    """Parameter axes that are cut together.
 
     Attributes
     ----------
@@ -58,16 +58,19 @@ class PruningCollection:
 
     @property
     def master(self) -> dict[str, Any]:
-        """{"name": master_name, "axis": master_axis}"""
+        """Return {"name": master_name, "axis": master_axis}."""
         return {"name": self.master_name, "axis": self.master_axis}
 
     def variables(self) -> list[str]:
-        """Names of the parameters."""
+        """Return the names of the parameters."""
         return list(self.values)
 
     def all_pruning_details(self) -> list[PruningDetails]:
-        """Every axis that is cut. Grouped convolutions are there with their axis 1, too: there PaddleSlim's
-        pruners look for groups, which are cut whole."""
+        """Return every axis that is cut.
+
+        Grouped convolutions are there with their axis 1, too: there PaddleSlim's pruners look for groups,
+        which are cut whole.
+        """
         return self._details
 
     @classmethod
@@ -78,7 +81,7 @@ class PruningCollection:
         graph: Graph,
         values: Mapping[str, NDArray[Any]],
     ) -> PruningCollection:
-        """The collection of `members`, parameters of `graph` that have `values`."""
+        """Return the collection of `members`, parameters of `graph` that have `values`."""
         details = []
         for name, axis in members:
             for node in graph.consumers(name)[:1]:

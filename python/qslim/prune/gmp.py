@@ -55,7 +55,7 @@ class GMPSchedule:
 
     @classmethod
     def from_configs(cls, configs: Optional[Mapping[str, Any]], ratio: float) -> GMPSchedule:
-        """From PaddleSlim's dict; unknown and missing keys are errors that name them."""
+        """Make a schedule from PaddleSlim's dict; unknown and missing keys are errors that name them."""
         known = [field.name for field in fields(cls)]
         strategy = configs.get("pruning_strategy", "gmp") if isinstance(configs, Mapping) else "gmp"
         if strategy not in ("gmp", "base"):
@@ -83,7 +83,7 @@ class GMPSchedule:
         return schedule
 
     def ratio_at(self, iteration: int, target: float) -> float:
-        """The ratio that ``step()`` number `iteration` prunes with."""
+        """Return the ratio that ``step()`` number `iteration` prunes with."""
         passed = iteration - self.stable_iterations
         if passed < 0:
             return 0.0
@@ -94,14 +94,14 @@ class GMPSchedule:
         return share * (target - self.initial_ratio) + self.initial_ratio
 
     def ratios_from(self, iteration: int, target: float) -> list[float]:
-        """The ratio of each step from `iteration` on; stable and tuning iterations count as steps, too."""
+        """Yield the ratio of each step from `iteration` on, stable and tuning iterations included."""
         end = self.stable_iterations + self.pruning_iterations + self.tunning_iterations
         period = max(self.pruning_iterations // self.pruning_steps, 1)
         return [self.ratio_at(start, target) for start in range(0, end, period) if start >= iteration]
 
 
 def _number(key: str, value: Any) -> Any:
-    """A value of `configs` as an int, or as a float if it is the ratio."""
+    """Return a value of `configs` as an int, or as a float if it is the ratio."""
     is_ratio = key == "initial_ratio"
     is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not is_number or not (is_ratio or float(value).is_integer()):
@@ -139,7 +139,7 @@ class _Gradual:
         self._iteration += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks and progress, for ``paddle.save`` or pickle."""
+        """Return masks and progress, for ``paddle.save`` or pickle."""
         return {**super().state_dict(), "iteration": self._iteration, "chosen": self._chosen}  # type: ignore[misc]
 
     def set_state_dict(self, state: Mapping[str, Any]) -> None:

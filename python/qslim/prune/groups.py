@@ -37,7 +37,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """What is cut with ``(parameter, axis)``.
+    """Elements that are cut with the master ``(parameter, axis)``.
 
     Attributes
     ----------
@@ -101,12 +101,12 @@ class Groups:
         self._costs: list[tuple[int, list[Labels]]] = []
 
     def current(self, parameter: str, axis: int) -> Optional[Labels]:
-        """Atoms of `parameter` along `axis` as it is now; None if no group has it."""
+        """Return the atoms of `parameter` along `axis` as it is now; None if no group has it."""
         member = self.members.get((parameter, axis))
         return None if member is None else member.atoms[self.alive[member.atoms]]
 
     def reason(self, parameter: str, axis: int) -> str:
-        """Why nothing of a parameter axis can be cut; empty if something can."""
+        """Return the reason why nothing of a parameter axis can be cut; empty if something can."""
         if (parameter, axis) not in self.members:
             return "it has one channel, or the traced network does not compute with it"
         return self.group(parameter, axis).reason
@@ -121,20 +121,20 @@ class Groups:
             self.reasons.setdefault(int(atom), reason)
 
     def prunable_atoms(self, parameter: str, axis: int) -> Labels:
-        """The atoms of a parameter axis that are there and can be cut, each once, in order."""
+        """Return the atoms of a parameter axis that are there and can be cut, each once, in order."""
         atoms = self.current(parameter, axis)
         if atoms is None:
             return np.zeros(0, np.int64)
         return np.asarray([atom for atom in _unique(atoms) if int(atom) not in self.reasons], np.int64)
 
     def touched(self, atoms: Sequence[int] | Labels) -> list[Member]:
-        """Members that hold any of `atoms`."""
+        """Return the members that hold any of `atoms`."""
         chosen = np.zeros(self.alive.size, bool)
         chosen[np.asarray(atoms, np.int64)] = True
         return [member for member in self.members.values() if chosen[member.atoms].any()]
 
     def masks(self, removed: Sequence[int] | Labels) -> dict[tuple[str, int], NDArray[np.int64]]:
-        """1 keeps, 0 prunes, over the present channels of every member that loses some of `removed`."""
+        """Return masks (1 keeps, 0 prunes) of the present channels of members that lose some of `removed`."""
         stays = self.alive.copy()
         stays[np.asarray(removed, np.int64)] = False
         result = {}
@@ -145,7 +145,7 @@ class Groups:
         return result
 
     def multiply_adds(self, removed: Sequence[int] | Labels = ()) -> float:
-        """Of all convolutions and matrix products, for one input, without `removed`."""
+        """Return those of all convolutions and matrix products, for one input, without `removed`."""
         stays = self.alive.copy()
         stays[np.asarray(removed, np.int64)] = False
         return float(
@@ -156,7 +156,7 @@ class Groups:
         )
 
     def group(self, parameter: str, axis: int) -> Group:
-        """The group with this master."""
+        """Return the group with this master."""
         atoms = self.members[parameter, axis].atoms
         units = _unique(atoms)
         members = [(member.parameter, member.axis) for member in self.touched(units)]
@@ -252,7 +252,7 @@ def _collect(forms: list[Channels]) -> Groups:
     groups = Groups(members, roots.size)
 
     def numbered(labels: Labels) -> Labels:
-        """Atoms of parameters among `labels`; -1 for those of other constants."""
+        """Return the atoms of parameters among `labels`; -1 for those of other constants."""
         found = channels.atoms.resolve(labels)
         at = np.minimum(np.searchsorted(roots, found), roots.size - 1)
         return np.where(roots[at] == found, at, -1)
@@ -288,7 +288,7 @@ def _collect(forms: list[Channels]) -> Groups:
 def _columns(
     channels: Channels, members: dict[tuple[str, int], Member], numbered: Callable[[Labels], Labels]
 ) -> Iterator[tuple[str, int]]:
-    """The parameter axis behind the output channels of each weight, where it is one."""
+    """Yield the parameter axis behind the output channels of each weight, where it is one."""
     sources = channels.sources()
     for name, labels in channels.columns:
         atoms = set(np.unique(numbered(labels)).tolist())
@@ -302,7 +302,7 @@ def _columns(
 
 
 def _along(atoms: Labels) -> Optional[tuple[int, Labels]]:
-    """The one axis along which `atoms` vary, and what they are there; None if all are one."""
+    """Return the one axis along which `atoms` vary, and what they are there; None if all are one."""
     varying = [axis for axis in spanned(atoms) if (atoms != np.take(atoms, [0], axis)).any()]
     if len(varying) != 1:
         return None
@@ -311,6 +311,6 @@ def _along(atoms: Labels) -> Optional[tuple[int, Labels]]:
 
 
 def _unique(atoms: Labels) -> Labels:
-    """Each atom once, where it first appears."""
+    """Return each atom once, where it first appears."""
     _, first = np.unique(atoms, return_index=True)
     return atoms[np.sort(first)]

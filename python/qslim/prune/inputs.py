@@ -18,7 +18,7 @@ __all__ = ["example_inputs", "input_specs", "named_inputs", "traced_in_training"
 
 
 def example_inputs(inputs: Any, dtype: str = "float32") -> list[Any]:
-    """Arguments for ``forward``.
+    """Make arguments for ``forward``.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def example_inputs(inputs: Any, dtype: str = "float32") -> list[Any]:
 
 
 def input_specs(examples: Sequence[Any]) -> list[Any]:
-    """InputSpecs of these shapes, to trace with; tensors in dicts and lists have one each."""
+    """Make InputSpecs of these shapes, to trace with; tensors in dicts and lists have one each."""
     paddle = framework.paddle_module()
     names = iter(named_inputs(examples))
 
@@ -63,7 +63,7 @@ def input_specs(examples: Sequence[Any]) -> list[Any]:
 
 
 def named_inputs(examples: Sequence[Any]) -> dict[str, Any]:
-    """The tensors among `examples`, also in dicts and lists, by the names that ``input_specs`` gives them."""
+    """Return the tensors among `examples`, also in dicts and lists, by ``input_specs``'s names for them."""
     paddle = framework.paddle_module()
     tensors = [item for item in paddle.utils.flatten(list(examples)) if isinstance(item, paddle.Tensor)]
     return {f"input_{index}": tensor for index, tensor in enumerate(tensors)}

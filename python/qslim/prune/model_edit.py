@@ -31,24 +31,24 @@ __all__ = [
 
 
 def named_tensors(model: Any) -> dict[str, Any]:
-    """Parameters and buffers of `model` by their own names ("conv2d_0.w_0"), each once."""
+    """Return parameters and buffers of `model` by their own names ("conv2d_0.w_0"), each once."""
     return {tensor.name: tensor for tensor in (*model.parameters(), *model.buffers())}
 
 
 def owners(model: Any) -> Iterator[tuple[str, Any, list[Any]]]:
-    """Path, sub-layer and its own parameters and buffers, for all sub-layers and `model` itself ("")."""
+    """Yield path, sub-layer and its own parameters and buffers, for `model` ("") and all its sub-layers."""
     for path, layer in model.named_sublayers(include_self=True):
         tensors = [*layer.parameters(include_sublayers=False), *layer.buffers(include_sublayers=False)]
         yield path, layer, tensors
 
 
 def array_of(tensor: Any) -> NDArray[Any]:
-    """A copy of what `tensor` holds; bfloat16 as uint16, which ``set_array`` takes back."""
+    """Copy what `tensor` holds; bfloat16 as uint16, which ``set_array`` takes back."""
     return np.array(tensor.get_tensor())
 
 
 def floats_of(tensor: Any) -> NDArray[np.float32]:
-    """A copy of the values of `tensor` as float32, to compute with."""
+    """Copy the values of `tensor` as float32, to compute with."""
     with dygraph():
         return np.array(tensor.detach().astype("float32").numpy())
 
@@ -64,7 +64,7 @@ def set_array(tensor: Any, value: NDArray[Any]) -> None:
 
 
 def optimizer_tensors(optimizer: Any, name: str) -> list[Any]:
-    """What `optimizer` keeps for parameter `name`: moments, velocity, the float32 master copy.
+    """Return what `optimizer` keeps for parameter `name`: moments, velocity, the float32 master copy.
 
     Paddle has no public access to them by parameter; PaddleSlim reads the same dictionary.
     """
@@ -86,7 +86,7 @@ def set_attributes(layer: Any, attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def derived_attributes(layer: Any, old_shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The attributes of `layer` that repeat its parameters' shapes, as they follow from the shapes now.
+    """Return the attributes of `layer` that repeat its parameters' shapes, as they follow from them now.
 
     Parameters
     ----------

@@ -36,14 +36,14 @@ class NormedWeight:
         return getattr(self.layer, f"{self.name}_g")
 
     def norms(self, v: NDArray[Any]) -> NDArray[np.float64]:
-        """norm(v), of the shape of g; 1 in place of 0."""
+        """Return norm(v), of the shape of g; 1 in place of 0."""
         axes = tuple(axis for axis in range(v.ndim) if axis != self.dim)
         squares = np.square(v.astype(np.float64)).sum(axis=axes if self.dim is not None else None)
         return np.asarray(np.sqrt(np.where(squares > 0, squares, 1.0)).reshape(-1))
 
 
 def normed_weights(model: Any) -> list[NormedWeight]:
-    """The weights in `model` that ``weight_norm`` computes."""
+    """Return the weights in `model` that ``weight_norm`` computes."""
     found = []
     for layer in model.sublayers(include_self=True):
         for hook in layer._forward_pre_hooks.values():
@@ -79,7 +79,7 @@ def name_computed_weights(model: Any, graph: Graph) -> set[str]:
 
 
 def weight_tensor(layer: Any) -> Optional[Any]:
-    """The parameter of the shape of the weight of `layer`; its first one if it has no weight."""
+    """Return the parameter with the shape of `layer`'s weight; its first one if it has no weight."""
     for name in ("weight", "weight_v", "weight_orig"):
         if layer._parameters.get(name) is not None:
             return layer._parameters[name]

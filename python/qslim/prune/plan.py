@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pruning plan: which indices of which parameters go, applied to a Layer and taken back again.
+"""A pruning plan: masks of parameters, applied to a Layer and taken back again.
 
 Two ways to apply one: *imperative* cuts the parameters to their new shapes, *lazy* multiplies them by the
 mask and leaves their shapes. Both keep what was there; ``restore`` puts it back, values as they were at the
@@ -34,7 +34,7 @@ __all__ = ["PruningMask", "PruningPlan"]
 
 
 class PruningMask:
-    """Which indices of one axis of a parameter stay: ``mask[i]`` is 1 to keep and 0 to prune.
+    """A mask of one axis of a parameter: ``mask[i]`` is 1 to keep index i and 0 to prune it.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class PruningMask:
 
 @dataclass
 class _Backup:
-    """What an applied plan replaced."""
+    """Values that an applied plan replaced."""
 
     arrays: list[tuple[Any, NDArray[Any]]] = field(default_factory=list)
     attributes: list[tuple[Any, dict[str, Any]]] = field(default_factory=list)
@@ -150,7 +150,7 @@ class PruningPlan:
         self._attributes.update(plan._attributes)
 
     def contains(self, var_name: str, dims: Union[int, Sequence[int], None] = None) -> bool:
-        """Whether the plan prunes `var_name`, along axis `dims` (an int or a list of one) if it is given."""
+        """Return True if the plan prunes `var_name`, along axis `dims` (an int or a list of one) if given."""
         if isinstance(dims, (list, tuple)) and len(dims) == 1:
             dims = dims[0]
         masks = self._masks.get(var_name, [])
@@ -236,7 +236,7 @@ class PruningPlan:
         self._keep_gains(gains, _masked, backup)
 
     def _gains(self, model: Any) -> list[tuple[NormedWeight, NDArray[Any]]]:
-        """What ``weight_norm`` multiplies the elements of v by, for each v that is to change."""
+        """Return the factor by which ``weight_norm`` multiplies each v that is to change."""
         return [
             (normed, floats_of(normed.g).reshape(-1) / normed.norms(floats_of(normed.v)))
             for normed in normed_weights(model)
@@ -299,7 +299,7 @@ class PruningPlan:
 
 
 def _running_statistics(model: Any) -> set[str]:
-    """Running means and variances: zero in place of a variance would make its channel large."""
+    """Return the running means and variances: a variance of zero would make its channel large."""
     kept = [
         getattr(layer, attribute, None)
         for layer in model.sublayers(include_self=True)

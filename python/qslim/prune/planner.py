@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From ratios to plans: which atoms of a network go, and what that makes of its parameters."""
+"""Conversion of ratios to plans: the atoms of a network to cut, and the masks of its parameters."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Planner:
         self.masters = self._masters()
 
     def weight_name(self, name: str) -> str:
-        """`name`, or that of ``weight_v`` for a weight which ``weight_norm`` computes from it."""
+        """Return `name`, or that of ``weight_v`` for a weight which ``weight_norm`` computes from it."""
         computed: dict[str, str] = {
             getattr(normed.layer, normed.name).name: normed.v.name for normed in normed_weights(self._model)
         }
@@ -93,7 +93,7 @@ class Planner:
         scores: Optional[Scores] = None,
         masks: Optional[Masks] = None,
     ) -> PruningPlan:
-        """A plan for all of `ratios`: what an earlier parameter takes along is not pruned again.
+        """Plan all of `ratios`: what an earlier parameter takes along is not pruned again.
 
         Parameters
         ----------
@@ -136,7 +136,7 @@ class Planner:
         return self.plan_of(removed, ratio_of)
 
     def plan_of(self, removed: list[int], ratios: Mapping[str, float]) -> PruningPlan:
-        """The plan that cuts the atoms `removed`; `ratios` are those that it shows."""
+        """Return the plan that cuts the atoms `removed`; `ratios` are those that it shows."""
         plan = PruningPlan(self._model.full_name(), self.groups)
         for (name, axis), mask in self.groups.masks(removed).items():
             plan.add(name, PruningMask(axis, mask, ratios.get(name, 1 - float(mask.mean()))))
@@ -147,7 +147,7 @@ class Planner:
         return plan
 
     def aligned(self, ratios: Mapping[str, float], axis: int, align: Optional[int]) -> dict[str, float]:
-        """The ratios that keep multiples of `align` channels; `ratios` themselves if it is None."""
+        """Return the ratios that keep multiples of `align` channels; `ratios` themselves if it is None."""
         if align is None:
             return dict(ratios)
         result = {}

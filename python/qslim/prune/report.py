@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What pruning gained: parameters, FLOPs, bytes of the engine's file, and the time of a run in the engine."""
+"""The gain by pruning: parameters, FLOPs, bytes of the engine's file, and the time of a run in the engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["NetworkSize", "PruningReport", "Snapshot", "compare", "time_together
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """One network's numbers.
+    """Parameters, FLOPs, bytes and time of one network.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class PruningReport:
 
     @property
     def speedup(self) -> Optional[float]:
-        """How many times as fast a run became."""
+        """The time before divided by the time now."""
         if self.before.milliseconds is None or self.after.milliseconds is None:
             return None
         return self.before.milliseconds / self.after.milliseconds
@@ -129,7 +129,7 @@ class Snapshot:
 
     @classmethod
     def of_program(cls, program: PaddleProgram, examples: Sequence[Any]) -> Snapshot:
-        """A program that was traced with `examples`."""
+        """Measure a program that was traced with `examples`."""
         tensors = named_inputs(examples)
         feeds = {name: tensors[name].numpy() for name in program.graph.inputs}
         return cls(program.graph, program.parameter_names, feeds)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which atoms of a group go: those with the smallest scores, as many as the ratio says."""
+"""Selection of the atoms to cut: those with the smallest scores, as many as the ratio says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["masked_atoms", "pruned_count", "select_atoms"]
 
 
 def pruned_count(units: int, channels: int, ratio: float, align: Optional[int] = None) -> int:
-    """How many of `units` to cut: round(units * ratio), ties to even, and never all of them.
+    """Return the number of `units` to cut: round(units * ratio), ties to even, and never all of them.
 
     With `align` the channels that stay (each unit has channels / units of them) are the multiple of it
     nearest to what the ratio leaves, at least one multiple; where that is more than there are, and where the
@@ -45,7 +45,7 @@ def select_atoms(
     align: Optional[int] = None,
     removed: Iterable[int] = (),
 ) -> list[int]:
-    """The atoms to cut from a parameter axis.
+    """Choose the atoms to cut from a parameter axis.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def select_atoms(
 def masked_atoms(
     groups: Groups, parameter: str, axis: int, mask: Any, removed: Iterable[int] = ()
 ) -> list[int]:
-    """The atoms that `mask` prunes whole, of those that can be cut.
+    """Return the atoms that `mask` prunes whole, of those that can be cut.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ Sensitivities = dict[str, dict[float, float]]
 
 
 class _Status:
-    """What PaddleSlim's pruners pickle; only its attributes are looked at."""
+    """A stand-in for the object that PaddleSlim's pruners pickle; only its attributes are looked at."""
 
 
 def _status(module: str, name: str) -> Any:
@@ -114,7 +114,7 @@ class Status:
 
 
 def merge_sensitive(sensitivities: Sequence[Union[str, Sensitivities]]) -> Sensitivities:
-    """One dict of several, or of several files; of two losses for one ratio the later one counts.
+    """Merge several dicts or files; of two losses for one ratio the later one counts.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def merge_sensitive(sensitivities: Sequence[Union[str, Sensitivities]]) -> Sensi
 
 
 def get_ratios_by_loss(sensitivities: Sensitivities, loss: float) -> dict[str, float]:
-    """The largest ratio of each parameter that costs at most `loss`, straight lines between the points.
+    """Return the largest ratio of each parameter that costs at most `loss`, linear between the points.
 
     A parameter of which every point costs more gets 0.
 
@@ -162,7 +162,7 @@ def _ratio_by_loss(losses: dict[float, float], loss: float) -> Optional[float]:
 def bisect_ratios(
     sensitivities: Sensitivities, pruned_flops: float, flops_of: Callable[[dict[str, float]], float]
 ) -> tuple[dict[str, float], float]:
-    """Ratios of equal loss that prune `pruned_flops`, or as near to it as bisection on that loss comes.
+    """Return ratios of equal loss that prune `pruned_flops`, as near as bisection on that loss comes.
 
     Where the curves jump, or cost nothing, equal loss prunes more than was asked for: then the ratios shrink
     together. `flops_of` gives the part of the FLOPs that ratios prune. (PaddleSlim stops where that part
@@ -188,7 +188,7 @@ def bisect_ratios(
 def _bisect(
     ratios_at: Callable[[float], dict[str, float]], aim: float, flops_of: Callable[[dict[str, float]], float]
 ) -> list[tuple[float, dict[str, float]]]:
-    """All that was tried while looking in [0, 1] for what prunes `aim`: its FLOPs and its ratios."""
+    """Bisect [0, 1] for what prunes `aim`; return all that was tried, its FLOPs and its ratios."""
     tried = []
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):

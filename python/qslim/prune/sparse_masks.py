@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which single weights, or blocks of weights, a sparse network keeps.
+"""Masks of a sparse network, over single weights or blocks of weights.
 
 A weight is seen as a matrix [shape[0], rest], cut into blocks of m x n (those at the edges smaller); a
 block's score is the mean magnitude of its elements. `ratio` prunes exactly ``round(ratio * blocks)`` blocks,
@@ -25,7 +25,7 @@ _Array = NDArray[Any]
 
 @dataclass
 class SparseRule:
-    """How masks follow from weights.
+    """Rule by which masks follow from weights.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class SparseRule:
             raise ValueError(f"sparse_block must be two positive integers, got {block!r}")
 
     def masks(self, weights: Mapping[str, _Array]) -> dict[str, NDArray[np.float32]]:
-        """1 where a weight is kept, 0 where it is pruned; the shapes of `weights`."""
+        """Return masks in the shapes of `weights`: 1 where a weight is kept, 0 where it is pruned."""
         scores = {name: self._scores(weight) for name, weight in weights.items()}
         if self.mode == "threshold":
             kept = {name: score >= self.threshold for name, score in scores.items()}
@@ -89,7 +89,7 @@ class SparseRule:
         return {name: self._expanded(kept[name], weight.shape) for name, weight in weights.items()}
 
     def score_at(self, weights: Mapping[str, _Array], ratio: float) -> float:
-        """The largest score that pruning `ratio` of all blocks together would prune; 0.0 if none."""
+        """Return the largest score that pruning `ratio` of all blocks together would prune; 0.0 if none."""
         scores = np.concatenate([self._scores(weight).ravel() for weight in weights.values()])
         count = round(ratio * scores.size)
         return float(np.partition(scores, count - 1)[count - 1]) if count else 0.0
@@ -115,7 +115,7 @@ def _block_sums(matrix: _Array, rows: int, columns: int) -> _Array:
 
 
 def _least(scores: _Array, ratio: float) -> NDArray[np.bool_]:
-    """True for exactly round(ratio * size) of `scores`, none of them above one that is False."""
+    """Mark exactly round(ratio * size) of `scores` True, none of them above one that is False."""
     count = round(ratio * scores.size)
     if count == 0:
         return np.zeros(scores.shape, np.bool_)
@@ -127,7 +127,7 @@ def _least(scores: _Array, ratio: float) -> NDArray[np.bool_]:
 
 
 def sparsity(weights: Sequence[_Array]) -> float:
-    """Share of zeros among all elements; 0.0 of nothing.
+    """Return the share of zeros among all elements; 0.0 of nothing.
 
     Examples
     --------

@@ -322,7 +322,7 @@ def _checked(network: StaticProgram, params: Sequence[str], ratios: Sequence[flo
 
 
 def _groups_of(network: StaticProgram) -> Groups:
-    """Groups of a program: what it has written down as numbers stays."""
+    """Return the groups of a program; channels whose number it has written down stay."""
     groups = find_groups(network.graph, network.parameters)
     groups.freeze(groups.literal, _LITERAL)
     for part in groups.selected:
@@ -338,7 +338,7 @@ def _groups_of(network: StaticProgram) -> Groups:
 def _below_threshold(
     groups: Groups, name: str, scores: NDArray[Any], ratio: float, removed: list[int]
 ) -> list[int]:
-    """As many of the smallest as the threshold lets go at which their squares reach `ratio` of the whole."""
+    """Count the smallest scores that may go until their squares reach `ratio` of the whole."""
     atoms = groups.members[name, 0].atoms
     _, index = np.unique(atoms, return_inverse=True)
     index = index.reshape(-1)
@@ -369,7 +369,7 @@ def _changed_values(
 def _cut_shapes(
     network: StaticProgram, masks: dict[tuple[str, int], NDArray[np.int64]]
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """The shapes and the groups of convolutions that `masks` leave; groups are cut whole."""
+    """Return the shapes and the groups of convolutions that `masks` leave; groups are cut whole."""
     shapes: dict[str, tuple[int, ...]] = {}
     for (name, axis), mask in masks.items():
         shape = shapes.get(name, network.parameters[name])

@@ -44,7 +44,7 @@ class StaticProgram(ABC):
 
     @abstractmethod
     def optimizer_state(self, parameter: str) -> list[str]:
-        """Variables of the shape of `parameter` that the optimizer keeps for it."""
+        """Return the variables of `parameter`'s shape that the optimizer keeps for it."""
 
     @abstractmethod
     def _set_extents(self, name: str, extents: Mapping[int, int]) -> None:
@@ -56,7 +56,7 @@ class StaticProgram(ABC):
 
     @abstractmethod
     def _follow_views(self, name: str, old: tuple[int, ...], new: tuple[int, ...]) -> None:
-        """Change what reshapes of the parameter `name` have written down."""
+        """Change the extents in the reshapes of the parameter `name`."""
 
     def set_shapes(self, shapes: Mapping[str, tuple[int, ...]], groups: Mapping[str, int]) -> None:
         """Give parameters new shapes, with their optimizer's state and all that is computed from them.
@@ -93,7 +93,7 @@ class StaticProgram(ABC):
                     self._set_extents(name, changed)
 
     def _replace_constant(self, name: str, shape: tuple[int, ...]) -> None:
-        """Zeros of the new shape for `name`, and for what the importer made of it by a reshape."""
+        """Put zeros of the new shape for `name`, and for what the importer made of it by a reshape."""
         old = self.graph.tensors[name].value
         assert old is not None
         for tensor in self.graph.tensors.values():
@@ -103,7 +103,7 @@ class StaticProgram(ABC):
                 tensor.value = np.zeros(extents, value.dtype)
 
     def groups_of(self) -> dict[str, int]:
-        """Groups of every convolution, by its weight."""
+        """Return the groups of every convolution, by its weight."""
         return {
             node.inputs[1]: int(node.attributes.get("group", node.attributes.get("groups", 1)))
             for node in self.graph.nodes
@@ -132,7 +132,7 @@ class StaticProgram(ABC):
 
 
 def open_program(program: Any, inplace: bool = False) -> StaticProgram:
-    """A copy of `program` to change, or `program` itself, of whichever IR it is.
+    """Open a copy of `program` to change, or `program` itself, of whichever IR it is.
 
     Raises
     ------
@@ -234,7 +234,7 @@ class _LegacyProgram(StaticProgram):
                 self._flatten_product(op.output("Out")[0])
 
     def _flatten_product(self, product: str) -> None:
-        """Say of a `mul` what it does; translated, it has the extents that it flattens as numbers."""
+        """Replace the reshapes around a `mul`, which have fixed extents, by Flatten and Identity."""
         node = self.graph.producer(product)
         before = None if node is None else self.graph.producer(node.inputs[0])
         after = self.graph.consumers(product)
@@ -292,11 +292,11 @@ def _evaluate(graph: Graph, node: Node) -> None:
 
 
 def _reshaped(view: tuple[int, ...], old: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a view with more or fewer axes of one element ([C] to [1, C, 1, 1]) after a cut."""
+    """Return the shape of a view with more or fewer axes of one element ([C] to [1, C, 1, 1]) after a cut."""
     extents = iter(extent for extent, before in zip(new, old) if before != 1)
     return tuple(1 if extent == 1 else next(extents) for extent in view)
 
 
 def _zeros(shape: tuple[int, ...]) -> NDArray[Any]:
-    """Groups do not depend on values."""
+    """Return zeros for each parameter, as groups do not depend on values."""
     return np.zeros(shape, np.float32)

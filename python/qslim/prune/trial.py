@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trial cut: does the network's own code follow the shapes of its tensors?
+"""A trial cut, to learn if the network's own code follows the shapes of its tensors.
 
 A traced ``reshape(x, [-1, 2, 58, 28, 28])`` does not tell whether the code computes 58 or has it written
 down. So a part of every group is cut, the network runs, and its outputs have to equal those of the masked
@@ -89,7 +89,7 @@ def settle_doubts(
 
 
 def _trials_of_masters(groups: Groups, masters: Iterable[Group]) -> list[_Trial]:
-    """Some atoms of each master, here and there; together they leave every layer a channel."""
+    """Choose some atoms of each master, here and there, that leave every layer a channel."""
     rng = np.random.default_rng(0)
     trials, removed = [], set[int]()
     for master in masters:
@@ -104,7 +104,7 @@ def _trials_of_masters(groups: Groups, masters: Iterable[Group]) -> list[_Trial]
 
 
 def _all_but_one(groups: Groups, part: set[int]) -> list[int]:
-    """What can be cut of `part` while every layer that it touches keeps a channel."""
+    """Return what can be cut of `part` while every layer that it touches keeps a channel."""
     free = sorted(atom for atom in part if atom not in groups.reasons)
     chosen = free[:-1]
     for member in groups.touched(chosen):
@@ -116,7 +116,7 @@ def _all_but_one(groups: Groups, part: set[int]) -> list[int]:
 def _failing(
     trials: list[_Trial], literal: set[int], problem: Callable[[list[_Trial]], str]
 ) -> list[tuple[_Trial, str]]:
-    """Those of `trials` that fail, and how: first among those that operators with literal extents see."""
+    """Return those of `trials` that fail, and how; those first that operators with literal extents see."""
     if not trials or not problem(trials):
         return []
     suspects = [trial for trial in trials if not literal.isdisjoint(trial.atoms)]
@@ -125,7 +125,7 @@ def _failing(
 
 
 def _halved(trials: list[_Trial], problem: Callable[[list[_Trial]], str]) -> list[tuple[_Trial, str]]:
-    """Those of `trials` that fail, found by halving."""
+    """Return those of `trials` that fail, found by halving."""
     why = problem(trials) if trials else ""
     if not why:
         return []
@@ -138,7 +138,7 @@ def _halved(trials: list[_Trial], problem: Callable[[list[_Trial]], str]) -> lis
 def _problem(
     model: Any, inputs: Sequence[Any], plan: PruningPlan, is_exact: bool, keeps_outputs: bool
 ) -> str:
-    """What goes wrong with `model` if it is cut by `plan`; empty if nothing does."""
+    """Return what goes wrong with `model` if it is cut by `plan`; empty if nothing does."""
     try:
         plan.apply(model)
         cut = flat_outputs(model, inputs)
@@ -159,7 +159,7 @@ def _problem(
 
 
 def _training_problem(model: Any, inputs: Sequence[Any], plan: PruningPlan) -> str:
-    """What goes wrong in training mode with `model` if it is cut by `plan`."""
+    """Return what goes wrong in training mode with `model` if it is cut by `plan`."""
     plan.apply(model)
     try:
         failure = _failure(lambda: _train_once(model, inputs))
@@ -177,7 +177,7 @@ def _failure(run: Callable[[], Any]) -> str:
 
 
 def _train_once(model: Any, inputs: Sequence[Any]) -> None:
-    """A forward pass in training mode that leaves statistics, attributes and random numbers as they are."""
+    """Run a forward pass in training mode; keep statistics, attributes and random numbers as they are."""
     paddle = framework.paddle_module()
     # Paddle's running means are parameters that take no gradient.
     untrained = [*model.buffers(), *(one for one in model.parameters() if one.stop_gradient)]
@@ -194,20 +194,20 @@ def _train_once(model: Any, inputs: Sequence[Any]) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """The line of an error that says what is wrong; Paddle puts traces of its C++ code around it."""
+    """Return the line of an error that says what is wrong; Paddle puts traces of its C++ code around it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     found = next((line for line in lines if line.startswith("(")), lines[-1] if lines else "")
     return f"{type(error).__name__}: {found[:160]}"
 
 
 def _is_close(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Sums of other lengths round differently; a channel out of place differs by the order of the result."""
+    """Return True if both are equal but for rounding; a channel out of place differs by far more."""
     tolerance = 1e-3 * float(np.abs(other[np.isfinite(other)]).max(initial=0)) + 1e-6
     return bool(np.allclose(one, other, rtol=0, atol=tolerance, equal_nan=True))
 
 
 def flat_outputs(model: Any, inputs: Sequence[Any]) -> list[NDArray[Any]]:
-    """All tensors that ``model(*inputs)`` returns, in evaluation mode and without gradients."""
+    """Return all tensors that ``model(*inputs)`` returns, in evaluation mode and without gradients."""
     paddle = framework.paddle_module()
     with evaluating(model), undecorated(model), paddle.no_grad():
         return [
@@ -219,7 +219,7 @@ def flat_outputs(model: Any, inputs: Sequence[Any]) -> list[NDArray[Any]]:
 
 @contextlib.contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Dygraph and evaluation mode for a block; afterwards all sub-layers are as they were."""
+    """Enter dygraph and evaluation mode for a block; restore the modes of all sub-layers afterwards."""
     was_training = {layer: layer.training for layer in model.sublayers(include_self=True)}
     model.eval()
     try:

@@ -24,7 +24,7 @@ _Target = tuple[Any, str, Any]  # sub-layer, attribute, parameter
 
 
 class _UnstructuredPruner:
-    """What both kinds share: when masks change, when they are applied, and their state.
+    """Base of both pruners: when masks change, when they are applied, and their state.
 
     Subclasses say which weights there are and how they and their masks are stored.
     """
@@ -63,7 +63,7 @@ class _UnstructuredPruner:
         return {name: self._mask(name) for name in self._names()}
 
     def step(self) -> None:
-        """Choose the masks anew from the weights as they are, and apply them. After each optimizer step.
+        """Choose the masks anew from the weights and apply them; call it after each optimizer step.
 
         After ``set_static_masks()`` the masks stay and are only applied.
         """
@@ -73,7 +73,7 @@ class _UnstructuredPruner:
         self.update_params()
 
     def update_params(self) -> None:
-        """Set the pruned weights to zero. Before evaluating or saving."""
+        """Set the pruned weights to zero; call it before evaluating or saving."""
         for name, weight in self._weights().items():
             self._set_weight(name, weight * self._mask(name).astype(weight.dtype))
 
@@ -84,7 +84,7 @@ class _UnstructuredPruner:
             self._set_mask(name, (weight != 0).astype(np.float32))
 
     def summarize_weights(self, model: Any = None, ratio: float = 0.1) -> float:
-        """The magnitude below which `ratio` of the prunable weights of `model` lie: a guess at a threshold.
+        """Return the magnitude below which `ratio` of the prunable weights lie, a guess at a threshold.
 
         `model`, a Layer or a program as the pruner's own, is the pruner's own by default.
         """
@@ -93,7 +93,7 @@ class _UnstructuredPruner:
         return self._rule.score_at(self._weights() if model is None else self._weights_of(model), ratio)
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks and progress, for ``paddle.save`` or pickle."""
+        """Return masks and progress, for ``paddle.save`` or pickle."""
         return {
             "masks": {name: self._mask(name) for name in self._names()},
             "ratio": self.ratio,
@@ -229,7 +229,7 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
         self._hook.remove()
 
     def _targets_of(self, model: Any) -> tuple[dict[str, _Target], set[str]]:
-        """What there is to prune in `model`, by name, and the names of what is not pruned."""
+        """Return what there is to prune in `model`, by name, and the names of what is not pruned."""
         skipped = None if self._skip_params_func is None else set(self._skip_params_func(model))
         targets: dict[str, _Target] = {}
         skip_params: set[str] = set()
@@ -254,7 +254,7 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
             self.update_params()
 
     def update_params(self) -> None:
-        """Set the pruned weights to zero. Before evaluating or saving."""
+        """Set the pruned weights to zero; call it before evaluating or saving."""
         with paddle_module().no_grad():
             for layer, attribute, parameter in self._targets.values():
                 mask = getattr(layer, f"{attribute}_mask").astype(parameter.dtype)  # the user's may be bool
@@ -283,12 +283,12 @@ class DygraphUnstructuredPruner(_UnstructuredPruner):
 
     @staticmethod
     def total_sparse(model: Any) -> float:
-        """Share of zeros among all parameters of `model`."""
+        """Return the share of zeros among all parameters of `model`."""
         return sparsity([parameter.numpy() for parameter in model.parameters()])
 
     @staticmethod
     def total_sparse_conv1x1(model: Any) -> float:
-        """Share of zeros among the weights of 1 x 1 convolutions."""
+        """Return the share of zeros among the weights of 1 x 1 convolutions."""
         return sparsity([p.numpy() for p in model.parameters() if _is_conv1x1(p.shape)])
 
 
@@ -364,11 +364,11 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
             )
 
     def sparse_by_layer(self, program: Any) -> dict[str, float]:
-        """Share of zeros of each parameter of `program`."""
+        """Return the share of zeros of each parameter of `program`."""
         return {name: sparsity([_read(self._scope, name)]) for name in _parameter_shapes(program)}
 
     def _prunable_shapes(self, program: Any) -> dict[str, tuple[int, ...]]:
-        """What there is to prune in `program`, by name."""
+        """Return the shapes of what there is to prune in `program`, by name."""
         skipped = None if self._skip_params_func is None else set(self._skip_params_func(program))
         normalizing = _normalizing_parameters(program)
         prunable = {}
@@ -400,26 +400,26 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
 
     @staticmethod
     def total_sparse(program: Any, scope: Any = None) -> float:
-        """Share of zeros among all parameters of `program` in `scope` (default: the global scope)."""
+        """Return the share of zeros among all parameters of `program` in `scope` (default: global)."""
         where = paddle_module().static.global_scope() if scope is None else scope
         return sparsity([_read(where, name) for name in _parameter_shapes(program)])
 
     @staticmethod
     def total_sparse_conv1x1(program: Any, scope: Any = None) -> float:
-        """Share of zeros among the weights of 1 x 1 convolutions."""
+        """Return the share of zeros among the weights of 1 x 1 convolutions."""
         where = paddle_module().static.global_scope() if scope is None else scope
         shapes = _parameter_shapes(program)
         return sparsity([_read(where, name) for name, shape in shapes.items() if _is_conv1x1(shape)])
 
 
 def _parameter_shapes(program: Any) -> dict[str, tuple[int, ...]]:
-    """Legacy programs list their parameters, PIR's blocks do."""
+    """Return the shapes of parameters; legacy programs list them, PIR's blocks hold their operators."""
     owner = program if hasattr(program, "desc") else program.global_block()
     return {parameter.name: tuple(parameter.shape) for parameter in owner.all_parameters()}
 
 
 def _normalizing_parameters(program: Any) -> set[str]:
-    """Names of what batch, layer, group and instance norms read."""
+    """Return the names of parameters that batch, layer, group and instance norms read."""
     found: set[str] = set()
     for op in program.global_block().ops:
         if hasattr(program, "desc"):

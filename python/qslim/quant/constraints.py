@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constraints: what a SlimQuantConfig asks of groups of layers. Importing it imports Paddle."""
+"""Constraints of a SlimQuantConfig on groups of layers. Importing it imports Paddle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Constraint", "FreezedConvBNConstraint"]
 
 
 class Constraint(abc.ABC):
-    """Something that ``SlimQAT.quantize`` does to the quantized model."""
+    """A change that ``SlimQAT.quantize`` makes to the quantized model."""
 
     @abc.abstractmethod
     def apply(self, model: Any) -> None:

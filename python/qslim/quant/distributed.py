@@ -56,7 +56,7 @@ _last_report = 0.0
 
 
 def world_size() -> int:
-    """Processes that take part: 1 where ``paddle.distributed`` is not initialized.
+    """Return the number of processes that take part: 1 if ``paddle.distributed`` is not initialized.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def all_reduce_mean(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def all_gather_bytes(data: bytes) -> list[bytes]:
-    """Every rank's `data`, in the order of the ranks. Lengths may differ.
+    """Gather every rank's `data`, in the order of the ranks. Lengths may differ.
 
     Examples
     --------
@@ -243,7 +243,7 @@ def _store() -> Any:
 
 
 def _meet(data: bytes) -> list[bytes]:
-    """Every rank's `data`, which is not empty, through the store."""
+    """Gather every rank's `data`, which is not empty, through the store."""
     # The store takes 40 ms to answer (Nagle's algorithm and delayed acknowledgements); to set costs nothing.
     store, own, number = _store(), rank(), next(_meetings)
     store.set(f"qslim/{number}/{own}", data)
@@ -285,7 +285,7 @@ def _initialized() -> Any:
 
 
 def _all_gather(distributed: Any, x: NDArray[Any]) -> list[NDArray[Any]]:
-    """Every rank's 1-d `x`, of one length, in the order of the ranks."""
+    """Gather every rank's 1-d `x`, of one length, in the order of the ranks."""
     with _dygraph() as paddle:
         parts: list[Any] = []
         distributed.all_gather(parts, paddle.to_tensor(x))
@@ -294,7 +294,7 @@ def _all_gather(distributed: Any, x: NDArray[Any]) -> list[NDArray[Any]]:
 
 @contextlib.contextmanager
 def _dygraph() -> Iterator[Any]:
-    """Dygraph mode for the block, where collectives work on tensors; yields ``paddle``."""
+    """Enter dygraph mode for the block, where collectives work on tensors; yield ``paddle``."""
     paddle = sys.modules["paddle"]
     if paddle.in_dynamic_mode():
         yield paddle

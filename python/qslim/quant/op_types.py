@@ -78,7 +78,7 @@ TENSORRT_OP_TYPES = (
 
 
 def all_op_types() -> list[str]:
-    """Every name that ``quantizable_op_type`` takes."""
+    """Return every name that ``quantizable_op_type`` takes."""
     return sorted({*_ALIASES, *_PLAIN})
 
 

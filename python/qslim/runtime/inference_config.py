@@ -22,7 +22,7 @@ _Path = Union[str, os.PathLike[str]]
 
 
 class PrecisionType(enum.Enum):
-    """What Paddle Inference may compute in. The engine computes as the model says."""
+    """Precisions of Paddle Inference. The engine computes as the model says."""
 
     Float32 = 0
     Int8 = 1
@@ -31,7 +31,7 @@ class PrecisionType(enum.Enum):
 
 
 class PlaceType(enum.Enum):
-    """Where a tensor lies; the engine's are on the CPU."""
+    """Places of tensors; the engine's are on the CPU."""
 
     UNK = -1
     CPU = 0
@@ -63,7 +63,7 @@ class XpuConfig:
 
 
 class Config:
-    """Which model to run and how.
+    """The model to run, and settings of the run.
 
     ``Config(program, params)``, ``Config(directory)``, ``Config("model.qslim")``; ``set_model``,
     ``set_prog_file``, ``set_params_file`` and ``set_model_buffer`` say it later.
@@ -109,7 +109,7 @@ class Config:
     # ---- which model ----
 
     def set_model(self, model: _Path, params: Optional[_Path] = None) -> None:
-        """A program and its parameters, or the directory of a model."""
+        """Set a program and its parameters, or the directory of a model."""
         path = os.fspath(model)
         self._directory = self._program = self._params = ""
         self._buffers = None
@@ -132,7 +132,7 @@ class Config:
     def set_model_buffer(
         self, program: bytes, program_size: int, params: bytes = b"", params_size: int = 0
     ) -> None:
-        """A model from memory: the bytes of a ``.pdmodel`` or ``.json`` file and of its parameters."""
+        """Set a model from memory: the bytes of a ``.pdmodel`` or ``.json`` file and of its parameters."""
         self._directory = self._program = self._params = ""
         self._buffers = (bytes(program[:program_size]), bytes(params[:params_size]))
 
@@ -149,11 +149,11 @@ class Config:
         return self._buffers is not None
 
     def model_buffers(self) -> Optional[tuple[bytes, bytes]]:
-        """What ``set_model_buffer`` was given."""
+        """Return the arguments of ``set_model_buffer``."""
         return self._buffers
 
     def model_source(self) -> tuple[str, Optional[str]]:
-        """The path to open, and that of the parameters where Paddle has to read them.
+        """Return the path to open, and that of the parameters where Paddle has to read them.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class Config:
         return XpuConfig()
 
     def summary(self) -> str:
-        """A table of the settings that matter here."""
+        """Return a table of the settings that matter here."""
         rows = {
             "model": self._program or self._directory or ("from memory" if self._buffers else "none"),
             "params": self._params or "none",

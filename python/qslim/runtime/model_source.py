@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which file a Session means, and its bytes if it has to be made first."""
+"""The file that a Session means, or its bytes if it has to be made first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PADDLE_ENDINGS = (".json", ".pdmodel")
 
 
 def model_source(model: Union[str, os.PathLike[str], Graph]) -> tuple[Union[str, bytes], Optional[HostTail]]:
-    """The path of a .qslim file, or the bytes of one; and what is computed behind the engine.
+    """Return the path of a .qslim file, or the bytes of one; and what is computed behind the engine.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def _bytes_of(graph: Graph) -> tuple[bytes, Optional[HostTail]]:
 
 
 def _not_a_model(model: Any) -> str:
-    """What to say of an object that names no file."""
+    """Return the message for an object that names no file."""
     wanted = "Session: expected the path of a model or a Graph"
     if hasattr(model, "state_dict") and hasattr(model, "forward"):
         return (
@@ -72,7 +72,7 @@ def _not_a_model(model: Any) -> str:
 
 
 def _file_in(directory: str) -> Optional[str]:
-    """The .qslim file of `directory`; None where there is a Paddle model only."""
+    """Return the .qslim file of `directory`; None if there is a Paddle model only."""
     names = sorted(name for name in os.listdir(directory) if os.path.isfile(os.path.join(directory, name)))
     files = [name for name in names if name.endswith(".qslim")]
     programs = [name for name in names if name == "__model__" or _is_program(os.path.join(directory, name))]
@@ -101,7 +101,7 @@ def _file_in(directory: str) -> Optional[str]:
 
 
 def _is_program(path: str) -> bool:
-    """Whether `path` is a Paddle program; other JSON files may lie beside one."""
+    """Return True if `path` is a Paddle program; other JSON files may lie beside one."""
     if not path.endswith(_PADDLE_ENDINGS):
         return False
     if path.endswith(".pdmodel"):

@@ -55,7 +55,7 @@ class Tensor:
         return PlaceType.CPU
 
     def reshape(self, shape: Sequence[int]) -> None:
-        """Accepted: the array that comes has a shape of its own, which Paddle takes as well."""
+        """Do nothing: the array that comes has a shape of its own, which Paddle takes as well."""
 
     def shape(self) -> list[int]:
         return list(self.value().shape)
@@ -64,7 +64,7 @@ class Tensor:
         return self._lod
 
     def set_lod(self, lod: Sequence[Sequence[int]]) -> None:
-        """Kept for ``lod``; no operator of the engine reads it."""
+        """Keep `lod` for ``lod``; no operator of the engine reads it."""
         self._lod = [list(level) for level in lod]
 
     def copy_from_cpu(self, data: Any) -> None:
@@ -81,7 +81,7 @@ class Tensor:
         return np.array(self.value())
 
     def value(self) -> NDArray[Any]:
-        """The array itself."""
+        """Return the array itself."""
         if self._array is None:
             raise ValueError(f"Predictor: {self._name!r} has no value yet; call copy_from_cpu or run first")
         return self._array
@@ -163,12 +163,12 @@ class Predictor:
     zero_copy_run = run
 
     def clone(self, stream: Any = None) -> Predictor:
-        """Another one on the same model; weights and threads are shared."""
+        """Return another one on the same model; weights and threads are shared."""
         del stream
         return Predictor(self._session)
 
     def clear_intermediate_tensor(self) -> None:
-        """Nothing to do: memory is planned once."""
+        """Do nothing: memory is planned once."""
 
     def try_shrink_memory(self) -> int:
         return 0
@@ -190,7 +190,7 @@ class PredictorPool:
         self._predictors = [first, *(first.clone() for _ in range(size - 1))]
 
     def retrieve(self, index: int) -> Predictor:
-        """Predictor `index`, counted from 0."""
+        """Return predictor `index`, counted from 0."""
         if not 0 <= index < len(self._predictors):
             count = len(self._predictors)
             raise ValueError(f"PredictorPool: there are {count} predictors, got index {index}")
@@ -200,7 +200,7 @@ class PredictorPool:
 
 
 def create_predictor(config: Config) -> Predictor:
-    """The Predictor for `config`.
+    """Return the Predictor for `config`.
 
     Raises
     ------
@@ -245,28 +245,28 @@ def _graph_of_bytes(program: bytes, params: bytes) -> Any:
 
 
 def get_version() -> str:
-    """The engine that runs in place of Paddle Inference, and its version."""
+    """Return the engine that runs in place of Paddle Inference, and its version."""
     return f"qslim {__version__}"
 
 
 def get_trt_compile_version() -> tuple[int, int, int]:
-    """(0, 0, 0): there is no TensorRT."""
+    """Return (0, 0, 0): there is no TensorRT."""
     return (0, 0, 0)
 
 
 def get_trt_runtime_version() -> tuple[int, int, int]:
-    """(0, 0, 0): there is no TensorRT."""
+    """Return (0, 0, 0): there is no TensorRT."""
     return (0, 0, 0)
 
 
 def get_num_bytes_of_data_type(dtype: Union[DataType, str]) -> int:
-    """Bytes of one element."""
+    """Return the bytes of one element."""
     name = DataType(dtype).value
     return 2 if name == "bfloat16" else np.dtype(name).itemsize
 
 
 def convert_to_mixed_precision(*args: Any, **kwargs: Any) -> None:
-    """An error: the engine computes in int8 and float32."""
+    """Raise an error: the engine computes in int8 and float32."""
     raise ValueError(
         "convert_to_mixed_precision: this engine computes in int8 and float32; quantize the model with "
         "qslim.quant.quant_post_static instead"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a run spends its time, layer by layer."""
+"""The time that a run spends, layer by layer."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class Session:
         return self._core.memory
 
     def run(self, *args: Any) -> list[NDArray[Any]]:
-        """``run(feeds)`` or ``run(output_names, feeds)``: arrays in, arrays out.
+        """Run the network, as ``run(feeds)`` or ``run(output_names, feeds)``: arrays in, arrays out.
 
         Parameters
         ----------

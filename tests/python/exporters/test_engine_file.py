@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a model becomes the engine's file."""
+"""The engine's file holds the part of a model that the engine can run."""
 
 from __future__ import annotations
 

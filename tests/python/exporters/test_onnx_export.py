@@ -36,7 +36,7 @@ def _run(
 
 
 def _network(tmp_path: Path, bits: int | None = None) -> Graph:
-    """The small network, every product's operands and result on a grid of `bits`."""
+    """The small network, every product's operands and result quantized to `bits`."""
     program = load_program(find_model_files(save_network(small_network(), str(tmp_path), "pir")))
     graph = prepare_for_runtime(program.graph)
     if bits is None:
@@ -233,7 +233,7 @@ def test_quantized_inputs_and_sixteen_bits(tmp_path: Path) -> None:
     x = {"x": images(2, size=4)}
     got = _run(tmp_path / "model.onnx", x, ["y"])[0]
     np.testing.assert_allclose(got, evaluate(graph, x)["y"], atol=1.5 / 4095 * 1.01)
-    with pytest.raises(ValueError, match="tensor 'y' is on a grid of uint16, which opset 20"):
+    with pytest.raises(ValueError, match="tensor 'y' is quantized to uint16, which opset 20"):
         export_onnx(graph, tmp_path / "other.onnx", opset=20)
 
 

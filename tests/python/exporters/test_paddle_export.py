@@ -63,7 +63,7 @@ def test_activations_lie_on_their_grid(model: str, tmp_path: Path, bits: int) ->
         sorted(quantizers, key=lambda n: exported.graph.nodes.index(n)),
         sorted(activations.items(), key=lambda item: _position(program, item[0])),
     ):
-        # Values beyond the calibrated range on purpose: they must saturate as the grid says.
+        # Values beyond the calibrated range on purpose: they must saturate at qmin and qmax.
         feed = {"image": images(4, seed=1) * 3}
         if exported.is_legacy:
             (reader,) = exported.graph.consumers(node.outputs[0])

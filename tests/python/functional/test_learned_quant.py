@@ -67,9 +67,9 @@ def test_pact_equals_numpy(
 
 @given(tensors(), st.floats(2.0**-8, 2.0**8, width=32), GRIDS)
 def test_lsq_equals_numpy(
-    data: tuple[np.ndarray, np.ndarray, int], scale: float, grid: tuple[int, int, int]
+    data: tuple[np.ndarray, np.ndarray, int], scale: float, integers: tuple[int, int, int]
 ) -> None:
-    (x, grad, axis), (qmin, qmax, zero_point) = data, grid
+    (x, grad, axis), (qmin, qmax, zero_point) = data, integers
     scales = np.float32(scale) * np.linspace(0.5, 1, x.shape[axis], dtype=np.float32)
     options = {"zero_point": zero_point, "qmin": qmin, "qmax": qmax}
     dx, dscale, doffset = F.lsq_backward(x, grad, scales, quant_axis=axis, **options)
@@ -83,9 +83,9 @@ def test_lsq_equals_numpy(
 
 @given(tensors(), st.floats(2.0**-8, 2.0**8, width=32), GRIDS)
 def test_affine_equals_numpy(
-    data: tuple[np.ndarray, np.ndarray, int], scale: float, grid: tuple[int, int, int]
+    data: tuple[np.ndarray, np.ndarray, int], scale: float, integers: tuple[int, int, int]
 ) -> None:
-    (x, _, _), (qmin, qmax, zero_point) = data, grid
+    (x, _, _), (qmin, qmax, zero_point) = data, integers
     q = np.clip(np.rint(x * (np.float32(1) / np.float32(scale))) + zero_point, qmin, qmax)
     expected = ((q - zero_point + 0.0) * np.float64(scale)).astype(np.float32)
     actual = F.fake_quant_affine(x, scale, zero_point=zero_point, qmin=qmin, qmax=qmax)
@@ -93,7 +93,7 @@ def test_affine_equals_numpy(
 
 
 def test_the_gradient_of_the_scale_is_the_slope_of_the_loss() -> None:
-    """With x on the grid only clipped elements depend on the scale: y = scale * clip(x / scale)."""
+    """With x a multiple of the scale only clipped elements depend on it: y = scale * clip(x / scale)."""
     rng = np.random.default_rng(0)
     codes = rng.integers(-20, 21, (3, 50)).astype(np.float32)
     grad = rng.normal(size=codes.shape).astype(np.float32)

@@ -68,7 +68,7 @@ def _network(
     return graph
 
 
-def _grid(scale: float, zero_point: int = 0, qmin: int = -128, qmax: int = 127) -> QuantParams:
+def _params(scale: float, zero_point: int = 0, qmin: int = -128, qmax: int = 127) -> QuantParams:
     return QuantParams(_F(scale), zero_point, qmin, qmax)
 
 
@@ -79,7 +79,7 @@ def test_a_product_by_hand() -> None:
     # x = [1, -2, 3] is q = [4, -8, 12] at scale 0.25; w is q = [[2, -4], [1, 0], [-1, 8]] at 0.5 and 0.25.
     x = _F([[1, -2, 3]])
     weight = _F([[1, -1], [0.5, 0], [-0.5, 2]])
-    graph = _network("MatMul", x, weight, x_params=_grid(0.25), w_params=_W)
+    graph = _network("MatMul", x, weight, x_params=_params(0.25), w_params=_W)
     # acc = [8 - 8 - 12, -16 + 0 + 96] = [-12, 80]; steps 0.125 and 0.0625.
     np.testing.assert_array_equal(evaluate(graph, {"x": x})["y"], _F([[-1.5, 5.0]]))
 
@@ -90,7 +90,7 @@ def test_bias_is_added_in_float() -> None:
     for where in ("bias", "add"):
         kind = "Gemm" if where == "bias" else "MatMul"
         bias = {where: _F([0.3, 0.15625])}
-        graph = _network(kind, x, weight, x_params=_grid(0.25), w_params=_W, **bias)  # type: ignore[arg-type]
+        graph = _network(kind, x, weight, x_params=_params(0.25), w_params=_W, **bias)  # type: ignore[arg-type]
         np.testing.assert_array_equal(evaluate(graph, {"x": x})["y"], _F([[-1.5, 5.0]]) + _F([0.3, 0.15625]))
 
 
@@ -106,12 +106,12 @@ def test_bias_is_added_in_float() -> None:
 )
 def test_the_fused_form_by_hand(clamp: Any, expected: list[int]) -> None:
     x, weight = _F([[1, -2, 3]]), _F([[1, -1], [0.5, 0], [-0.5, 2]])
-    y = _grid(0.0125)
+    y = _params(0.0125)
     graph = _network(
         "MatMul",
         x,
         weight,
-        x_params=_grid(0.25),
+        x_params=_params(0.25),
         w_params=_W,
         add=_F([0.3, 0.15625]),
         clamp=clamp,
@@ -133,8 +133,8 @@ def test_one_multiplication_not_two() -> None:
     x = rng.standard_normal((4000, 3)).astype(_F)
     weight = rng.standard_normal((3, 2)).astype(_F)
     bias = _F([0.37, -0.0123])
-    scales = {"x_params": _grid(0.0237), "w_params": QuantParams.weight(_F(3.1), 8, None), "add": bias}
-    y = _grid(0.0311)
+    scales = {"x_params": _params(0.0237), "w_params": QuantParams.weight(_F(3.1), 8, None), "add": bias}
+    y = _params(0.0311)
     fused = evaluate(_network("MatMul", x, weight, y_params=y, **scales), {"x": x})["y"]  # type: ignore[arg-type]
     real = evaluate(_network("MatMul", x, weight, **scales), {"x": x})["y"]  # type: ignore[arg-type]
     two_steps = y.dequantize(y.quantize(real))
@@ -151,8 +151,8 @@ def test_what_is_read_or_annotated_in_the_middle_is_not_fused() -> None:
 
     def build() -> Graph:
         return _network(
-            "MatMul", x, weight, x_params=_grid(0.25), w_params=_W, add=_F([0.3, 0]), clamp=(None, None),
-            y_params=_grid(0.5),
+            "MatMul", x, weight, x_params=_params(0.25), w_params=_W, add=_F([0.3, 0]), clamp=(None, None),
+            y_params=_params(0.5),
         )  # fmt: skip
 
     def operator(graph: Graph) -> Any:
@@ -166,7 +166,7 @@ def test_what_is_read_or_annotated_in_the_middle_is_not_fused() -> None:
     graph.outputs.append("t0")
     assert (operator(graph).target, operator(graph).result, operator(graph).bias) == (None, "t0", None)
     graph = build()
-    graph.tensors["t1"].quantization = _grid(0.1)
+    graph.tensors["t1"].quantization = _params(0.1)
     assert (operator(graph).target, operator(graph).clamp) == ("t1", None)
     graph = build()
     graph.tensors["a"].value = _F([[0.3], [0.4]])  # along another axis than the channels
@@ -239,8 +239,8 @@ def test_convolutions_are_the_loops(kind: str, data: st.DataObject, seed: int) -
     threshold = np.abs(weight).max(axis=tuple(i for i in range(4) if i != axis)) if per_channel else _F(2)
     w_params = QuantParams.weight(threshold, bits, axis if per_channel else None)
     zero_point = draw(st.integers(0, 40)) if is_unsigned else 0
-    x_params = _grid(0.02, zero_point, 0 if is_unsigned else -128, 255 if is_unsigned else 127)
-    y_params = draw(st.sampled_from([None, _grid(0.05), _grid(0.03, 100, 0, 255)]))
+    x_params = _params(0.02, zero_point, 0 if is_unsigned else -128, 255 if is_unsigned else 127)
+    y_params = draw(st.sampled_from([None, _params(0.05), _params(0.03, 100, 0, 255)]))
     clamp = draw(st.sampled_from([None, (None, None), (-0.5, 1.5)]))
     bias = rng.standard_normal(group * oc).astype(_F)
     where = draw(st.sampled_from(["bias", "add"]))
@@ -272,7 +272,7 @@ def test_convolutions_are_the_loops(kind: str, data: st.DataObject, seed: int) -
     np.testing.assert_array_equal(y_params.quantize(got), np.clip(q, *bounds))
 
 
-def test_wide_grids_are_simulated_in_float() -> None:
+def test_more_than_8_bits_are_simulated_in_float() -> None:
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((5, 6)).astype(_F), rng.standard_normal((6, 4)).astype(_F)
     x_params = QuantParams.activation(2.0, 12, False)
@@ -285,7 +285,7 @@ def test_wide_grids_are_simulated_in_float() -> None:
 
 def test_every_reader_sees_the_quantized_value() -> None:
     graph = Graph(inputs=["x"], outputs=["x", "y"])
-    params = _grid(0.5, 3, 0, 255)
+    params = _params(0.5, 3, 0, 255)
     graph.add_tensor(Tensor("x", "float32", (5,), None, params))
     graph.add_tensor(Tensor("c", "float32", (1,), _F([0.3]), QuantParams.weight(_F(1.27), 8, None)))
     graph.add_tensor(Tensor("y", "float32", (5,)))
@@ -297,7 +297,7 @@ def test_every_reader_sees_the_quantized_value() -> None:
 
 def test_errors_say_what_is_wrong() -> None:
     x, weight = _F([[1, -2, 3]]), _F([[1, -1], [0.5, 0], [-0.5, 2]])
-    graph = _network("MatMul", x, weight, x_params=_grid(0.25), w_params=_W)
+    graph = _network("MatMul", x, weight, x_params=_params(0.25), w_params=_W)
     with pytest.raises(ValueError, match="input 'x' is missing"):
         evaluate(graph, {"z": x})
     with pytest.raises(ValueError, match="input 'x' has dtype float64, expected float32"):
@@ -309,7 +309,7 @@ def test_errors_say_what_is_wrong() -> None:
     graph.nodes[0].domain = "paddle"
     with pytest.raises(NotImplementedError, match=r"operator paddle\.MatMul"):
         evaluate(graph, {"x": x})
-    graph = _network("MatMul", x, weight, x_params=_grid(0.25), w_params=_W)
+    graph = _network("MatMul", x, weight, x_params=_params(0.25), w_params=_W)
     graph.tensors["w"].value = weight[:2]
     with pytest.raises(ValueError, match=r"evaluate: MatMul\(y\): "):
         evaluate(graph, {"x": x})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What qslim is given by mistake gets one sentence that names it and the remedy."""
+"""Mistaken arguments get one sentence that names them and the remedy."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def _old_format(block: Any, x: Any, weight: Any, steps: Any, activation: Any, pe
 
 
 def _fake_quantized(block: Any, x: Any, weight: Any, _: Any, activation: Any, per_channel: bool) -> Any:
-    """PaddleSlim's form in training: real values that lie on a grid, float weights."""
+    """PaddleSlim's form in training: fake-quantized values, float weights."""
     fake_x, fake_weight, real = (block.create_var(name=n, dtype="float32") for n in ("fx", "fw", "real"))
     block.append_op(
         type="fake_quantize_dequantize_moving_average_abs_max",

@@ -99,7 +99,7 @@ def test_qat_notebook_runs(tmp_path: Path) -> None:
 
 
 def test_trajectories_follow_training() -> None:
-    """What plain training records is Paddle's moving average, and the largest weight of each channel."""
+    """Plain training records Paddle's moving average, and the largest weight of each channel."""
     net = digits_network()
     qslim.QAT().quantize(net)
     images = np.random.default_rng(0).uniform(-1, 1, (32, 1, 28, 28)).astype("float32")

@@ -100,7 +100,7 @@ def compare_with_deployed(logits: np.ndarray, directory: Path, *, is_softmax: bo
     session = Session(str(directory / "inference.qslim"))
     (ran,) = session.run({session.inputs[0].name: images})
     expected = np.asarray(paddle.nn.functional.softmax(paddle.to_tensor(logits))) if is_softmax else logits
-    # A step of the last layer's accumulator changes nothing visible; a wrong grid changes all.
+    # A step of the last layer's accumulator changes nothing visible; a wrong scale changes all.
     tolerance = 1e-4 * np.abs(expected).max()
     np.testing.assert_allclose(deployed, expected, rtol=0, atol=tolerance)
     np.testing.assert_allclose(ran, expected, rtol=0, atol=tolerance)

@@ -97,6 +97,20 @@ class Shuffled(nn.Layer):
         return self.head(x.reshape([batch, channels, height, width]))
 
 
+class Unshuffled(nn.Layer):
+    """Blocks of pixels become channels, and channels pixels again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2D(3, 8, 3, padding=1)
+        self.second = nn.Conv2D(32, 8, 1)
+        self.head = nn.Conv2D(2, 4, 1)
+
+    def forward(self, x: Any) -> Any:
+        x = F.relu(self.second(F.pixel_unshuffle(self.first(x), 2)))
+        return self.head(F.pixel_shuffle(x, 2))
+
+
 class Transformer(nn.Layer):
     """A vision transformer of two blocks: class token, positions, layer norm, multi-head attention."""
 
@@ -147,6 +161,7 @@ NETWORKS: dict[str, tuple[Callable[[], Any], list[tuple[str, int]]]] = {
     "squeezed": (Squeezed, [("left", 0), ("squeeze", 0)]),
     "unet": (UNet, [("down", 0), ("bottom", 0), ("up", 1)]),
     "shuffled": (Shuffled, [("stem", 0), ("inner", 0)]),
+    "pixel_unshuffle": (Unshuffled, [("first", 0), ("second", 0)]),
 }
 
 
@@ -157,7 +172,7 @@ def images(count: int = 2, size: int = 16, seed: int = 0) -> Any:
 
 
 def values(net: Any) -> dict[str, Any]:
-    """All that a network holds, copied."""
+    """Copy all that a network holds."""
     return {name: tensor.numpy() for name, tensor in net.state_dict().items()}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is cut together, on small networks: a cut network computes what the masked one computes."""
+"""Groups of small networks: a cut network computes what the masked one computes."""
 
 from __future__ import annotations
 

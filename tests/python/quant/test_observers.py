@@ -70,17 +70,22 @@ def test_the_least_squared_error_is_that_of_all_batches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sign", "least", "grid"), [(True, 0.0, (-128, 127)), (None, 0.0, (0, 255)), (None, -1.0, (-128, 127)),
-                                (False, -1.0, (0, 255))],
-)  # fmt: skip
-def test_the_sign_of_the_grid(sign: Any, least: float, grid: tuple[int, int]) -> None:
+    ("sign", "least", "integers"),
+    [
+        (True, 0.0, (-128, 127)),
+        (None, 0.0, (0, 255)),
+        (None, -1.0, (-128, 127)),
+        (False, -1.0, (0, 255)),
+    ],
+)
+def test_the_sign_of_the_range(sign: Any, least: float, integers: tuple[int, int]) -> None:
     x = paddle.to_tensor(np.linspace(least, 2, 64, dtype=np.float32).reshape(8, 8))
     linear = _converted(nn.Linear(8, 4), [x], activation=observers.HistObserver(sign=sign))
     params = linear._fake_quant_input.quant_params()
-    assert (params.qmin, params.qmax) == grid
+    assert (params.qmin, params.qmax) == integers
 
 
-def test_an_asymmetric_grid_ends_at_least_and_largest_value() -> None:
+def test_an_asymmetric_range_ends_at_least_and_largest_value() -> None:
     x = paddle.to_tensor(np.linspace(-1, 3, 1024, dtype=np.float32).reshape(128, 8))
     observer = observers.HistObserver(percent=1.0, symmetric=False)
     params = _converted(nn.Linear(8, 4), [x], activation=observer)._fake_quant_input.quant_params()

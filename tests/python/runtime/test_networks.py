@@ -76,8 +76,8 @@ def _network(networks: dict[str, Graph], name: str) -> tuple[Graph, NDArray[Any]
     return networks[name].copy(), _images(2, size)
 
 
-# Their sigmoids are float32 in both, but NumPy's and ours differ in the last bit, which a rounding to the
-# grid can turn into a step.
+# Their sigmoids are float32 in both, but NumPy's and ours differ in the last bit, which quantization can turn
+# into a step.
 _ROUNDS_DIFFERENTLY = {"shufflenet_v2_swish"}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paddle inference models out: the loaded program, rewritten as its Graph's annotations say.
+"""Writer of Paddle inference models: the loaded program, rewritten as its Graph's annotations say.
 
 Rewriting keeps every operator that the Graph cannot express, and the feeds and fetches, as they were. A PIR
 model stays PIR, a legacy one legacy.

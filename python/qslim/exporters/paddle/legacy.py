@@ -163,7 +163,7 @@ class _Rewriter:
         )
 
     def _threshold(self, name: str, params: QuantParams) -> dict[str, list[str]]:
-        """Return the operands of one tensor's pair.
+        """Add the threshold, zero point and step of one tensor's pair; return them as operands.
 
         From a threshold the step cannot be told exactly; it stands in InAccum, which inference does not read.
         """

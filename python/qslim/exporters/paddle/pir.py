@@ -239,7 +239,7 @@ def _channel_axes(op: Any) -> Optional[_Axes]:
 
 
 def _uses(value: Any) -> list[tuple[Any, int]]:
-    """Every operand slot that reads `value`."""
+    """Return every operand slot that reads `value`."""
     return [
         (op, index)
         for op in value.all_used_ops()

@@ -29,7 +29,7 @@ def _areas(boxes: Array, is_normalized: bool) -> Array:
 
 
 def _overlaps(box: Array, boxes: Array, area: Any, areas: Array, is_normalized: bool) -> Array:
-    """Intersection over union of `box` with each of `boxes`."""
+    """Return the intersection over union of `box` with each of `boxes`."""
     offset = _F(0 if is_normalized else 1)
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[2:], boxes[:, 2:])
@@ -41,7 +41,7 @@ def _overlaps(box: Array, boxes: Array, area: Any, areas: Array, is_normalized: 
 
 
 def _suppress(boxes: Array, scores: Array, attributes: Attributes) -> list[int]:
-    """Indices of the boxes that no better one overlaps too much, best first."""
+    """Return the indices of the boxes that no better one overlaps too much, best first."""
     is_normalized = bool(attributes["normalized"])
     threshold, eta = _F(attributes["nms_threshold"]), float(attributes["nms_eta"])
     candidates = np.flatnonzero(scores > _F(attributes["score_threshold"]))
@@ -75,7 +75,7 @@ def _still_apart(
 
 
 def _multiclass_nms(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    """boxes [N, M, 4], scores [N, C, M]: rows (class, score, box), places in N * M, number of each image."""
+    """Suppress boxes [N, M, 4] with scores [N, C, M]; return rows, places in N * M, and counts per image."""
     boxes, scores = inputs[0], inputs[1]
     if boxes.ndim != 3 or scores.ndim != 3 or boxes.shape[2] != 4 or input_or_none(inputs, 2) is not None:
         raise NotImplementedError(
@@ -120,7 +120,7 @@ def _matrix_nms(attributes: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def _decayed(boxes: Array, scores: Array, attributes: Attributes) -> list[tuple[int, Any]]:
-    """Boxes with their scores, each lowered by how much better boxes overlap it."""
+    """Lower the score of each box by how much better boxes overlap it."""
     candidates = np.flatnonzero(scores > _F(attributes["score_threshold"]))
     order = candidates[np.argsort(-scores[candidates], kind="stable")]
     if int(attributes["nms_top_k"]) > -1:
@@ -158,7 +158,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _yolo_box(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    """Boxes [N, A * H * W, 4] and scores [N, A * H * W, C] from a head's output and image sizes [N, 2]."""
+    """Compute boxes [N, A * H * W, 4] and scores [N, A * H * W, C] of a head and image sizes [N, 2]."""
     x, sizes = inputs
     anchors = np.asarray(attributes["anchors"], np.float64).reshape(-1, 2)
     count, classes = len(anchors), int(attributes["class_num"])

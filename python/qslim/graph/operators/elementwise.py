@@ -26,10 +26,10 @@ from qslim.graph.operators.operator import (
     table,
 )
 
-__all__ = ["ELEMENTWISE", "folded"]
+__all__ = ["CAST_DTYPES", "ELEMENTWISE", "folded"]
 
-# By ONNX's TensorProto.DataType.
-_DTYPES = {
+# By ONNX's TensorProto.DataType, the attribute of Cast.
+CAST_DTYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool",
     10: "float16", 11: "float64", 12: "uint32",
 }  # fmt: skip
@@ -38,7 +38,7 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def _exact_erf(x: Array) -> Array:
-    """NumPy has none of its own."""
+    """Compute the error function, which NumPy lacks."""
     return np.asarray(_erf(x), np.float64)
 
 
@@ -156,11 +156,11 @@ def _identity(_: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def _cast(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    return [inputs[0].astype(_DTYPES[attributes["to"]])]
+    return [inputs[0].astype(CAST_DTYPES[attributes["to"]])]
 
 
 def _clip_is_non_negative(_: Attributes, signs: Signs) -> bool:
-    """Decide the sign of min(max(x, low), high)."""
+    """Return True if min(max(x, low), high) is non-negative."""
     return sign_of(signs, 2) is not False and bool(signs[0] or sign_of(signs, 1))
 
 

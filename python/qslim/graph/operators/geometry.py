@@ -16,7 +16,7 @@ __all__ = ["image_shape", "pads_of", "window_extent", "windows_of"]
 def pads_of(
     attributes: Attributes, extents: tuple[int, ...], kernel: tuple[int, ...]
 ) -> list[tuple[int, int]]:
-    """(begin, end) of H and W. `kernel` counts the dilation in."""
+    """Return the pads (begin, end) of H and W. `kernel` counts the dilation in."""
     auto_pad = attributes.get("auto_pad", "NOTSET")
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         result = []
@@ -30,14 +30,14 @@ def pads_of(
 
 
 def windows_of(x: Array, kernel: tuple[int, ...], strides: Any, dilations: Any) -> Array:
-    """View of `x` as [N, C, OH, OW, KH, KW]."""
+    """Return a view of `x` as [N, C, OH, OW, KH, KW]."""
     spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
     view = sliding_window_view(x, spans, axis=(2, 3))
     return np.asarray(view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]])
 
 
 def window_extent(attributes: Attributes, axis: int, extent: int, kernel: int) -> int:
-    """Output extent of a convolution or pooling along H (axis 0) or W (axis 1)."""
+    """Return the output extent of a convolution or pooling along H (axis 0) or W (axis 1)."""
     stride = int(attributes.get("strides", [1, 1])[axis])
     if attributes.get("auto_pad", "NOTSET").startswith("SAME"):
         return -(-extent // stride)

@@ -70,7 +70,7 @@ MacsRule = Callable[[Attributes, KnownShapes], int]
 
 
 class Movement(enum.Enum):
-    """How the elements of a result follow from those of the operands, where none is computed.
+    """The way from the elements of the operands to those of a result, where none is computed.
 
     Such an operator commutes with rounding, so quantized data stays quantized, with the same scale and zero
     point. MaxPool counts as PICK: rounding keeps the order of values.
@@ -128,12 +128,12 @@ def input_or_none(inputs: Inputs, index: int) -> Optional[Array]:
 
 
 def first_shape(_: Attributes, shapes: list[Shape]) -> Shape:
-    """The result has the shape of operand 0."""
+    """Return the shape of operand 0."""
     return shapes[0]
 
 
 def broadcast_shape(_: Attributes, shapes: list[Shape]) -> Shape:
-    """The operands broadcast."""
+    """Return the shape to which the operands broadcast."""
     return np.broadcast_shapes(*shapes)
 
 
@@ -141,22 +141,22 @@ def broadcast_shape(_: Attributes, shapes: list[Shape]) -> Shape:
 
 
 def always(_: Attributes, __: Signs) -> bool:
-    """The result is never negative."""
+    """Return True: the result is never negative."""
     return True
 
 
 def if_first_is(_: Attributes, signs: Signs) -> bool:
-    """The result is non-negative if operand 0 is."""
+    """Return True if operand 0 is non-negative."""
     return bool(signs[0])
 
 
 def if_all_are(_: Attributes, signs: Signs) -> bool:
-    """The result is non-negative if every operand is."""
+    """Return True if every operand is non-negative."""
     return False not in signs
 
 
 def if_any_is(_: Attributes, signs: Signs) -> bool:
-    """The result is non-negative if one operand is."""
+    """Return True if one operand is non-negative."""
     return True in signs
 
 

@@ -55,7 +55,7 @@ def pixel_patches(x: Array, kernel: tuple[int, ...], attributes: Attributes, mos
 
 
 def convolve(x: Array, weight: Array, attributes: Attributes) -> Array:
-    """`x` [N, IC, H, W] with `weight` [OC, IC / group, KH, KW], as float64 [N, OC, OH, OW]."""
+    """Convolve `x` [N, IC, H, W] with `weight` [OC, IC / group, KH, KW]; return float64 [N, OC, OH, OW]."""
     group = attributes.get("group", 1)
     windows = _padded_windows(x.astype(np.float64), weight.shape[2:], attributes)
     n, channels, height, width = windows.shape[:4]
@@ -66,7 +66,7 @@ def convolve(x: Array, weight: Array, attributes: Attributes) -> Array:
 
 
 def convolve_transposed(x: Array, weight: Array, attributes: Attributes) -> Array:
-    """`x` [N, IC, H, W] with `weight` [IC, OC / group, KH, KW], as float64 [N, OC, OH, OW]."""
+    """Convolve `x` [N, IC, H, W] transposed with `weight` [IC, OC / group, KH, KW], in float64."""
     group = attributes.get("group", 1)
     strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
     extra = attributes.get("output_padding", [0, 0])
@@ -174,17 +174,17 @@ def _gemm_shape(attributes: Attributes, shapes: list[Shape]) -> Shape:
 
 
 def conv_macs(_: Attributes, shapes: KnownShapes) -> int:
-    """H_out * W_out * C_out * KH * KW * C_in / group."""
+    """Return H_out * W_out * C_out * KH * KW * C_in / group."""
     return math.prod(shapes.output()) * math.prod(shapes.input(1)[1:])
 
 
 def conv_transpose_macs(_: Attributes, shapes: KnownShapes) -> int:
-    """H_in * W_in * C_in * KH * KW * C_out / group: every input pixel meets the whole kernel."""
+    """Return H_in * W_in * C_in * KH * KW * C_out / group: every input pixel meets the whole kernel."""
     return math.prod(shapes.input(0)) * math.prod(shapes.input(1)[1:])
 
 
 def matmul_macs(_: Attributes, shapes: KnownShapes) -> int:
-    """Elements of the product * length of the sum, of any rank."""
+    """Return the elements of the product * the length of the sum, of any rank."""
     return math.prod(shapes.output()) * shapes.input(0)[-1]
 
 

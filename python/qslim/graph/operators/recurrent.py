@@ -17,7 +17,7 @@ def _sigmoid(x: Array) -> Array:
 
 
 def _step(op_type: str, attributes: Attributes, gates: list[Array], state: list[Array]) -> list[Array]:
-    """The state after a step; `gates` are x W^T + bw and h R^T + br."""
+    """Return the state after a step; `gates` are x W^T + bw and h R^T + br."""
     x, r = gates
     h = state[0]
     if op_type == "LSTM":

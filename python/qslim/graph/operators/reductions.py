@@ -38,7 +38,7 @@ def _arg_max(attributes: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def _cumulative_sum(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    """One addition after the other, in the dtype of the input."""
+    """Add one element after the other, in the dtype of the input."""
     x, axis = inputs[0], int(inputs[1].reshape(-1)[0])
     turned = np.flip(x, axis) if attributes.get("reverse", 0) else x
     sums = np.cumsum(turned, axis=axis, dtype=x.dtype)

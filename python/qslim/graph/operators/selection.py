@@ -27,7 +27,7 @@ def _gather_nd(_: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def _top_k(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    """Of equal values the one with the lower index comes first."""
+    """Return the k largest or least elements and their indices; of equal values the lower index is first."""
     x, k = inputs[0], int(inputs[1].reshape(-1)[0])
     axis = attributes.get("axis", -1)
     key = -x if attributes.get("largest", 1) else x  # a NaN sorts last either way

@@ -25,7 +25,7 @@ __all__ = ["WINDOWS", "average_parts"]
 
 
 def _pooled_windows(attributes: Attributes, x: Array, fill: float) -> tuple[Array, list[tuple[int, int]]]:
-    """Windows of `x` padded with `fill` as float64, with ceil_mode's last ones; and the pads of H and W."""
+    """Return float64 windows of `x` padded with `fill`, those of ceil_mode too; and the pads of H and W."""
     kernel = tuple(attributes["kernel_shape"])
     strides = attributes.get("strides", [1, 1])
     dilations = attributes.get("dilations", [1, 1])
@@ -45,7 +45,7 @@ def _max_pool(attributes: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def average_parts(op_type: str, attributes: Attributes, x: Array) -> tuple[Array, Array]:
-    """Sums over the windows of AveragePool or GlobalAveragePool, and how many elements each stands for.
+    """Return sums over the windows of AveragePool or GlobalAveragePool, and the elements that each counts.
 
     Elements are added one after the other in the dtype of `x`, row by row, as the engine adds them. A window
     counts its elements inside the image, or inside image and pads (count_include_pad).
@@ -65,7 +65,7 @@ def average_parts(op_type: str, attributes: Attributes, x: Array) -> tuple[Array
 
 
 def _ordered_sum(rows: Array) -> Array:
-    """The sum over axis 0, one row after the other; NumPy's own sum may take them in pairs."""
+    """Sum over axis 0, one row after the other; NumPy's own sum may take them in pairs."""
     total = np.zeros(rows.shape[1:], rows.dtype)
     for row in rows:
         total += row
@@ -86,7 +86,7 @@ def _global_max_pool(_: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def _grid_sample(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    """Pixels of [N, C, H, W] at the (column, row) that a grid [N, OH, OW, 2] over [-1, 1] names."""
+    """Sample [N, C, H, W] at the (column, row) that a grid [N, OH, OW, 2] over [-1, 1] names."""
     x, grid = inputs[0], inputs[1].astype(np.float64)
     is_aligned, padding = attributes.get("align_corners", 0), attributes.get("padding_mode", "zeros")
     places = []
@@ -118,7 +118,7 @@ def _grid_sample(attributes: Attributes, inputs: list[Array]) -> list[Array]:
 
 
 def _resize(attributes: Attributes, inputs: list[Array]) -> list[Array]:
-    """One axis after the other; both modes are separable."""
+    """Resize one axis after the other; all modes are separable."""
     x, scales, sizes = inputs[0], input_or_none(inputs, 2), input_or_none(inputs, 3)
     result = x
     for index, axis in enumerate(attributes.get("axes", range(x.ndim))):
@@ -163,7 +163,7 @@ def _resize_axis(x: Array, axis: int, out: int, scale: float, attributes: Attrib
 
 
 def _cubic(x: Array, axis: int, position: Array, a: float) -> Array:
-    """Keys' convolution over four neighbours; outside of the image its edge goes on."""
+    """Interpolate by Keys' convolution over four neighbours; outside of the image its edge goes on."""
     first = np.floor(position).astype(np.int64)
     result = np.zeros([len(position) if other == axis else n for other, n in enumerate(x.shape)])
     for tap in range(-1, 3):
@@ -177,7 +177,7 @@ def _cubic(x: Array, axis: int, position: Array, a: float) -> Array:
 
 
 def _source_position(index: Array, extent: int, out: int, scale: float, attributes: Attributes) -> Array:
-    """Where in the input each output element lies."""
+    """Return the position in the input of each output element."""
     mode = attributes.get("coordinate_transformation_mode", "half_pixel")
     if mode == "asymmetric":
         return np.asarray(index / scale)
@@ -204,7 +204,7 @@ def _global_pool_shape(_: Attributes, shapes: list[Shape]) -> Shape:
 
 
 def _interpolation_is_non_negative(attributes: Attributes, signs: Signs) -> bool:
-    """Decide it by the weights of the neighbours, of which cubic ones are negative in part."""
+    """Return True if the result is non-negative: cubic weights are negative in part."""
     return bool(signs[0]) and attributes.get("mode", "nearest") != "cubic"
 
 

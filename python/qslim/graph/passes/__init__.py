@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network means, settled on the Graph: foldings and facts about tensors."""
+"""Passes over a Graph: foldings, and facts about its tensors."""
 
 from qslim.graph.passes.fold_batch_norm import FoldedBatchNorm, fold_batch_norm
 from qslim.graph.passes.prepare import prepare_for_runtime

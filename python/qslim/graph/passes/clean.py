@@ -11,7 +11,8 @@ __all__ = ["drop_identities", "remove_dead"]
 def drop_identities(graph: Graph) -> None:
     """Remove every Identity and Dropout that can go; inputs and outputs of `graph` keep their names.
 
-    What stays: an identity between an input and an output, and one between two different grids.
+    What stays: an identity between an input and an output, and one between tensors that are quantized in
+    different ways.
     """
     for node in [node for node in graph.nodes if not node.domain and node.op_type in ("Identity", "Dropout")]:
         source, target = node.inputs[0], node.outputs[0]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from qslim.graph.graph import Graph, Tensor
-from qslim.graph.integer_operators import IntegerOperator, find_integer_operator
+from qslim.graph.integer_operators import IntegerOperator, channel_axis, find_integer_operator
 from qslim.graph.quantization import QuantParams
 
 __all__ = ["fit_bias"]
@@ -22,7 +22,7 @@ _LARGEST = 2.0**30
 
 
 def fit_bias(graph: Graph) -> None:
-    """Change the weights of `graph` in place where a bias needs it."""
+    """Enlarge the scale of each channel whose bias does not fit 32 bits; change `graph` in place."""
     for node in list(graph.nodes):
         operator = find_integer_operator(graph, node)
         if operator is not None and operator.bias is not None:
@@ -37,7 +37,7 @@ def _fit(graph: Graph, operator: IntegerOperator) -> None:
     assert params is not None
     assert weight.value is not None
     assert operator.bias is not None
-    axis = 0 if node.op_type == "Conv" or node.attributes.get("transB", 0) else 1
+    axis = channel_axis(node)
     extent = weight.value.shape[axis]
     # Of a grouped ConvTranspose a scale serves the same channel of every group.
     bias = np.abs(operator.bias.astype(np.float64)).reshape(-1, extent).max(axis=0)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph.graph import Graph, Node, Tensor
-from qslim.graph.integer_operators import channel_constant, only_reader, output_channels
+from qslim.graph.integer_operators import channel_axis, channel_constant, only_reader, output_channels
 from qslim.graph.quantization import QuantParams
 
 __all__ = ["fold_affine", "split_batch_norm"]
@@ -117,7 +117,7 @@ def _fold_behind(graph: Graph, node: Node, channels: int) -> None:
 
 
 def _step(graph: Graph, node: Node, data: str, from_end: int, channels: Optional[int]) -> Optional[_Affine]:
-    """`node` as factor and offset on `data`, if it is one of the operators that can be folded."""
+    """Return `node` as factor and offset on `data`, if it is one of the operators that can be folded."""
     if node.domain:
         return None
     if node.op_type == "BatchNormalization":
@@ -144,16 +144,12 @@ def _step(graph: Graph, node: Node, data: str, from_end: int, channels: Optional
     return _Affine(wide if node.op_type == "Mul" else 1 / wide, zeros)
 
 
-def _channel_axis(node: Node) -> int:
-    return 0 if node.op_type == "Conv" else 1
-
-
 def _can_scale(node: Node, weight: Tensor, factor: _Vector) -> bool:
-    """Whether `factor` can be put into the scales of `weight` without rounding its integers again."""
+    """Return True if `factor` can go into the scales of `weight` without rounding its integers again."""
     params = weight.quantization
     if params is None or (factor == 1).all():
         return True
-    if params.quant_axis not in (None, _channel_axis(node)) or params.zero_point != 0:
+    if params.quant_axis not in (None, channel_axis(node)) or params.zero_point != 0:
         return False
     if node.op_type == "ConvTranspose" and node.attributes.get("group", 1) != 1:
         return False
@@ -164,7 +160,7 @@ def _can_scale(node: Node, weight: Tensor, factor: _Vector) -> bool:
 def _scale_weight(graph: Graph, node: Node, weight: Tensor, factor: _Vector) -> None:
     """Let `node` read `weight` times `factor`; whoever else reads `weight` keeps it."""
     assert weight.value is not None
-    axis = _channel_axis(node)
+    axis = channel_axis(node)
     params = weight.quantization
     if params is None:
         value, scaled = _scaled_float(node, weight.value, factor), None
@@ -184,14 +180,14 @@ def _scaled_float(node: Node, value: NDArray[Any], factor: _Vector) -> NDArray[n
         grouped = value.reshape(group, -1, *value.shape[1:]) * factor.reshape(group, 1, -1, 1, 1)
         return np.asarray(grouped.reshape(value.shape), np.float32)
     shape = [1] * value.ndim
-    shape[_channel_axis(node)] = -1
+    shape[channel_axis(node)] = -1
     return np.asarray(value * factor.reshape(shape), np.float32)
 
 
 def _scaled_integers(
     value: NDArray[Any], params: QuantParams, factor: _Vector, axis: int
 ) -> tuple[NDArray[np.float32], QuantParams]:
-    """Real values and parameters whose integers are those of `value` times the sign of `factor`."""
+    """Return real values and parameters whose integers are those of `value` times the sign of `factor`."""
     integers = params.quantize(value).astype(np.float32)
     before = np.broadcast_to(params.scale, factor.shape).astype(np.float64)
     after = before * np.abs(factor)

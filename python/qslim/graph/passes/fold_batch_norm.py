@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph.graph import Graph, Node, Tensor
+from qslim.graph.integer_operators import channel_axis
 
 __all__ = ["FoldedBatchNorm", "fold_batch_norm", "folded_bias", "folded_scale", "norm_factor"]
 
@@ -73,11 +74,11 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
         return None
 
     factor = norm_factor(scale, variance, float(norm.attributes["epsilon"]))
-    axis = 0 if node.op_type == "Conv" else 1
+    axis = channel_axis(node)
     shape = [1] * weight.value.ndim
     shape[axis] = -1
     if weight.quantization is not None:
-        _scale_grid(weight, factor, axis)
+        _scale_quantized(weight, factor, axis)
     else:
         weight.value = (weight.value * factor.reshape(shape)).astype(np.float32)
     new_bias = folded_bias(bias, factor, mean, offset)
@@ -94,25 +95,25 @@ def _fold_one(graph: Graph, norm: Node) -> Optional[FoldedBatchNorm]:
 
 
 def norm_factor(scale: _Vector, variance: _Vector, epsilon: float) -> NDArray[np.float64]:
-    """gamma / sqrt(variance + epsilon) of each channel."""
+    """Return gamma / sqrt(variance + epsilon) of each channel."""
     return np.asarray(scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon))
 
 
 def folded_bias(
     bias: NDArray[Any], factor: NDArray[np.float64], mean: _Vector, offset: _Vector
 ) -> NDArray[np.float32]:
-    """The bias of the layer before, once the normalization is folded into it."""
+    """Return the bias of the layer before, once the normalization is folded into it."""
     moved = bias.astype(np.float64) - mean.astype(np.float64)
     return np.asarray(moved * factor + offset.astype(np.float64), np.float32)
 
 
 def folded_scale(scale: NDArray[np.float32], factor: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The scale of its quantized weight, one for each channel; the integers take the factor's sign."""
+    """Return the scales of a quantized weight times `factor`, one a channel; the integers take its sign."""
     magnitude = np.maximum(np.abs(factor), _SMALLEST_FACTOR)
     return np.asarray(np.broadcast_to(scale, factor.shape).astype(np.float64) * magnitude, np.float32)
 
 
-def _scale_grid(weight: Tensor, factor: NDArray[np.float64], axis: int) -> None:
+def _scale_quantized(weight: Tensor, factor: NDArray[np.float64], axis: int) -> None:
     """Multiply a quantized weight by `factor` along `axis` without rounding it a second time."""
     params, value = weight.quantization, weight.value
     assert params is not None
@@ -134,7 +135,7 @@ def _only_producer(graph: Graph, name: str) -> Optional[Node]:
 def _data_and_channel_constant(
     graph: Graph, node: Node, channels: int
 ) -> tuple[Optional[str], Optional[NDArray[Any]]]:
-    """The computed operand of Add and its constant one as (channels,), or (None, None)."""
+    """Return the computed operand of Add and its constant one as (channels,), or (None, None)."""
     for data, other in (node.inputs, node.inputs[::-1]):
         value = graph.constant(other)
         if value is None or graph.constant(data) is not None or value.size not in (1, channels):

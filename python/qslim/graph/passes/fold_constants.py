@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from qslim.graph.evaluate import can_evaluate, evaluate
 from qslim.graph.graph import Graph, Node, Tensor
+from qslim.graph.moved_data import keeps_elements, movement_of
+from qslim.graph.operators import Movement
 from qslim.graph.quantization import QuantParams
 
 __all__ = ["fold_constants"]
-
-# Operators that copy elements one by one, so that a chain of them can be followed on known extents.
-_KEEP_ELEMENTS = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def fold_constants(graph: Graph) -> None:
@@ -52,7 +51,7 @@ def _fold_node(graph: Graph, node: Node) -> None:
 
 
 def _evaluated(graph: Graph, node: Node, keeps_integers: bool = False) -> list[NDArray[Any]]:
-    """The outputs of `node`, before they are quantized themselves."""
+    """Compute the outputs of `node`, without quantizing them."""
     alone = Graph(outputs=list(filter(None, node.outputs)))
     for name in dict.fromkeys(filter(None, node.inputs)):
         tensor = graph.tensors[name]
@@ -71,15 +70,17 @@ def _extents(tensor: Tensor) -> tuple[int, ...]:
 def _moved_params(
     node: Node, params: QuantParams, before: tuple[int, ...], after: tuple[int, ...]
 ) -> Optional[QuantParams]:
-    """The grid of a constant that only changes its shape; None if that cannot be said."""
-    if node.op_type not in ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
+    """Return the quantization parameters of a constant that is moved; None if its axis of scales is lost."""
+    if not keeps_elements(node):
         return None
     if params.quant_axis is None or node.op_type == "Identity":
         return params
     if node.op_type == "Transpose":
         perm = node.attributes.get("perm") or range(len(before) - 1, -1, -1)
         return replace(params, quant_axis=list(perm).index(params.quant_axis))
-    # The others keep the order of the elements: an axis stays one if as many elements lie before it.
+    if movement_of(node) is not Movement.VIEW:
+        return None
+    # A view keeps the order of the elements: an axis stays one if as many elements lie before it.
     outer, extent = math.prod(before[: params.quant_axis]), before[params.quant_axis]
     for axis in range(len(after)):
         if after[axis] == extent and math.prod(after[:axis]) == outer:
@@ -110,7 +111,7 @@ def _fold_shape_operand(graph: Graph, node: Node) -> None:
 
 
 def _known_extents(graph: Graph, name: str) -> Optional[list[Optional[int]]]:
-    """The elements of a tensor of shape arithmetic, None where one is open; None if it is none such."""
+    """Return the elements of a vector of extents, None where one is open; None if it is no such vector."""
     tensor = graph.tensors[name]
     if tensor.value is not None:
         if tensor.value.dtype.kind not in "iu" or tensor.value.ndim > 1:
@@ -134,7 +135,7 @@ def _known_extents(graph: Graph, name: str) -> Optional[list[Optional[int]]]:
         return None
     if node.op_type in ("Add", "Mul", "Sub"):
         return _combined(node.op_type, data, _known_extents(graph, node.inputs[1]))
-    if node.op_type in _KEEP_ELEMENTS:
+    if node.op_type == "Cast" or movement_of(node) is Movement.VIEW:
         return data
     operands = [graph.constant(operand) for operand in node.inputs[1:]]
     if any(operand is None for operand in operands):
@@ -151,7 +152,7 @@ def _known_extents(graph: Graph, name: str) -> Optional[list[Optional[int]]]:
 def _combined(
     op_type: str, a: list[Optional[int]], b: Optional[list[Optional[int]]]
 ) -> Optional[list[Optional[int]]]:
-    """Arithmetic on single extents."""
+    """Combine two single extents by Add, Mul or Sub."""
     if b is None or len(a) != 1 or len(b) != 1:
         return None
     if a[0] is None or b[0] is None:

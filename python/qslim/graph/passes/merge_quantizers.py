@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One quantization where several layers quantize the same tensor to the same grid.
+"""Keep one quantization where several layers quantize the same tensor with the same parameters.
 
 In training every layer has a quantizer of its own, so a tensor that feeds two convolutions is quantized
 twice, with the same statistics: two identities with equal annotations. The second one goes.
@@ -12,7 +12,7 @@ from typing import Any
 from qslim.graph.graph import Graph
 from qslim.graph.quantization import QuantParams
 
-__all__ = ["merge_quantizers", "same_grid"]
+__all__ = ["merge_quantizers", "same_params"]
 
 
 def merge_quantizers(graph: Graph) -> None:
@@ -30,8 +30,8 @@ def merge_quantizers(graph: Graph) -> None:
             del graph.tensors[target]
 
 
-def same_grid(one: QuantParams, other: QuantParams) -> bool:
-    """Whether both put every value on the same number."""
+def same_params(one: QuantParams, other: QuantParams) -> bool:
+    """Return True if both have the same scale, zero point, range and axis."""
     return _key(one) == _key(other)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Graph as a runtime wants it: settled once, here, before it is written to a .qslim file.
+"""Preparation of a Graph for a runtime: done once, before it is written to a .qslim file.
 
 Fusion, layouts and kernels are the runtime's business. What is done here changes what is computed, if only
 in the last bit: the simulation and every runtime start from the same prepared graph.
@@ -13,7 +13,7 @@ from qslim.graph.graph import Graph
 from qslim.graph.passes.clean import drop_identities, remove_dead
 from qslim.graph.passes.fold_affine import fold_affine, split_batch_norm
 from qslim.graph.passes.fold_constants import fold_constants
-from qslim.graph.passes.spread_grids import spread_grids
+from qslim.graph.passes.spread_params import spread_params
 
 __all__ = ["QUANTIZER_READERS", "prepare_for_runtime"]
 
@@ -22,11 +22,11 @@ QUANTIZER_READERS: list[Callable[[Graph], None]] = []
 
 
 def prepare_for_runtime(graph: Graph) -> Graph:
-    """A copy of `graph` without what a runtime need not compute.
+    """Return a copy of `graph` without the work that a runtime need not do.
 
     In order: quantizers become annotations, identities go, constants are folded, normalizations and other
     affine operators fold into the product before them (weights may be quantized already, their integers stay)
-    or become Mul and Add, what no output needs is removed, and the grids of turned tensors are written down.
+    or become Mul and Add, what no output needs is removed, and moved data is annotated as its source is.
 
     Parameters
     ----------
@@ -61,5 +61,5 @@ def prepare_for_runtime(graph: Graph) -> Graph:
     fold_affine(prepared)
     split_batch_norm(prepared)
     remove_dead(prepared)
-    spread_grids(prepared)
+    spread_params(prepared)
     return prepared

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A paddle.nn.Layer in: traced by paddle.jit, then read like a file."""
+"""Import of a paddle.nn.Layer: traced by paddle.jit, then read like a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def import_layer(
     legacy: Optional[bool] = None,
     training: bool = False,
 ) -> PaddleProgram:
-    """Trace `layer` and load what came out.
+    """Trace `layer` and return the loaded program.
 
     Parameters
     ----------

@@ -187,7 +187,7 @@ class _Walk:
         self.graph.add_node(node)
 
     def _unpack(self, op: Any) -> None:
-        """Results of builtin.split are the outputs of the operator that made the list."""
+        """Bind the results of builtin.split to the outputs of the operator that made the list."""
         source = op.operand_source(0)
         if source.id in self._lists:
             for index in range(op.num_results()):

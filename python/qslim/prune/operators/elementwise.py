@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of operators that work element by element: channels keep their places, the operands' are coupled."""
+"""Rules of elementwise operators: channels keep their places, and those of the operands are coupled."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from qslim.graph.operators.operator import broadcast_shape
 from qslim.prune.channels import Channels, Factors
 from qslim.prune.operators.rule import Rule, unchanged
 
-__all__ = ["ELEMENTWISE", "default_rule"]
+__all__ = ["ELEMENTWISE", "default_rule", "elementwise"]
 
 
 def elementwise(channels: Channels, node: Node) -> list[Factors]:
+    """Couple the channels of operands that broadcast."""
     names = [name for name in node.inputs if name]
     rank = max(len(channels.shape(name)) for name in names)
     return [channels.couple_tensors(names, rank, _meets_whole(node))]
@@ -24,23 +25,20 @@ def _meets_whole(node: Node) -> str:
     return f"{node.label} combines it with a tensor that cannot be cut"
 
 
-# Paddle's own, with attributes that ONNX has no operator for.
-_PADDLE_UNARY = (
-    "acos", "asin", "atan", "celu", "cos", "dropout", "expm1", "hardshrink", "hardtanh", "isinf", "isnan",
-    "log10", "log1p", "log2", "logit", "logsigmoid", "relu6", "round", "scale", "selu", "sign", "sin",
-    "softplus", "softshrink", "softsign", "swish", "tan", "tanh_shrink", "thresholded_relu",
-)  # fmt: skip
-_PADDLE_BINARY = (
-    "elementwise_pow", "floor_divide", "fmax", "fmin", "greater_equal", "less_equal", "not_equal",
-)  # fmt: skip
-
-
 def default_rule(row: Operator) -> Optional[Rule]:
-    """Return the rule that follows from an operator's record, if one does: that of elementwise operators."""
+    """Return the rule that follows from an operator's record, if it is elementwise."""
     if not row.is_elementwise:
         return None
     return elementwise if row.shape is broadcast_shape else unchanged
 
+
+# Paddle's own, with attributes that ONNX has no operator for.
+_PADDLE_UNARY = (
+    "acos", "asin", "atan", "celu", "cos", "dropout", "expm1", "hardtanh", "log10", "log1p", "log2", "logit",
+    "logsigmoid", "relu6", "round", "scale", "selu", "sign", "sin", "softplus", "softshrink", "softsign",
+    "swish", "tan", "tanh_shrink",
+)  # fmt: skip
+_PADDLE_BINARY = ("elementwise_pow", "floor_divide", "fmax", "fmin")
 
 ELEMENTWISE: dict[str, Rule] = {
     **dict.fromkeys((f"paddle.{name}" for name in _PADDLE_UNARY), unchanged),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators that move elements move their labels the same way: the operator itself runs on the labels.
+"""Rules of operators that move elements: the operator itself moves the labels.
 
 Extents that the network's code gives survive a cut only if they are computed from the shapes of tensors,
 which a traced graph does not tell: a trial does (``prune/trial.py``). What takes a part of the channels by
@@ -8,31 +8,30 @@ their numbers is noted for it.
 
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
 
 from qslim.graph import Node
-from qslim.graph.operators import OPERATORS
+from qslim.graph.operators import Movement, Operator
 from qslim.prune.atoms import Labels
 from qslim.prune.channels import Channels, Factors, spanned, thin
+from qslim.prune.operators.moved_labels import moved_labels, select, take
 from qslim.prune.operators.rule import CannotFollow, Rule, constant_ints
 
-__all__ = ["MOVEMENT"]
+__all__ = ["MOVEMENT", "default_rule"]
 
 
-def _moved(channels: Channels, node: Node, factor: Labels) -> list[Labels]:
-    """`factor` where the elements of the first input go, one array for each output."""
-    inputs = [np.broadcast_to(factor, channels.shape(node.inputs[0]))]
-    for name in node.inputs[1:]:
-        constant = channels.graph.constant(name) if name else None
-        if name and constant is None:
-            raise CannotFollow("its extents are computed")
-        inputs.append(constant)  # type: ignore[arg-type]
-    return [thin(result) for result in OPERATORS[node.op_type].compute(node.attributes, inputs)]
+def default_rule(row: Operator) -> Optional[Rule]:
+    """Return the rule that follows from an operator's record, if it moves all or picks some elements."""
+    if row.movement in (Movement.VIEW, Movement.PERMUTE):
+        return _move
+    return select if row.movement is Movement.PICK else None
 
 
 def _move(channels: Channels, node: Node) -> list[Factors]:
-    """Every element stays; squeezing, flattening and transposing follow the shapes of tensors."""
-    moved = [_moved(channels, node, factor)[0] for factor in channels.factors(node.inputs[0])]
+    """Follow an operator that keeps every element; squeezing, flattening and transposing follow shapes."""
+    moved = [moved_labels(channels, node, factor)[0] for factor in channels.factors(node.inputs[0])]
     joined: Factors = []
     for factor in moved:  # two axes that became one
         if any(spanned(factor) & spanned(other) for other in joined):
@@ -54,53 +53,15 @@ def _reshape(channels: Channels, node: Node) -> list[Factors]:
 
 
 def _reshape_to_result(channels: Channels, node: Node) -> Factors:
-    """The extents are computed by the network, and known here from the result's shape."""
+    """Reshape by the shape of the result, where the network computes the extents."""
     source, shape = channels.shape(node.inputs[0]), channels.shape(node.outputs[0])
     return [
         thin(np.broadcast_to(factor, source).reshape(shape)) for factor in channels.factors(node.inputs[0])
     ]
 
 
-def _select(channels: Channels, node: Node) -> list[Factors]:
-    """Slice, Gather with known indices, Expand: some elements of an axis, by numbers written down."""
-    results: Factors = []
-    for factor in channels.factors(node.inputs[0]):
-        (moved,) = _moved(channels, node, factor)
-        if moved.size == factor.size and (moved.reshape(-1) == factor.reshape(-1)).all():
-            if node.op_type == "Expand":
-                channels.literal.append(factor)
-            results.append(moved)  # another axis is cut
-            continue
-        _take(channels, node, factor, moved)
-        results.append(moved)
-    return [results]
-
-
-def _take(channels: Channels, node: Node, factor: Labels, part: Labels) -> None:
-    """Note that `node` takes `part` of `factor` by literal numbers; a single channel has to stay."""
-    channels.selected.append((factor, part))
-    if part.size == 1:
-        channels.freeze([factor], f"{node.label} takes one of these channels by its number")
-
-
-def _gather(channels: Channels, node: Node) -> list[Factors]:
-    data, indices = node.inputs[:2]
-    if channels.graph.constant(indices) is not None:
-        return _select(channels, node)
-    axis = int(node.attributes.get("axis", 0)) % len(channels.shape(data))
-    if axis == 0 and len(channels.shape(data)) == 2:  # an embedding
-        channels.add_columns(data, 1)
-    looked_up = [factor for factor in channels.factors(data) if factor.shape[axis] > 1]
-    channels.freeze(looked_up, f"{node.label} looks its elements up by their number")
-    rank = len(channels.shape(indices))
-    passing = [factor for factor in channels.factors(data) if factor.shape[axis] == 1]
-    return [
-        [factor.reshape(*factor.shape[:axis], *(1,) * rank, *factor.shape[axis + 1 :]) for factor in passing]
-    ]
-
-
 def _split(channels: Channels, node: Node) -> list[Factors]:
-    """Parts of one extent stay so: the same places are cut in each."""
+    """Cut the same places in each part of one extent."""
     results: list[Factors] = [[] for _ in node.outputs]
     axis = int(node.attributes.get("axis", 0)) % len(channels.shape(node.inputs[0]))
     for factor in channels.factors(node.inputs[0]):
@@ -108,7 +69,7 @@ def _split(channels: Channels, node: Node) -> list[Factors]:
             for result in results:
                 result.append(factor)
             continue
-        parts = _moved(channels, node, np.asarray(factor))
+        parts = moved_labels(channels, node, np.asarray(factor))
         first = parts[0]
         if all(part.shape == first.shape for part in parts):
             for part in parts[1:]:
@@ -116,7 +77,7 @@ def _split(channels: Channels, node: Node) -> list[Factors]:
         if node.source_op == "split":
             channels.literal.append(factor)
         for result, part in zip(results, parts):
-            _take(channels, node, factor, part)
+            take(channels, node, factor, part)
             result.append(part)
     return results
 
@@ -147,7 +108,7 @@ def _concat(channels: Channels, node: Node) -> list[Factors]:
 def _one_factor(
     channels: Channels, node: Node, factors: Factors, shape: tuple[int, ...], axis: int
 ) -> Labels:
-    """The labels of one part of a concatenation along `axis`; what has none of its own stays whole."""
+    """Return the labels of one part of a concatenation along `axis`; a part without any stays whole."""
     if not factors:
         atom = channels.frozen_atom(f"{node.label} puts it beside a tensor that cannot be cut")
         return np.broadcast_to(
@@ -160,7 +121,7 @@ def _one_factor(
 
 
 def _pad(channels: Channels, node: Node) -> list[Factors]:
-    """Elements around an image belong to its channels; channels that are added stay."""
+    """Follow a Pad: elements around an image belong to its channels; channels that are added stay."""
     pads = constant_ints(channels, node, 1)
     rank = len(channels.shape(node.inputs[0]))
     if pads is None or len(node.inputs) > 3 or node.attributes.get("mode", "constant") != "constant":
@@ -180,37 +141,10 @@ def _pad(channels: Channels, node: Node) -> list[Factors]:
     return [results]
 
 
-def _random(channels: Channels, node: Node) -> list[Factors]:
-    """Each element is drawn by itself; there are as many as the network computes, or as its code says."""
-    shape = channels.shape(node.outputs[0])
-    labels = [(axis, channels.atoms.new(extent)) for axis, extent in enumerate(shape) if extent > 1]
-    factors = [atoms.reshape([-1 if at == axis else 1 for at in range(len(shape))]) for axis, atoms in labels]
-    if channels.graph.constant(node.inputs[0]) is not None:
-        channels.freeze(factors, f"{node.label} has its extents as numbers")
-    return [factors]
-
-
-def _nothing(channels: Channels, node: Node) -> list[Factors]:
-    """Extents, not elements: they follow what is cut."""
-    return []
-
-
 MOVEMENT: dict[str, Rule] = {
     "Concat": _concat,
-    "DepthToSpace": _move,
-    "Expand": _select,
-    "Flatten": _move,
-    "Gather": _gather,
     "Pad": _pad,
-    "paddle.gaussian": _random,
-    "paddle.uniform": _random,
-    "Range": _nothing,
     "Reshape": _reshape,
-    "Shape": _nothing,
-    "Slice": _select,
     "Split": _split,
-    "Squeeze": _move,
     "Tile": _move,
-    "Transpose": _move,
-    "Unsqueeze": _move,
 }

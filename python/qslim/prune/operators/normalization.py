@@ -11,7 +11,7 @@ __all__ = ["NORMALIZATION"]
 
 
 def _per_channel(channels: Channels, node: Node) -> list[Factors]:
-    """BatchNormalization, InstanceNormalization: x [N, C, ...], parameters [C]."""
+    """Follow BatchNormalization and InstanceNormalization: x [N, C, ...], parameters [C]."""
     return [_with_parameters(channels, node, channels.factors(node.inputs[0]))]
 
 
@@ -27,7 +27,7 @@ def _with_parameters(channels: Channels, node: Node, factors: Factors) -> Factor
 
 
 def _group_norm(channels: Channels, node: Node) -> list[Factors]:
-    """A group of channels is cut whole, which leaves the statistics of the others alone."""
+    """Cut groups of channels whole, which leaves the statistics of the others alone."""
     data = node.inputs[0]
     groups, extent = int(node.attributes["num_groups"]), channels.shape(data)[1]
     factors = channels.confine(channels.factors(data), (0, 1), f"{node.label} averages over it")

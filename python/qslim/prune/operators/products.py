@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions and matrix products: the summed channels of both operands are one, the others pass.
+"""Rules of convolutions and matrix products: the summed channels of both operands are one, others pass.
 
 A product is looked at as its operands laid out over all of its indices, (batch..., M, K, N) for a matrix
 product and (N, OC, IC) for a convolution; their factors couple there, then the summed index goes.
@@ -32,7 +32,7 @@ def _mat_mul(channels: Channels, node: Node) -> list[Factors]:
 
 
 def _laid_out(channels: Channels, name: str, rank: int, is_left: bool) -> tuple[Shape, Factors]:
-    """An operand over (batch..., M, K, N): the left one has no N, the right one no M."""
+    """Lay an operand out over (batch..., M, K, N): the left one has no N, the right one no M."""
     shape, factors = channels.shape(name), channels.factors(name)
     if len(shape) == 1 and not is_left:
         shape, factors = (*shape, 1), [factor.reshape(-1, 1) for factor in factors]
@@ -63,7 +63,7 @@ def _conv(channels: Channels, node: Node) -> list[Factors]:
 
 
 def _conv_transpose(channels: Channels, node: Node) -> list[Factors]:
-    """The weight is [IC, OC / groups, ...]."""
+    """Follow a transposed convolution; the weight is [IC, OC / groups, ...]."""
     data, weight = node.inputs[:2]
     shape, filters = channels.shape(data), channels.shape(weight)
     channels.add_columns(weight, 1)
@@ -84,7 +84,7 @@ def _conv_transpose(channels: Channels, node: Node) -> list[Factors]:
 
 
 def _operands(channels: Channels, node: Node) -> tuple[Factors, Factors]:
-    """Factors of image and weight; their spatial axes stay whole."""
+    """Return the factors of image and weight; their spatial axes stay whole."""
     if str(node.attributes.get("data_format", "NCHW")).endswith("C"):
         raise CannotFollow("channels come last")
     reason = f"{node.label} sums over a window of it"
@@ -97,7 +97,7 @@ def _operands(channels: Channels, node: Node) -> tuple[Factors, Factors]:
 
 
 def _grouped(channels: Channels, node: Node, x: Factors, w: Factors, groups: int, outputs: int) -> Factors:
-    """A group is cut whole: its inputs, its filters and its outputs are one atom (depthwise: one channel)."""
+    """Cut groups whole: a group's inputs, filters and outputs are one atom (depthwise: one channel)."""
     filters = [factor for factor in w if factor.shape[0] > 1]
     images = [factor for factor in x if factor.shape[1] > 1]
     if len(w) > len(filters):
@@ -120,7 +120,7 @@ def _grouped(channels: Channels, node: Node, x: Factors, w: Factors, groups: int
 
 
 def _spread(factors: Factors, rank: int) -> Factors:
-    """[N, C] over an image."""
+    """Reshape factors of [N, C] to those of an image."""
     return [factor.reshape(*factor.shape, *(1,) * (rank - 2)) for factor in factors]
 
 

@@ -67,7 +67,7 @@ def _couple_inputs(channels: Channels, node: Node, labels: Labels) -> None:
 
 
 def _of_output(channels: Channels, name: str, units: Labels, whole: Labels) -> Factors:
-    """The factor of the output, or of the last states; nothing of the working memory."""
+    """Return the factor of the output, or of the last states; nothing of the working memory."""
     shape = channels.graph.tensors[name].shape if name else None
     if shape is None or len(shape) != 3 or shape[2] not in (units.size, whole.size):
         return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rule is, and the operands that rules read."""
+"""The type of a rule, and the operands that rules read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Rule = Callable[[Channels, Node], list[Factors]]
 
 
 class CannotFollow(ValueError):
-    """This operator does something to its channels that cannot be undone by cutting parameters."""
+    """Raised by a rule whose operator does with its channels what cutting parameters cannot follow."""
 
 
 def constant_ints(channels: Channels, node: Node, index: int) -> Optional[list[int]]:
-    """Input `index` of `node` as integers; None if it is absent."""
+    """Return input `index` of `node` as integers; None if it is absent."""
     name = node.inputs[index] if index < len(node.inputs) else ""
     if not name:
         return None
@@ -29,5 +29,5 @@ def constant_ints(channels: Channels, node: Node, index: int) -> Optional[list[i
 
 
 def unchanged(channels: Channels, node: Node) -> list[Factors]:
-    """Each element of the result comes from the one element of the first operand at its place."""
+    """Follow an operator whose result has each element at the place of the first operand's."""
     return [channels.factors(node.inputs[0])]

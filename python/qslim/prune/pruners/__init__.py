@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filter pruners for paddle.nn.Layer: one for each way to say how much a filter matters."""
+"""Filter pruners for paddle.nn.Layer: one for each criterion."""
 
 from qslim.prune.pruners.base import FilterPruner
 from qslim.prune.pruners.batch_norm import BNScaleFilterPruner

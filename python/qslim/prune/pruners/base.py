@@ -154,7 +154,7 @@ class FilterPruner:
     # ---- pruning -------------------------------------------------------------------------------------------
 
     def saliency(self, var_name: str, axis: int) -> NDArray[np.float32]:
-        """How much each channel of a parameter matters now: one score for each index along `axis`.
+        """Return the score of each channel of a parameter along `axis`, by its values now.
 
         Override it for a criterion of your own; the smallest go first.
         """
@@ -162,13 +162,13 @@ class FilterPruner:
         return filter_saliency(weight, self.criterion, axis=axis, gradient=self.gradient(var_name))
 
     def gradient(self, var_name: str) -> Optional[NDArray[Any]]:
-        """The gradient that the criterion looks at, if it does."""
+        """Return the gradient that the criterion looks at, if it does."""
         return None
 
     def cal_mask(
         self, pruned_ratio: float, collection: PruningCollection, num_head: int = -1
     ) -> NDArray[Any]:
-        """PaddleSlim's way to a criterion of your own: override it and return the mask yourself.
+        """Return the mask of a group; PaddleSlim's way to a criterion of your own is to override it.
 
         Parameters
         ----------
@@ -288,7 +288,7 @@ class FilterPruner:
 
     @dygraph()
     def report(self, num_threads: int = 1, runs: int = 15) -> PruningReport:
-        """Parameters, FLOPs, bytes and time in the engine, before this pruner's cuts and now.
+        """Measure parameters, FLOPs, bytes and time in the engine, before this pruner's cuts and now.
 
         Returns
         -------
@@ -358,7 +358,7 @@ class FilterPruner:
         dims: _Axis = 0,
         skip_vars: Optional[Sequence[str]] = None,
     ) -> tuple[dict[str, float], float]:
-        """Ratios that cost the same loss everywhere and cut the FLOPs by `pruned_flops`.
+        """Return ratios that cost the same loss everywhere and cut the FLOPs by `pruned_flops`.
 
         Parameters
         ----------
@@ -397,8 +397,10 @@ class FilterPruner:
     def sensitive_prune(
         self, pruned_flops: float, skip_vars: Optional[Sequence[str]] = None, align: Optional[int] = None
     ) -> PruningPlan:
-        """Prune by the sensitivities until `pruned_flops` of the FLOPs are gone. Grouped convolutions follow
-        their neighbours; an earlier cut is taken back first."""
+        """Prune by the sensitivities until `pruned_flops` of the FLOPs are gone.
+
+        Grouped convolutions follow their neighbours; an earlier cut is taken back first.
+        """
         check_pruned_flops(pruned_flops)
         self.restore()
         grouped = [

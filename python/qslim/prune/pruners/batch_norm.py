@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from qslim.graph import Graph, Node
 from qslim.prune.model_edit import floats_of, named_tensors
+from qslim.prune.operators import is_product
 from qslim.prune.pruners.base import FilterPruner
 
 __all__ = ["BNScaleFilterPruner", "following_scale"]
 
-
-_PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "conv3d", "conv3d_transpose")
-# Paddle computes convolutions over one axis as images of one row.
+# Views that keep the axis of channels. Paddle computes convolutions over one axis as images of one row.
 _VIEWS = ("Identity", "Squeeze", "Unsqueeze")
 
 
@@ -42,7 +41,7 @@ class BNScaleFilterPruner(FilterPruner):
 
 
 def following_scale(graph: Graph, parameter: str) -> Optional[str]:
-    """The scale of the batch normalization behind the product with `parameter`, past a bias."""
+    """Return the scale of the batch normalization behind the product with `parameter`, past a bias."""
     node = _product(graph, parameter)
     while node is not None:
         following = graph.consumers(node.outputs[0])
@@ -61,9 +60,9 @@ def following_scale(graph: Graph, parameter: str) -> Optional[str]:
 
 
 def _product(graph: Graph, name: str) -> Optional[Node]:
-    """The product that reads `name`, itself or through views of it."""
+    """Return the product that reads `name`, itself or through views of it."""
     for node in graph.consumers(name):
-        if node.op_type in _PRODUCTS:
+        if is_product(node):
             return node
         product = _product(graph, node.outputs[0]) if node.op_type in _VIEWS else None
         if product is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The groups that a pruner goes over, and what it says of those that it leaves whole."""
+"""Groups that a pruner goes over, and the log of those that stay whole."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pruning by what the loss would change: a first-order Taylor expansion."""
+"""Pruning by the change of the loss: a first-order Taylor expansion."""
 
 from __future__ import annotations
 

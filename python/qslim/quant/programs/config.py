@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of ``quant_aware`` and ``convert``: every key, its default, and what it may hold.
+"""The configuration of ``quant_aware`` and ``convert``: keys, defaults and values.
 
 Keys and defaults are paddleslim 2.6.0's (quant/quanter.py). A key that nobody knows is an error.
 """

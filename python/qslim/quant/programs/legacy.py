@@ -255,7 +255,7 @@ class _Rewriter:
                 self._state.set(f"{result}@{part}", np.full(1, value, np.float32))
         scale = self._state.add(result + "@scale", 0.001)
         bits = config.activation_bits + (name in self._unsigned)
-        grid = {"bit_length": bits, "round_type": 0}
+        rounding = {"bit_length": bits, "round_type": 0}
         kind = _FAKE + "quantize_dequantize_moving_average_abs_max"
         is_learning = not self._for_test and config.scale_trainable
         if is_learning and config.activation_quantize_type == "moving_average_abs_max":
@@ -268,7 +268,7 @@ class _Rewriter:
                 {"Out": result, "OutScale": scale, "OutAccum": accum, "OutState": state},
                 is_test=False,
                 moving_rate=config.moving_rate,
-                **grid,
+                **rounding,
             )
             return result
         current = scale
@@ -283,7 +283,7 @@ class _Rewriter:
             {"X": source, "InScale": current},
             {"Out": result, "OutScale": current},
             is_test=True,
-            **grid,
+            **rounding,
         )
         return result
 

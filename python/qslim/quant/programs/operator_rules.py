@@ -29,7 +29,7 @@ def skips(patterns: Sequence[str], place: str, names: Iterable[str]) -> bool:
 
 
 def never_negative(program: Any) -> set[str]:
-    """Tensors of `program` whose values are >= 0 for every input, by name."""
+    """Return the names of `program`'s tensors whose values are >= 0 for every input."""
     try:
         return non_negative_tensors(graph_of(program, None, None, "quant_aware").graph)
     except UnsupportedModelError:  # control flow: nothing is known, and signed integers are right everywhere

@@ -159,7 +159,7 @@ class _Quantizer:
             self._constants.update(op.result(index).id for index in range(op.num_results()))
 
     def _operands(self, op: Any, kind: str, sources: list[Any]) -> dict[int, int]:
-        """Positions of the operands to quantize; the axis of output channels of a weight, else -1."""
+        """Return the positions of operands to quantize, with a weight's axis of output channels, else -1."""
         is_product = kind in CONVOLUTIONS or kind in MATRIX_PRODUCTS
         found: dict[int, int] = {}
         for index, source in enumerate(sources[:2]):

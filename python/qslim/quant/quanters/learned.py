@@ -88,7 +88,7 @@ class PACTQuanter(QuantizerFactory):
             kind = kind[: -len("Layer")]
         if kind not in _INNER_QUANTERS or options.get("symmetric") is False:  # one of them is Paddle's, too
             raise ValueError(
-                f"PACTQuanter: quanter must be one of {', '.join(_INNER_QUANTERS)}, on a symmetric grid, "
+                f"PACTQuanter: quanter must be one of {', '.join(_INNER_QUANTERS)}, with a symmetric range, "
                 f"got {quanter!r}"
             )
         if not 0 < init_value < float("inf"):

@@ -40,7 +40,7 @@ class _Assignment:
 
 
 def quantize_by_config(model: Any, config: Any, caller: str) -> int:
-    """Quantize the layers of `model` in place as `config` says; how many there are.
+    """Quantize the layers of `model` in place as `config` says; return their number.
 
     Raises
     ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch normalization in quantization-aware training: which one follows a convolution, and freezing it.
+"""Batch normalization in quantization-aware training: folding into convolutions, and freezing.
 
 A pair is a Conv2D and the BatchNorm registered right behind it with as many channels. Registration says
 nothing about the data, so the first forward pass checks that the normalization gets the very tensor that the
@@ -25,7 +25,7 @@ _NORMS = (nn.BatchNorm, nn.BatchNorm2D, nn.SyncBatchNorm)
 
 
 def fold_behind_convolutions(model: Any) -> int:
-    """Let every quantized convolution know the normalization behind it; how many have one."""
+    """Let every quantized convolution know the normalization behind it; return their number."""
     pairs = 0
     previous: Optional[Any] = None
     for name, layer in model.named_sublayers(include_self=True):
@@ -106,7 +106,7 @@ class _Check:
 
 
 def set_batch_norm_frozen(model: Any, frozen: bool) -> int:
-    """Let every normalization use (and stop updating) its running statistics; how many there are."""
+    """Let every normalization use (and stop updating) its running statistics; return their number."""
     count = 0
     for layer in model.sublayers(include_self=True):
         if isinstance(layer, _NORMS):

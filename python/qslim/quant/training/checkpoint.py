@@ -163,7 +163,7 @@ def _renamed(given: _State, own: Mapping[str, Any]) -> _State:
 
 
 def _quantizers(network: Any) -> list[tuple[str, Any]]:
-    """Places and layers of all quantizers, in the order of the network."""
+    """Return places and layers of all quantizers, in the order of the network."""
     return [
         (name, layer) for name, layer in network.named_sublayers() if name.rpartition(".")[2] in _QUANTIZERS
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of quantization-aware training: every key, its default, and what it may hold.
+"""The configuration of quantization-aware training: keys, defaults and values.
 
 Keys and defaults are paddleslim 2.6.0's (dygraph/quant/qat.py); those that it does not know stand below a
 comment of their own. A key that nobody knows is an error: PaddleSlim trained on with the default.
@@ -116,11 +116,11 @@ class QATConfig(Mapping[str, Any]):
         object.__setattr__(self, "quantizable_layer_type", tuple(names))
         if "PACT" in (self.weight_preprocess_type,) and self.weight_quantize_type.endswith("lsq_weight"):
             raise ValueError(
-                "weight_preprocess_type 'PACT' and an LSQ weight_quantize_type both learn the grid"
+                "weight_preprocess_type 'PACT' and an LSQ weight_quantize_type both learn the scale"
             )
         if self.activation_preprocess_type == "PACT" and self.activation_quantize_type.startswith("lsq"):
             raise ValueError(
-                "activation_preprocess_type 'PACT' and an LSQ activation_quantize_type both learn the grid"
+                "activation_preprocess_type 'PACT' and an LSQ activation_quantize_type both learn the scale"
             )
 
     def __getitem__(self, key: str) -> Any:

@@ -141,7 +141,7 @@ def _store_integers(layers: list[tuple[str, Any]], read_as_floats: set[int]) -> 
 
 
 def _read_as_floats(model: Any, layers: list[tuple[str, Any]], unseen: list[str]) -> set[int]:
-    """Ids of weights that layers which are not quantized have as well, or of layers that are never called."""
+    """Return ids of weights that layers without quantizers share, or layers that are never called."""
     quantized = {id(layer) for _, layer in layers}
     others = [layer for layer in model.sublayers(include_self=True) if id(layer) not in quantized]
     uncalled = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained quantized network out: as a Paddle inference model and as a file for the engine.
+"""Export of a trained quantized network: a Paddle inference model and a file for the engine.
 
 The network is traced in evaluation mode with its weights in float and a mark (paddle.static.Print with a
 message, an identity) at every place where an activation is quantized. In the Graph of it the marks become
@@ -24,7 +24,7 @@ from qslim.exporters.paddle import WeightStorage, export_with_engine_file
 from qslim.files.staging import output_path
 from qslim.graph import Graph, QuantParams
 from qslim.graph.passes import fold_batch_norm
-from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
+from qslim.graph.passes.merge_quantizers import merge_quantizers, same_params
 from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.logger import logger
 from qslim.paddle import framework
@@ -148,7 +148,7 @@ def trace_quantized(
 
 
 class _Export:
-    """The findings of an export while the network is traced.
+    """Findings of an export while the network is traced.
 
     Attributes
     ----------
@@ -170,7 +170,7 @@ class _Export:
 
 @contextlib.contextmanager
 def _exporting(layers: dict[Any, str], with_own: list[Any]) -> Iterator[_Export]:
-    """Float weights and marks for the block; `with_own` read copies of their weights, of their own names."""
+    """Set float weights and marks for the block; `with_own` read copies of their weights under own names."""
     export = _Export()
     marks = export.marks
     try:
@@ -217,7 +217,7 @@ def _with_weights_read_elsewhere(program: PaddleProgram, export: _Export) -> lis
         )
         params = [_weight_params(layer) for layer in layers]
         is_one = len(layers) == 1 or all(
-            each is not None and params[0] is not None and same_grid(each, params[0]) for each in params
+            each is not None and params[0] is not None and same_params(each, params[0]) for each in params
         )
         if has_others or not is_one:
             found += layers
@@ -232,7 +232,7 @@ def _weight_params(layer: Any) -> Optional[QuantParams]:
 
 
 def _check_channels(graph: Graph) -> None:
-    """Paddle traces a convolution of an image that has other channels than the weight."""
+    """Check image channels against the weight's; Paddle traces a convolution that does not fit."""
     for node in graph.nodes:
         weight = graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None
         shape = graph.tensors[node.inputs[0]].shape if node.inputs and node.inputs[0] else None
@@ -247,7 +247,7 @@ def _check_channels(graph: Graph) -> None:
 
 
 def _annotate_activations(graph: Graph, marks: dict[str, ActivationQuantizer]) -> set[int]:
-    """Annotate what the marks write; ids of the quantizers that the traced network uses."""
+    """Annotate what the marks write; return the ids of the quantizers that the traced network uses."""
     used = set()
     for node in graph.nodes:
         message = mark_of(node)

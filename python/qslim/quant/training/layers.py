@@ -35,8 +35,7 @@ _set_eval_frame = framework.eval_frame_setter()
 
 
 class _Dynamic:
-    """Keeps paddle.jit.to_static from tracing a layer: the kernels and the quantizers' state are no part of a
-    program.
+    """Keeps paddle.jit.to_static from tracing a layer: kernels and quantizers' state are not in a program.
 
     What to_static captures from bytecode, its default, runs dynamically then. A full graph has the parameters
     of evaluation as constants; in training mode it is an error, but for a layer that was converted, whose
@@ -150,7 +149,7 @@ class QuantizedLayer(_Dynamic):
 
 
 class _Replaced:
-    """Not a generator with ``contextlib.contextmanager``, which Paddle's dy2static takes apart."""
+    """A context manager, but no generator: Paddle's dy2static would take that apart."""
 
     def __init__(self, layer: Any, parameters: dict[str, Any]) -> None:
         self._attributes, self._parameters = layer.__dict__, parameters

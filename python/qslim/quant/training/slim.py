@@ -82,7 +82,7 @@ class SlimQAT(QAT):
         super().__init__(q_config)
 
     def quantize(self, model: Any, inplace: Optional[bool] = None, inputs: Optional[Any] = None) -> Any:
-        """As ``QAT(q_config).quantize``, with the constraints.
+        """Quantize as ``QAT(q_config).quantize`` does, with the constraints.
 
         Parameters
         ----------

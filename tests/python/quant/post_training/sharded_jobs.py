@@ -31,7 +31,7 @@ class _Images(paddle.io.Dataset):
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
-    """What the report says, or the error."""
+    """Return what the report says, or the error."""
     # The largest values come last: in rank 0's share, or in another's.
     data = [images(count, seed=count) * (1 + index / 3) for index, count in enumerate((4, 2, 3, 5, 1))]
     options = _options(job["source"], data)

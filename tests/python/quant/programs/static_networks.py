@@ -40,7 +40,7 @@ class Network(nn.Layer):
 
 
 def initial_weights() -> dict[str, np.ndarray]:
-    """By the names that parameters have under a new ``unique_name.guard()``."""
+    """Return weights by the names that parameters have under a new ``unique_name.guard()``."""
     rng = np.random.default_rng(2)
     shapes = {
         "conv2d_0.w_0": (8, 3, 3, 3),
@@ -64,13 +64,13 @@ class Built:
 
 @contextlib.contextmanager
 def static_session(ir: str) -> Iterator[Any]:
-    """Static mode in `ir`, in a scope of its own; yields that scope."""
+    """Enter static mode in `ir`, in a scope of its own; yield that scope."""
     with legacy_ir() if ir == "legacy" else pir_ir(), quiet(), static_mode() as scope:
         yield scope
 
 
 def build(train: bool, minimize: bool = True) -> Built:
-    """The network with its loss, and with an optimizer's operators if `train` and `minimize`."""
+    """Build the network with its loss, and with an optimizer's operators if `train` and `minimize`."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         image = paddle.static.data("image", [None, 3, 12, 12], "float32")
@@ -99,7 +99,7 @@ def value_of(scope: Any, name: str) -> np.ndarray:
 def run(
     executor: Any, program: Any, fetched: Any, steps: int = 1, feed: Optional[dict[str, Any]] = None
 ) -> Any:
-    """The fetched value of each step."""
+    """Return the fetched value of each step."""
     fetch: Callable[[Any], Any] = lambda item: getattr(item, "name", item) if _is_legacy(item) else item  # noqa: E731
     return [executor.run(program, feed=feed or FEED, fetch_list=[fetch(fetched)])[0] for _ in range(steps)]
 

@@ -36,7 +36,7 @@ BATCH = 8
 
 
 def network(config: dict[str, Any], seed: int = 0) -> Any:
-    """A quantized network without batch normalization, whose statistics would be those of half a batch."""
+    """Return a quantized network without batch normalization, whose statistics would be of half a batch."""
     paddle.seed(seed)
     net = nn.Sequential(
         nn.Conv2D(3, 8, 3, stride=2),
@@ -52,13 +52,13 @@ def network(config: dict[str, Any], seed: int = 0) -> Any:
 
 
 def quantizer_state(net: Any) -> dict[str, np.ndarray]:
-    """The quantizers' buffers and what they learn, by the names of the network without DataParallel."""
+    """Return the quantizers' buffers and what they learn, by the network's names without DataParallel."""
     state = getattr(net, "_layers", net).state_dict()
     return {key: np.array(value.numpy()) for key, value in state.items() if "_fake_quant_" in key}
 
 
 def trained_states(config: dict[str, Any], steps: int, learning_rate: float) -> list[dict[str, np.ndarray]]:
-    """`quantizer_state` after the forward pass of each step, each rank trained on its part of the batches.
+    """Return `quantizer_state` after the forward pass of each step, each rank trained on its part.
 
     Every rank starts from weights of its own; DataParallel gives all of them rank 0's.
     """

@@ -68,7 +68,7 @@ def test_every_key_is_taken() -> None:
         (["weight_bits"], "config: expected a dict of QAT options or None, got list"),
         (
             {"activation_preprocess_type": "PACT", "activation_quantize_type": "lsq_act"},
-            "both learn the grid",
+            "both learn the scale",
         ),
     ],
 )

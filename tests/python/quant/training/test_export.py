@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is saved is what was trained: evaluation, exported Paddle model and engine give the same bits."""
+"""A network is saved as it was trained: evaluation, exported Paddle model and engine give the same bits."""
 
 from __future__ import annotations
 

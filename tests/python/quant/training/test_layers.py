@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What quantize() does to a network: which layers, their state, gradients and numbers in training."""
+"""Layers that quantize() has quantized: their choice, state, gradients and numbers in training."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_trained_converted_and_saved_alike(
 
 
 def test_converted_before_any_batch(tmp_path: Any, caplog: Any) -> None:
-    """Weights have a grid of their own; inputs have none yet, and stay float."""
+    """Weights have a scale of their own; inputs have none yet, and stay float."""
     net = network()
     net.train()
     qat = slim.QAT(plain())
@@ -372,7 +372,7 @@ def test_what_it_refuses() -> None:
         (lambda: FakeQuanterWithAbsMaxObserver(bit_length=1), "quant_bits must be an int from 2 to 16"),
         (lambda: FakeQuanterWithAbsMaxObserver(dtype="int8"), "dtype: expected one of 'float32'"),
         (lambda: PACTQuanter(AbsmaxObserver()), "quanter must be one of FakeQuanterWithAbsMaxObserver"),
-        (lambda: PACTQuanter(ActLSQplusQuanter(symmetric=False)), "on a symmetric grid"),
+        (lambda: PACTQuanter(ActLSQplusQuanter(symmetric=False)), "with a symmetric range"),
         (lambda: PACTQuanter(FakeQuanterWithAbsMaxObserver(), init_value=0.0), "init_value must be finite"),
         (lambda: ActLSQplusQuanter(per_channel=True), "per_channel must be False"),
         (lambda: ActLSQplusQuanter(batch_init=0), "batch_init must be an int > 0"),

@@ -10,7 +10,7 @@ import paddle
 import pytest
 
 from qslim.graph import QuantParams
-from qslim.graph.passes.merge_quantizers import same_grid
+from qslim.graph.passes.merge_quantizers import same_params
 from qslim.quant.quantizers.activation_quantizers import AbsMax, MovingAverageAbsMax, RangeAbsMax
 from qslim.quant.quantizers.learned_activations import LearnedActivation
 from qslim.quant.quantizers.weight_quantizers import LearnedWeight, PACTWeight
@@ -172,7 +172,7 @@ def test_learned_weights(kind: Any, axis: Any) -> None:
     quantizer.alpha.set_value(np.full(quantizer.alpha.shape, 0.9, np.float32))
     quantizer(weight)
     params = quantizer.weight_params(weight.numpy())
-    assert same_grid(quantizer.quant_params(), params)
+    assert same_params(quantizer.quant_params(), params)
     error = np.abs(params.dequantize(params.quantize(weight.numpy())) - weight.numpy())
     assert error.mean() < 0.45 * np.abs(weight.numpy()).mean()
 

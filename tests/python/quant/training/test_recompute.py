@@ -24,7 +24,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 class OwnCheckpoint(PyLayer):
-    """What a project writes for itself."""
+    """A function as projects write it for themselves."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, block: Any) -> Any:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operators on [N, H, W, C] as what they are on [N, C, H, W], between two Transposes."""
+"""Operators on [N, H, W, C] as operators on [N, C, H, W] between two Transposes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPERATORS = {
 
 
 def channels_first(op: SourceOp, converter: Converter) -> Optional[ConvertedOp]:
-    """What `converter` makes of `op`, whichever axis its channels lie on."""
+    """Convert `op` by `converter`, whichever axis its channels lie on."""
     rank = op.rank(0) if op.inputs and op.inputs[0] in op.graph.tensors else None
     if (
         not str(op.attributes.get("data_format", "")).endswith("C")

@@ -73,7 +73,7 @@ def _rnn(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _of_layer(op: SourceOp, state: str, layer: int, directions: int, shape: tuple[Optional[int], int]) -> str:
-    """The rows of a state that belong to `layer`."""
+    """Slice the rows that belong to `layer` from a state."""
     bounds = [op.new_ints([(layer + step) * directions]) for step in (0, 1)]
     return op.before("Slice", [state, *bounds, op.new_ints([0])], shape=(directions, *shape))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of normalizations and of operators that take axes together."""
+"""Rows of operators that sum or compare along axes."""
 
 from __future__ import annotations
 
@@ -10,73 +10,6 @@ import numpy as np
 from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, SourceOp, dtype_name
 
 __all__ = ["REDUCTIONS"]
-
-
-def _batch_norm(op: SourceOp) -> Optional[ConvertedOp]:
-    if op.attributes.get("data_format", "NCHW") not in ("NCHW", "NCL", "NC", "NCDHW"):
-        return None
-    if not (op.attributes["is_test"] or op.attributes["use_global_stats"]):
-        return None
-    x, mean, variance, scale, offset = op.inputs[:5]
-    moments = op.constant(1)
-    if (not scale or not offset) and moments is None:
-        return None
-    if moments is not None:
-        scale = scale or op.new_constant(np.ones(moments.shape, np.float32))
-        offset = offset or op.new_constant(np.zeros(moments.shape, np.float32))
-    inputs = [x, scale, offset, mean, variance]
-    return ConvertedOp(
-        "BatchNormalization", inputs, {"epsilon": float(op.attributes["epsilon"])}, keeps_first_output=True
-    )
-
-
-def _layer_norm(op: SourceOp) -> Optional[ConvertedOp]:
-    shape, axis = op.shape(0), int(op.attributes["begin_norm_axis"])
-    if shape is None or None in shape[axis:]:
-        return None
-    extents = tuple(extent for extent in shape[axis:] if extent is not None)
-    names = []
-    for name, default in zip(op.inputs[1:3], (1, 0)):
-        if not name:
-            name = op.new_constant(np.full(extents, default, np.float32))
-        elif len(extents) > 1:
-            name = op.before("Reshape", [name, op.new_ints(extents)], shape=extents)
-        names.append(name)
-    attributes = {"axis": axis - len(shape), "epsilon": float(op.attributes["epsilon"])}
-    return ConvertedOp("LayerNormalization", [op.inputs[0], *names], attributes, keeps_first_output=True)
-
-
-def _norm_of_channels(op: SourceOp, op_type: str, **attributes: int) -> Optional[ConvertedOp]:
-    shape = op.shape(0)
-    if shape is None or shape[1] is None or op.attributes.get("data_format", "NCHW") != "NCHW":
-        return None
-    names = [
-        name or op.new_constant(np.full(shape[1], default, np.float32))
-        for name, default in zip(op.inputs[1:3], (1, 0))
-    ]
-    return ConvertedOp(
-        op_type,
-        [op.inputs[0], *names],
-        {"epsilon": float(op.attributes["epsilon"]), **attributes},
-        keeps_first_output=True,
-    )
-
-
-def _instance_norm(op: SourceOp) -> Optional[ConvertedOp]:
-    return _norm_of_channels(op, "InstanceNormalization")
-
-
-def _group_norm(op: SourceOp) -> Optional[ConvertedOp]:
-    return _norm_of_channels(op, "GroupNormalization", num_groups=int(op.attributes["groups"]))
-
-
-def _softmax(op: SourceOp) -> Optional[ConvertedOp]:
-    return ConvertedOp("Softmax", op.inputs, {"axis": int(op.attributes["axis"])})
-
-
-def _log_softmax(op: SourceOp) -> Optional[ConvertedOp]:
-    axis = int(op.attributes["axis"])
-    return ConvertedOp("Log", [op.before("Softmax", op.inputs, op.dtype(0), op.shape(0), axis=axis)])
 
 
 def _reduce(op_type: str) -> Converter:
@@ -94,7 +27,7 @@ def _reduce(op_type: str) -> Converter:
 
 
 def _extremum(op_type: str) -> Converter:
-    """amax and amin, whose axes are an attribute."""
+    """Make a converter of amax and amin, whose axes are an attribute."""
 
     def converter(op: SourceOp) -> ConvertedOp:
         axes = [int(axis) for axis in op.attributes["axis"]]
@@ -105,7 +38,7 @@ def _extremum(op_type: str) -> Converter:
 
 
 def _log_sum_exp(op: SourceOp) -> Optional[ConvertedOp]:
-    """The largest element is taken out first, so that no exponential overflows."""
+    """Convert log(sum(exp(x))); the largest element is taken out first, so that no exponential overflows."""
     rank, dtype = op.rank(0), op.dtype(0)
     if rank is None:
         return None
@@ -123,7 +56,7 @@ def _log_sum_exp(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _p_norm(op: SourceOp) -> Optional[ConvertedOp]:
-    """(sum of |x|^p)^(1/p); the largest or least |x| for an infinite p."""
+    """Convert (sum of |x|^p)^(1/p), and the largest or least |x| for an infinite p."""
     order, keepdims = float(op.attributes["porder"]), int(op.attributes["keepdim"])
     over = [] if op.attributes.get("asvector") else [op.new_ints([int(op.attributes["axis"])])]
     x, dtype = op.inputs[0], op.dtype(0)
@@ -141,21 +74,87 @@ def _p_norm(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("Pow", [total, op.number(1 / order)])
 
 
+def _dot(op: SourceOp) -> ConvertedOp:
+    products = op.before("Mul", op.inputs[:2], op.dtype(0), op.shape(0))
+    return ConvertedOp("ReduceSum", [products, op.new_ints([-1])], {"keepdims": 0})
+
+
+def _any_or_all(op_type: str) -> Converter:
+    """Make a converter of any or all: the largest or the least of 0 and 1."""
+
+    def converter(op: SourceOp) -> Optional[ConvertedOp]:
+        shape = op.shape(0)
+        if shape is None:
+            return None
+        axes = [int(axis) for axis in op.attributes["axis"]]
+        number = op.before("Cast", op.inputs[:1], "float32", shape, to=1)
+        operands = [number, op.new_ints(axes)] if axes else [number]
+        reduced = op.before(op_type, operands, "float32", keepdims=int(op.attributes["keepdim"]))
+        return ConvertedOp("Cast", [reduced], {"to": 9})
+
+    return converter
+
+
+def _maxout(op: SourceOp) -> Optional[ConvertedOp]:
+    """Convert to the largest of each `groups` neighbouring channels."""
+    shape, groups = op.shape(0), int(op.attributes["groups"])
+    if shape is None:
+        return None
+    axis = int(op.attributes["axis"]) % len(shape)
+    channels = shape[axis]
+    if channels is None or None in shape[axis + 1 :] or shape[:axis].count(None) > 1:
+        return None
+    extents = [-1 if extent is None else extent for extent in shape]
+    parted = [*extents[:axis], channels // groups, groups, *extents[axis + 1 :]]
+    split = op.before("Reshape", [op.inputs[0], op.new_ints(parted)], op.dtype(0), (None,) * len(parted))
+    return ConvertedOp("ReduceMax", [split, op.new_ints([axis + 1])], {"keepdims": 0})
+
+
+def _cumsum(op: SourceOp) -> Optional[ConvertedOp]:
+    axis = op.known_ints(1)
+    if axis is None or op.dtype(0) not in ("float32", "int32", "int64"):
+        return None
+    is_flat = bool(op.attributes.get("flatten"))
+    name = op.flat() if is_flat else op.inputs[0]
+    attributes = {key: int(op.attributes[key]) for key in ("exclusive", "reverse")}
+    where = op.new_constant(np.asarray(0 if is_flat else axis[0], np.int64))
+    return ConvertedOp("CumSum", [name, where], attributes)
+
+
+def _arg_extremum(op: SourceOp) -> Optional[ConvertedOp]:
+    axis, rank, target = op.known_ints(1), op.rank(0), dtype_name(op.attributes["dtype"])
+    if axis is None or rank is None or target not in ("int64", "int32"):
+        return None
+    name, shape, keeps = op.inputs[0], op.shape(0), int(op.attributes["keepdims"])
+    if op.dtype(0) != "float32":
+        name = op.before("Cast", [name], "float32", shape, to=1)
+    if op.name == "argmin":
+        name = op.before("Neg", [name], "float32", shape)
+    is_flat = bool(op.attributes["flatten"])
+    if is_flat:
+        ones = [1] * (rank - 1) if keeps else []
+        name = op.before("Reshape", [name, op.new_ints([*ones, -1])], "float32", (None,) * (len(ones) + 1))
+    at = -1 if is_flat else axis[0]
+    if target == "int64":
+        return ConvertedOp("ArgMax", [name], {"axis": at, "keepdims": keeps})
+    return ConvertedOp("Cast", [op.before("ArgMax", [name], "int64", axis=at, keepdims=keeps)], {"to": 6})
+
+
 REDUCTIONS: dict[str, Converter] = {
+    "all": _any_or_all("ReduceMin"),
     "amax": _extremum("ReduceMax"),
     "amin": _extremum("ReduceMin"),
-    "batch_norm": _batch_norm,
-    "group_norm": _group_norm,
-    "instance_norm": _instance_norm,
-    "layer_norm": _layer_norm,
-    "log_softmax": _log_softmax,
+    "any": _any_or_all("ReduceMax"),
+    "argmax": _arg_extremum,
+    "argmin": _arg_extremum,
+    "cumsum": _cumsum,
+    "dot": _dot,
     "logsumexp": _log_sum_exp,
     "max": _reduce("ReduceMax"),
+    "maxout": _maxout,
     "mean": _reduce("ReduceMean"),
     "min": _reduce("ReduceMin"),
     "p_norm": _p_norm,
     "prod": _reduce("ReduceProd"),
-    "softmax": _softmax,
     "sum": _reduce("ReduceSum"),
-    "sync_batch_norm": _batch_norm,
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a row of the conversion tables is given and what it returns.
+"""Operands and results of the conversion tables' rows.
 
 A row returns one ConvertedOp. It stands for the Paddle operator and writes its outputs; operators that it
 needs before it (the Sigmoid of a Swish) are asked for with ``SourceOp.before``. Rows that find attributes
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qslim.graph import Graph, Tensor
 
-__all__ = ["HALF_DTYPES", "ConvertedOp", "Converter", "SourceOp", "dtype_name", "renamed"]
+__all__ = ["HALF_DTYPES", "ConvertedOp", "Converter", "SourceOp", "dtype_name", "known_extents", "renamed"]
 
 HALF_DTYPES = ("bfloat16", "float16")
 
@@ -51,7 +51,7 @@ class SourceOp:
     inputs : tensor names, lists of tensors flattened, "" where absent
     operands : the same, one item for each operand
     output_shapes : declared shapes of the results (None: a list of tensors, or absent)
-    has_one_result : whether nobody reads a result but the first and lists of tensors
+    has_one_result : True if nobody reads a result but the first and lists of tensors
     """
 
     name: str
@@ -84,11 +84,11 @@ class SourceOp:
         return name
 
     def new_ints(self, values: Sequence[int]) -> str:
-        """A constant vector of int64."""
+        """Add a constant vector of int64."""
         return self.new_constant(np.asarray(values, np.int64).reshape(-1))
 
     def new_tensor(self, shape: _Shape, dtype: str = "float32") -> str:
-        """A tensor for a result of an operator in front of the converted one."""
+        """Add a tensor for a result of an operator in front of the converted one."""
         name = f"{self.name}.inner_{len(self.graph.tensors)}"
         self.graph.add_tensor(Tensor(name, dtype, shape))
         return name
@@ -102,15 +102,15 @@ class SourceOp:
         return name
 
     def number(self, value: Any, index: int = 0) -> str:
-        """A constant scalar in the dtype of operand `index`."""
+        """Add a constant scalar in the dtype of operand `index`."""
         return self.new_constant(np.asarray(value, self.dtype(index)))
 
     def like(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
-        """``before`` for an operator whose output has the dtype and shape of operand 0."""
+        """Ask for an operator as ``before`` does; its output has the dtype and shape of operand 0."""
         return self.before(op_type, inputs, self.dtype(0), self.shape(0), **attributes)
 
     def int_vector(self, index: int) -> Optional[str]:
-        """Operand `index` as the name of a vector of int64: a constant, a tensor or a list of scalars."""
+        """Return the name of a vector of int64 for operand `index`, a constant, tensor or list of scalars."""
         operand = self.operands[index] if index < len(self.operands) else ""
         names = operand if isinstance(operand, list) else [operand]
         if not names or not all(names):
@@ -131,7 +131,7 @@ class SourceOp:
         return self.before("Concat", vectors, "int64", (len(vectors),), axis=0)
 
     def extent(self, axis: int, index: int = 0) -> str:
-        """A scalar of int64: how far operand `index` reaches along `axis`, known or not."""
+        """Return the extent of operand `index` along `axis` as a scalar of int64, known or not."""
         shape = self.shape(index)
         extent = None if shape is None else shape[axis]
         if extent is not None:
@@ -143,7 +143,7 @@ class SourceOp:
         )
 
     def scalar(self, index: int) -> Optional[str]:
-        """Operand `index`, which describes extents, as a scalar of int64; None if it may be a fraction."""
+        """Return operand `index`, which describes extents, as a scalar of int64; None if it is no integer."""
         value = self.constant(index)
         if value is not None:
             number = float(value.reshape(()))
@@ -162,17 +162,17 @@ class SourceOp:
         return name
 
     def places(self, extent: str) -> str:
-        """0, 1, ... below the scalar `extent`, as int64."""
+        """Return 0, 1, ... below the scalar `extent`, as int64."""
         zero, one = (self.new_constant(np.asarray(number, np.int64)) for number in (0, 1))
         return self.before("Range", [zero, extent, one], "int64", (None,))
 
     def integers(self, op_type: str, a: str, b: Union[str, int], shape: _Shape = ()) -> str:
-        """`op_type` of two tensors of int64, or of one and a number."""
+        """Apply `op_type` to two tensors of int64, or to one and a number."""
         other = b if isinstance(b, str) else self.new_constant(np.asarray(b, np.int64))
         return self.before(op_type, [a, other], "int64", shape)
 
     def vector(self, extents: Sequence[Union[int, str]]) -> str:
-        """A vector of int64 of numbers and scalars."""
+        """Return a vector of int64 of numbers and scalars."""
         known = [extent if isinstance(extent, int) else self.graph.constant(extent) for extent in extents]
         if all(extent is not None for extent in known):
             return self.new_ints([int(extent) for extent in known if extent is not None])
@@ -186,11 +186,15 @@ class SourceOp:
         return self.before("Concat", parts, "int64", (len(parts),), axis=0)
 
     def unsqueezed(self, name: str, axis: int) -> str:
-        """A vector of int64 as a row (axis 0) or a column (axis 1)."""
+        """Return a vector of int64 as a row (axis 0) or a column (axis 1)."""
         return self.before("Unsqueeze", [name, self.new_ints([axis])], "int64", (None, None))
 
+    def flat(self) -> str:
+        """Reshape operand 0 to a vector and return its name."""
+        return self.before("Reshape", [self.inputs[0], self.new_ints([-1])], self.dtype(0), (None,))
+
     def known_ints(self, index: int) -> Optional[list[int]]:
-        """Operand `index` as integers if it is constant."""
+        """Return operand `index` as integers if it is constant."""
         operand = self.operands[index] if index < len(self.operands) else ""
         names = operand if isinstance(operand, list) else [operand]
         values = [self.graph.constant(name) for name in names]
@@ -203,7 +207,7 @@ Converter = Callable[[SourceOp], Optional[ConvertedOp]]
 
 
 def renamed(op_type: str, **attributes: str) -> Converter:
-    """Same operands; each keyword gives ONNX's attribute the value of Paddle's."""
+    """Make a converter that keeps the operands; each keyword gives ONNX's attribute the value of Paddle's."""
 
     def converter(op: SourceOp) -> Optional[ConvertedOp]:
         return ConvertedOp(op_type, op.inputs, {new: op.attributes[old] for new, old in attributes.items()})
@@ -211,8 +215,15 @@ def renamed(op_type: str, **attributes: str) -> Converter:
     return converter
 
 
+def known_extents(shape: _Shape) -> Optional[list[int]]:
+    """Return all extents but the first, which is the batch; None if one of them is open."""
+    if shape is None or None in shape[1:]:
+        return None
+    return [extent for extent in shape[1:] if extent is not None]
+
+
 def dtype_name(dtype: Any) -> str:
-    """NumPy's name of a dtype attribute, whichever of Paddle's enumerations it is of ("DataType.INT64").
+    """Return NumPy's name of a dtype attribute of any of Paddle's enumerations ("DataType.INT64").
 
     Floats of 16 bits are float32 in a Graph.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantize and dequantize operators of a file become annotations.
+"""Conversion of a file's quantize and dequantize operators to annotations.
 
 Recognized, in a graph that was imported operator by operator:
 
@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 
 from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph.graph import Graph, Node, Tensor
+from qslim.graph.integer_operators import channel_axis
 from qslim.graph.moved_data import moved_inputs
+from qslim.graph.operators.products import PRODUCTS
 from qslim.graph.passes.clean import remove_dead
-from qslim.graph.passes.merge_quantizers import merge_quantizers, same_grid
+from qslim.graph.passes.merge_quantizers import merge_quantizers, same_params
 from qslim.graph.passes.sign import non_negative_tensors
 from qslim.graph.quantization import QuantParams
 from qslim.importers.paddle.quantizers.operators import (
@@ -42,8 +44,6 @@ from qslim.importers.paddle.quantizers.operators import (
 
 __all__ = ["has_quantizers", "read_quantizers"]
 
-# The axis of output channels of a product's weight.
-_CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}
 _READ = QUANTIZERS | FAKE_QUANTIZERS | WEIGHT_QUANTIZERS
 _READ |= {"dequantize_linear", "moving_average_abs_max_scale"}
 # What our legacy exporter calls the tensors in front of an unsigned pair.
@@ -61,7 +61,7 @@ def has_quantizers(graph: Graph) -> bool:
 
 
 def read_quantizers(graph: Graph) -> None:
-    """Change `graph` in place; nothing if it holds no quantizing operators.
+    """Turn quantizing operators of `graph` into annotations, in place; do nothing if there are none.
 
     Examples
     --------
@@ -110,7 +110,7 @@ class _Reader:
     def read(self, node: Node) -> None:
         if node.domain == "paddle":
             self._read_quantizer(node)
-        elif node.op_type in _CHANNEL_AXIS:
+        elif node.op_type in PRODUCTS:
             self._read_product(node)
         elif node.op_type == "Mul":
             self._read_multiplication(node)
@@ -197,7 +197,7 @@ class _Reader:
                 self._replace(reader.outputs[0], integers.real)
 
     def _read_multiplication(self, node: Node) -> None:
-        """Integers times their step or steps."""
+        """Read a Mul of integers by their scale or scales."""
         for data, other in (node.inputs, node.inputs[::-1]):
             steps = self._graph.constant(other)
             if steps is None or steps.dtype != np.float32:
@@ -231,12 +231,12 @@ class _Reader:
             or (scaling.op_type in ("Reshape", "Transpose") and node.op_type == "Conv" and is_turned)
         ):
             scaling = self._only_reader(scaling.outputs[0])
-        axis = _CHANNEL_AXIS[node.op_type]
+        axis = channel_axis(node)
         if scaling is None or value.ndim != (2 if node.op_type == "MatMul" else 5 if is_turned else 4):
             return
         steps = self._product_steps(scaling, x.params)
-        channel_axis = 1 - axis if is_turned and node.op_type == "MatMul" else axis
-        params = None if steps is None else _params_of(value, steps, channel_axis)
+        own_axis = 1 - axis if is_turned and node.op_type == "MatMul" else axis
+        params = None if steps is None else _params_of(value, steps, own_axis)
         if params is None:
             return
         weight = self._weight(root, params)
@@ -403,7 +403,7 @@ def _give_params_to_sources(graph: Graph) -> None:
             if len(graph.consumers(source.name)) > 1 or source.name in graph.outputs or source.is_constant:
                 continue
             source.quantization = target.quantization
-        elif not same_grid(source.quantization, target.quantization):
+        elif not same_params(source.quantization, target.quantization):
             continue
         graph.remove_node(node)
         graph.replace_uses(target.name, source.name)

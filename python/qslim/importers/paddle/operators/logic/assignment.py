@@ -21,7 +21,7 @@ _FURTHEST = 2**31 - 1  # Paddle's end of a slice that has none
 
 
 def _set_value(op: SourceOp) -> Optional[ConvertedOp]:
-    """set_value: the values are attributes. set_value_with_tensor: operand 1."""
+    """Convert an assignment to a slice; the values are attributes, or operand 1 of set_value_with_tensor."""
     has_tensor = op.name == "set_value_with_tensor"
     first = 2 if has_tensor else 1
     axes, steps = list(op.attributes["axes"]), op.known_ints(first + 2)
@@ -55,7 +55,7 @@ def _set_value(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _bounds(op: SourceOp, index: int, count: int) -> Optional[list[Union[int, str]]]:
-    """Starts or ends: numbers where they are known, else scalars of int64."""
+    """Return starts or ends as numbers where they are known, else as scalars of int64."""
     known = op.known_ints(index)
     if known is not None:
         return list(known)
@@ -71,7 +71,7 @@ def _bounds(op: SourceOp, index: int, count: int) -> Optional[list[Union[int, st
 def _as_wide(
     op: SourceOp, value: str, value_rank: Optional[int], rank: int, decreased: list[int]
 ) -> Optional[str]:
-    """`value` with one axis for each of the tensor's, those that the slice takes single elements of too."""
+    """Give `value` one axis for each of the tensor's, those of which the slice takes one element included."""
     if value_rank is None or value_rank > rank:
         return None
     kept = rank - len(decreased)
@@ -91,7 +91,7 @@ def _as_wide(
 def _along(
     op: SourceOp, axis: int, start: Union[int, str], end: Union[int, str], step: int
 ) -> tuple[str, str]:
-    """Which places of `axis` the slice holds, and where in the value each of them looks; vectors."""
+    """Return two vectors over `axis`: True where the slice holds a place, and its index in the value."""
     extent = op.extent(axis)
     places = op.places(extent)
     lowest, highest = (op.new_constant(np.asarray(number, np.int64)) for number in (0, -1))
@@ -118,7 +118,7 @@ def _along(
 
 
 def _counted(op: SourceOp, bound: Union[int, str], extent: str) -> str:
-    """`bound` counted from the front, where it may be counted from the end of the axis."""
+    """Return `bound` counted from the front; it may be counted from the end of the axis."""
     if isinstance(bound, int):
         if bound >= 0:
             return op.new_constant(np.asarray(bound, np.int64))
@@ -128,7 +128,7 @@ def _counted(op: SourceOp, bound: Union[int, str], extent: str) -> str:
 
 
 def _placed(op: SourceOp, value: str, place: str, axis: int, rank: int) -> str:
-    """`value` along `axis` at `place`; as it is where it has one element there."""
+    """Take `value` along `axis` at `place`; return it as it is where it has one element there."""
     shape = op.graph.tensors[value].shape
     extent = op.graph.constant(value)
     if (extent is not None and extent.shape[axis] == 1) or (shape is not None and shape[axis] == 1):
@@ -140,7 +140,7 @@ def _placed(op: SourceOp, value: str, place: str, axis: int, rank: int) -> str:
 
 
 def _index_put(op: SourceOp) -> Optional[ConvertedOp]:
-    """x[mask] = number, x[[0, 2]] = number: the operands are x, a list of indices and the value."""
+    """Convert x[mask] = number and x[[0, 2]] = number; operands are x, a list of indices and the value."""
     indices = op.operands[1]
     value_shape, rank = op.shape(len(op.inputs) - 1), op.rank(0)
     is_number = value_shape is not None and all(extent == 1 for extent in value_shape)
@@ -184,7 +184,7 @@ def _index_put(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _covers(mask: tuple[Optional[int], ...], shape: tuple[Optional[int], ...]) -> bool:
-    """Whether a mask is one of the first axes of a tensor; a Where would broadcast any other."""
+    """Return True if a mask covers the first axes of a tensor; a Where would broadcast any other."""
     return mask == shape[: len(mask)]
 
 

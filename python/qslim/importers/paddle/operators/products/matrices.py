@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of products of vectors, matrices and what einsum makes of them."""
+"""Rows of products of vectors and matrices, and of einsum."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import Optional
 
-import numpy as np
-
 from qslim.importers.paddle.operators.source_op import ConvertedOp, Converter, SourceOp
 
-__all__ = ["PRODUCTS"]
+__all__ = ["MATRICES"]
 
 
 def _matmul(op: SourceOp) -> Optional[ConvertedOp]:
@@ -40,11 +38,6 @@ def _matmul(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("Squeeze", [product, op.new_ints([0, 1] if ranks[0] == 1 else [rank - 1])])
 
 
-def _dot(op: SourceOp) -> ConvertedOp:
-    products = op.before("Mul", op.inputs[:2], op.dtype(0), op.shape(0))
-    return ConvertedOp("ReduceSum", [products, op.new_ints([-1])], {"keepdims": 0})
-
-
 def _addmm(op: SourceOp) -> ConvertedOp:
     dtype = op.dtype(0)
     product = op.before("MatMul", op.inputs[1:3], dtype, (None, None))
@@ -53,7 +46,7 @@ def _addmm(op: SourceOp) -> ConvertedOp:
 
 
 def _bilinear(op: SourceOp) -> Optional[ConvertedOp]:
-    """y[n, k] = x[n] . weight[k] . z[n] + bias[k]"""
+    """Convert y[n, k] = x[n] . weight[k] . z[n] + bias[k]."""
     weight = op.constant(2)
     if weight is None:
         return None
@@ -69,11 +62,11 @@ def _bilinear(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("Add", [flat, op.inputs[3]])
 
 
-# ---- einsum ------------------------------------------------------------------------------------------
+# ---- einsum ------------------------------------------------------------------------------------------------
 
 
 def _einsum(op: SourceOp) -> Optional[ConvertedOp]:
-    """Of two operands: one MatMul over [batch axes, rows, sum] and [batch axes, sum, columns]."""
+    """Convert an einsum of two operands to a MatMul: [batch axes, rows, sum] @ [batch axes, sum, columns]."""
     equation = str(op.attributes["equation"]).replace(" ", "")
     operands, arrow, out = equation.partition("->")
     terms = operands.split(",")
@@ -111,7 +104,7 @@ def _einsum(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _summed(op: SourceOp, index: int, term: str, others: str) -> str:
-    """Operand `index` without the axes that only it has."""
+    """Sum operand `index` over the axes that only it has."""
     axes = [axis for axis, label in enumerate(term) if label not in others]
     if not axes:
         return op.inputs[index]
@@ -121,7 +114,7 @@ def _summed(op: SourceOp, index: int, term: str, others: str) -> str:
 def _matrix(
     op: SourceOp, name: str, term: str, batch: str, first: str, second: str, extents: dict[str, Optional[int]]
 ) -> Optional[str]:
-    """`name` as [batch axes, the axes `first` as one, the axes `second` as one]."""
+    """Reshape `name` to [batch axes, the axes `first` as one, the axes `second` as one]."""
     order = batch + first + second
     if order != term:
         perm = [term.index(label) for label in order]
@@ -141,34 +134,17 @@ def _matrix(
 
 
 def _extents(batch: str, rest: Sequence[Optional[int]]) -> Optional[list[int]]:
-    """The operand of a Reshape that leaves the batch axes as they are; one other extent may be open."""
+    """Return the shape for a Reshape that leaves the batch axes as they are; one other extent may be open."""
     if list(rest).count(None) > 1:
         return None
     return [*[0] * len(batch), *(-1 if extent is None else extent for extent in rest)]
 
 
-def _kron(op: SourceOp) -> Optional[ConvertedOp]:
-    a, b = op.shape(0), op.shape(1)
-    if a is None or b is None or len(a) != len(b) or None in a or None in b:
-        return None
-    rank = len(a)
-    wide = [
-        op.before(
-            "Unsqueeze", [name, op.new_ints(range(first, 2 * rank, 2))], op.dtype(0), (None,) * (2 * rank)
-        )
-        for name, first in zip(op.inputs, (1, 0))
-    ]
-    product = op.before("Mul", wide, op.dtype(0), (None,) * (2 * rank))
-    return ConvertedOp("Reshape", [product, op.new_ints(np.multiply(a, b))])  # type: ignore[arg-type]
-
-
-PRODUCTS: dict[str, Converter] = {
+MATRICES: dict[str, Converter] = {
     "addmm": _addmm,
     "bilinear": _bilinear,
     "bmm": _matmul,
-    "dot": _dot,
     "einsum": _einsum,
-    "kron": _kron,
     "matmul": _matmul,
     "mv": _matmul,
 }

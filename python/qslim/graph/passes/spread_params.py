@@ -6,10 +6,10 @@ from __future__ import annotations
 from qslim.graph.graph import Graph, Node
 from qslim.graph.moved_data import moved_inputs
 
-__all__ = ["spread_grids"]
+__all__ = ["spread_params"]
 
 
-def spread_grids(graph: Graph) -> None:
+def spread_params(graph: Graph) -> None:
     """Annotate what operators make of quantized tensors by moving elements; products behind see integers.
 
     A convolution of a channels-last image stands between two Transposes, one of a volume behind the operators

@@ -21,7 +21,7 @@ __all__ = ["DEFORMABLE"]
 
 
 def _deformable_conv(op: SourceOp) -> Optional[ConvertedOp]:
-    """Operands: image, offsets [N, groups * taps * 2 (y, x), OH, OW], weight, mask or none."""
+    """Convert; operands are image, offsets [N, groups * taps * 2 (y, x), OH, OW], weight, mask or none."""
     image, weight = op.shape(0), op.shape(2)
     if image is None or image[1] is None or weight is None or None in weight or op.rank(1) != 4:
         return None
@@ -56,7 +56,7 @@ def _deformable_conv(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _coordinate(op: SourceOp, offsets: str, axis: int, kernel: list[int]) -> str:
-    """Where each tap of each output looks along `axis`, [N, taps, OH, OW], in units of GridSample."""
+    """Return GridSample's coordinates along `axis` of each tap of each output, [N, taps, OH, OW]."""
     stride, pad = (list(op.attributes[name])[axis] for name in ("strides", "paddings"))
     dilation = list(op.attributes["dilations"])[axis]
     moved = op.before(
@@ -83,4 +83,6 @@ def _reshape(op: SourceOp, name: str, extents: list[int | str]) -> str:
     return op.before("Reshape", [name, op.vector(extents)], "float32", (None,) * len(extents))
 
 
-DEFORMABLE: dict[str, Converter] = {"deformable_conv": _deformable_conv}
+DEFORMABLE: dict[str, Converter] = {
+    "deformable_conv": _deformable_conv,
+}
