@@ -36,6 +36,12 @@ float py_find_threshold(const TensorStatistics& statistics, const std::string& a
   return find_threshold(statistics, threshold_algo_from_name(algo), {quant_bits, is_unsigned, hist_percent});
 }
 
+double py_quantization_error(const TensorStatistics& statistics, float scale, std::int32_t zero_point,
+                             std::int32_t qmin, std::int32_t qmax) {
+  const ReleasedGil release;
+  return quantization_error(statistics, {scale, zero_point, qmin, qmax});
+}
+
 }  // namespace
 
 void bind_statistics(py::module_& m) {
@@ -112,6 +118,19 @@ void bind_statistics(py::module_& m) {
         "Raises\n"
         "------\n"
         "ValueError : an unknown algo; quant_bits or hist_percent outside of their ranges.\n");
+  m.def("quantization_error", &py_quantization_error, arg("statistics"), arg("scale"), arg("zero_point"),
+        arg("qmin"), arg("qmax"),
+        "Return the mean squared error that quantization makes on what the statistics have seen.\n"
+        "\n"
+        "Parameters\n"
+        "----------\n"
+        "statistics : TensorStatistics\n"
+        "scale : float > 0\n"
+        "zero_point, qmin, qmax : int, qmin <= zero_point <= qmax\n"
+        "\n"
+        "Raises\n"
+        "------\n"
+        "ValueError : no data was seen, or the parameters cannot be.\n");
 }
 
 }  // namespace qslim::python

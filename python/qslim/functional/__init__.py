@@ -17,7 +17,7 @@ from qslim.functional.fake_quant import (
 from qslim.functional.learned_quant import lsq_backward, pact_backward
 from qslim.functional.reductions import abs_max, histogram, min_max, sum, sum_of_squares
 from qslim.functional.saliency import filter_saliency
-from qslim.functional.statistics import TensorStatistics, find_threshold
+from qslim.functional.statistics import TensorStatistics, find_threshold, quantization_error
 
 __all__ = [
     "TensorStatistics",
@@ -32,6 +32,7 @@ __all__ = [
     "lsq_backward",
     "min_max",
     "pact_backward",
+    "quantization_error",
     "quantize",
     "sum",
     "sum_of_squares",

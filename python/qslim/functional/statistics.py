@@ -97,3 +97,27 @@ def find_threshold(
     1.0
     """
     return _core.find_threshold(statistics, algo, quant_bits, is_unsigned, hist_percent)
+
+
+def quantization_error(
+    statistics: _core.TensorStatistics, scale: float, zero_point: int, qmin: int, qmax: int
+) -> float:
+    """Return the mean squared error that quantization makes on what `statistics` have seen.
+
+    Of x it makes scale * (clamp(round(x / scale) + zero_point, qmin, qmax) - zero_point). Within a bin of the
+    histogram the density counts as uniform.
+
+    Raises
+    ------
+    ValueError : no data was seen, scale is not positive, or the zero point lies outside of [qmin, qmax].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qslim.functional import TensorStatistics, quantization_error
+    >>> statistics = TensorStatistics()
+    >>> statistics.update(np.linspace(0, 1, 100001, dtype=np.float32))
+    >>> round(quantization_error(statistics, 0.1, 0, 0, 10) / (0.1**2 / 12), 2)
+    1.0
+    """
+    return _core.quantization_error(statistics, scale, zero_point, qmin, qmax)

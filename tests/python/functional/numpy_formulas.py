@@ -26,20 +26,20 @@ def hist(statistics: F.TensorStatistics, percent: float) -> float:
 
 
 def kl_losses(statistics: F.TensorStatistics, levels: int) -> dict[int, float]:
-    """KL divergence of every candidate cut, as PaddleSlim's cal_kl_threshold computes it, bin by bin."""
+    """Return the KL divergence of every candidate cut, computed bin by bin."""
     counts = magnitudes(statistics)
     while len(counts) > 2048:
         counts = np.append(counts, np.zeros(len(counts) % 2)).reshape(-1, 2).sum(1)
     losses = {}
-    for cut in range(max(1, len(counts) // 2 - 1), len(counts)):
+    for cut in range(max(1, len(counts) // 2 - 1), len(counts) + 1):
         if counts[cut - 1] == 0:
             continue
         p = counts[:cut].copy()
         p[-1] += counts[cut:].sum()
-        size = cut // levels
+        groups = min(levels - 2, max(cut - 2, 0))
+        parts = [slice(1 + g * (cut - 2) // groups, 1 + (g + 1) * (cut - 2) // groups) for g in range(groups)]
         q = np.zeros(cut)
-        for group in range(levels):
-            part = slice(group * size, cut if group == levels - 1 else (group + 1) * size)
+        for part in [slice(0, 1), *parts, slice(cut - 1, cut)]:  # the first and the last by themselves
             filled = p[part] > 0
             if filled.any():
                 q[part][filled] = counts[:cut][part].sum() / filled.sum()

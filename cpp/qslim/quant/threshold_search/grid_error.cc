@@ -53,16 +53,27 @@ double least_loss(double abs_max, const ArrayXd& fractions, const Loss& loss) {
   return best;
 }
 
+// Integral of (x - q(x))^2 from 0 to each edge.
+ArrayXd squared_error_integral(const ArrayXd& edges, double step, int qmax) {
+  const Steps s(edges, step, qmax);
+  return (s.n / 12.0 + (s.t - s.n).cube() / 3.0) * (step * step * step);
+}
+
 }  // namespace
+
+double squared_error(const Magnitudes& m, double step, int down, int up) {
+  const ArrayXd edges = edges_of(m);
+  const double above = (m.positive * bin_means(squared_error_integral(edges, step, up), m.width)).sum();
+  const double below = (m.negative * bin_means(squared_error_integral(edges, step, down), m.width)).sum();
+  return (above + below) / m.both().sum();
+}
 
 double least_squares(const Magnitudes& m, int qmax, bool is_unsigned, const ArrayXd& fractions) {
   const ArrayXd edges = edges_of(m);
   // Negative values on an unsigned grid err by themselves, whatever the threshold.
   const ArrayXd counts = is_unsigned ? m.positive : m.both();
   return least_loss(m.abs_max, fractions, [&](double threshold) {
-    const double step = threshold / qmax;
-    const Steps s(edges, step, qmax);
-    const ArrayXd integral = (s.n / 12.0 + (s.t - s.n).cube() / 3.0) * (step * step * step);
+    const ArrayXd integral = squared_error_integral(edges, threshold / qmax, qmax);
     return (counts * bin_means(integral, m.width)).sum();
   });
 }

@@ -2,20 +2,22 @@
 //
 // KL: the cut of the histogram of |x| that loses the least information.
 //
-//   for every cut i in the upper half of n (about 2048) coarse bins with hist[i - 1] > 0:
+//   for every cut i in the upper half of n (about 2048) coarse bins with hist[i - 1] > 0, and i = n:
 //     P = hist[0 .. i), what lies beyond added to P[i - 1]
-//     Q = hist[0 .. i) summed into `levels` groups of int(i / levels) bins (the last takes the rest), each
-//     sum
-//         spread evenly over the group's bins with P > 0
+//     Q = bins 0 and i - 1 as they are in hist, and those between them summed into `levels` - 2 groups, group g
+//         from bin 1 + g * (i - 2) / (levels - 2) on, each sum spread evenly over the group's bins with P > 0
 //     KL(P || Q) = sum p * (log(Qsum * p) - log(Psum * q)) / Psum
-//   threshold = (i + 0.5) * width of the first i with the least KL
+//   threshold = (i + 0.5) * width of the first i with the least KL; abs_max for i = n
 //
 // q is one number per group, so  sum p log q = sum over groups of (group's sum of p) * log q,  and the other
 // sums are prefix sums: a cut costs `levels` logarithms instead of 2 i.
-// Source: S. Migacz, 8-bit inference with TensorRT, GTC 2017; the details above are PaddleSlim 2.6.0's
-// (cal_kl_threshold), but for its last resort: where no cut of the upper half qualifies, it takes the last
-// filled bin of the lower half; if that is bin 0 (a tensor of zeros and ones) or none (a constant) the cut
-// would erase the tensor, and abs_max stands.
+//
+// Many elements may be 0 exactly, or lie at the bound of a ReLU6. Both 0 and the threshold are among the
+// integers, so neither spike is spread: if they were, the size of its group would decide on the cut.
+//
+// Source: S. Migacz, 8-bit inference with TensorRT, GTC 2017. It differs from PaddleSlim 2.6.0
+// (cal_kl_threshold), which spreads all bins, gives every group int(i / levels) of them and the rest to the
+// last, and never tries to keep everything: of a ReLU6 it keeps 3.98, where the groups come out even.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -53,19 +55,20 @@ struct Prefixes {
 };
 
 double divergence(const ArrayXd& hist, const Prefixes& before, Index cut, Index levels) {
-  const Index groups = std::min(levels, cut), group_size = cut / groups;
+  const Index inner = std::max<Index>(cut - 2, 0), groups = std::min(levels - 2, inner);
   const double total = before.counts[hist.size()], kept = before.counts[cut], outliers = total - kept;
   const double last_p = hist[cut - 1] + outliers;
   const double p_log_p = before.x_log_x[cut - 1] + x_log_x(last_p);
-  // q over a group is (sum of hist) / (filled bins); p and hist differ in the last bin only.
+  // q over a group is (sum of hist) / (filled bins).
   ArrayXd sums(groups), filled(groups);
   for (Index g = 0; g < groups; ++g) {
-    const Index begin = g * group_size, end = g + 1 == groups ? cut : begin + group_size;
+    const Index begin = 1 + g * inner / groups, end = 1 + (g + 1) * inner / groups;
     sums[g] = before.counts[end] - before.counts[begin];
     filled[g] = before.filled[end] - before.filled[begin];
   }
   const ArrayXd log_q = (sums > 0).select((sums.max(1.0) / filled.max(1.0)).log(), 0.0);
-  const double p_log_q = (sums * log_q).sum() + outliers * log_q[groups - 1];
+  const double spikes = (cut > 1 ? x_log_x(hist[0]) : 0.0) + last_p * std::log(hist[cut - 1]);
+  const double p_log_q = (sums * log_q).sum() + spikes;
   // Psum = total, Qsum = kept: q spreads the kept counts, no more.
   return (p_log_p + total * std::log(kept) - p_log_q - total * std::log(total)) / total;
 }
@@ -83,8 +86,8 @@ double kl(const Magnitudes& magnitudes, int levels) {
   const Prefixes before{prefix_sums(hist), prefix_sums((hist > 0).cast<double>()),
                         prefix_sums(hist.unaryExpr([](double x) { return x_log_x(x); }))};
   double least = std::numeric_limits<double>::infinity();
-  Index best = 0;
-  for (Index cut = start; cut < bins; ++cut) {
+  Index best = bins;  // the last bin is not empty
+  for (Index cut = start; cut <= bins; ++cut) {
     if (hist[cut - 1] == 0) continue;
     const double loss = divergence(hist, before, cut, levels);
     if (loss < least) {
@@ -92,12 +95,7 @@ double kl(const Magnitudes& magnitudes, int levels) {
       best = cut;
     }
   }
-  if (best == 0) {
-    best = std::min(start, bins - 1);
-    while (best > 0 && hist[best] == 0) --best;
-    if (best == 0) return magnitudes.abs_max;
-  }
-  return (static_cast<double>(best) + 0.5) * width;
+  return best < bins ? (static_cast<double>(best) + 0.5) * width : magnitudes.abs_max;
 }
 
 }  // namespace qslim::threshold

@@ -22,6 +22,8 @@ double percentile(const Magnitudes& magnitudes, double percent);
 double kl(const Magnitudes& magnitudes, int levels);
 double least_squares(const Magnitudes& magnitudes, int qmax, bool is_unsigned,
                      const Eigen::ArrayXd& fractions);
+// Mean squared error over all elements of steps of `step` with `up` of them above 0 and `down` below.
+double squared_error(const Magnitudes& magnitudes, double step, int down, int up);
 double earth_mover(const Magnitudes& magnitudes, int qmax, bool is_unsigned, const Eigen::ArrayXd& fractions);
 
 }  // namespace qslim::threshold

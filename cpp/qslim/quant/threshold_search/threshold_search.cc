@@ -86,6 +86,17 @@ float find_threshold(const TensorStatistics& statistics, ThresholdAlgo algo,
   return std::max(static_cast<float>(threshold), kThresholdFloor);
 }
 
+double quantization_error(const TensorStatistics& statistics, const QParams& params) {
+  QSLIM_REQUIRE(statistics.count() > 0, "quantization_error: the statistics have seen no data");
+  QSLIM_REQUIRE(std::isfinite(params.scale) && params.scale > 0,
+                "quantization_error: scale must be finite and > 0, got ", params.scale);
+  QSLIM_REQUIRE(params.qmin <= params.zero_point && params.zero_point <= params.qmax,
+                "quantization_error: zero_point must be in [", params.qmin, ", ", params.qmax, "], got ",
+                params.zero_point);
+  return threshold::squared_error(magnitudes_of(statistics), params.scale, params.zero_point - params.qmin,
+                                  params.qmax - params.zero_point);
+}
+
 namespace threshold {
 
 double percentile(const Magnitudes& magnitudes, double percent) {

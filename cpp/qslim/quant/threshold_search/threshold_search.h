@@ -25,6 +25,7 @@
 
 #include <string_view>
 
+#include "qslim/core/qparams.h"
 #include "qslim/quant/statistics/tensor_statistics.h"
 
 namespace qslim {
@@ -42,5 +43,9 @@ struct ThresholdOptions {
 
 float find_threshold(const TensorStatistics& statistics, ThresholdAlgo algo,
                      const ThresholdOptions& options = {});
+
+// Mean over all elements of (x - q(x))^2, q(x) as QParams says, the density within a bin taken as uniform; any
+// zero point. Throws InvalidArgument for statistics of no data and for parameters that cannot be.
+double quantization_error(const TensorStatistics& statistics, const QParams& params);
 
 }  // namespace qslim
