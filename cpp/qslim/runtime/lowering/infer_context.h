@@ -29,7 +29,7 @@ inline constexpr std::size_t kMaxRank = 8;
 inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;
 // The values of integer tensors up to this size are inferred; larger ones are data, not extents.
 inline constexpr std::int64_t kMaxFollowed = 4096;
-// False if there are too many axes or elements, or a negative extent.
+// Return false if there are too many axes or elements, or a negative extent.
 bool is_sensible(const Dims& dims);
 std::string text_of(const Dims& dims);
 // `axis` of a tensor of `rank` axes, negative ones counted from the end; InvalidArgument names the node.
