@@ -31,7 +31,11 @@ def kl_losses(statistics: F.TensorStatistics, levels: int) -> dict[int, float]:
     while len(counts) > 2048:
         counts = np.append(counts, np.zeros(len(counts) % 2)).reshape(-1, 2).sum(1)
     losses = {}
-    for cut in range(min(max(levels, 2), len(counts)), len(counts) + 1):
+    parts = statistics.abs_max * np.arange(1, 65) / 64
+    errors = np.array([F.quantization_error(statistics, t / levels, 0, -levels, levels) for t in parts])
+    least = parts[np.argmax(errors <= 2 * errors.min())]
+    first = max(levels, int(least / kl_bin_width(statistics)), 2)
+    for cut in range(min(first, len(counts)), len(counts) + 1):
         if counts[cut - 1] == 0:
             continue
         p = counts[:cut].copy()
@@ -44,9 +48,7 @@ def kl_losses(statistics: F.TensorStatistics, levels: int) -> dict[int, float]:
             if filled.any():
                 q[part][filled] = counts[:cut][part].sum() / filled.sum()
         kept = p > 0
-        p_sum, q_sum = p.sum(), q.sum()
-        terms = p[kept] * (np.log(q_sum * p[kept]) - np.log(p_sum * q[kept]))
-        losses[cut] = float(terms.sum() / p_sum)
+        losses[cut] = float((p[kept] * np.log(p[kept] / q[kept])).sum() / p.sum())
     return losses
 
 

@@ -71,6 +71,24 @@ def test_kl_keeps_a_tensor_of_few_values() -> None:
     assert F.find_threshold(statistics, "KL") == 2
 
 
+def test_kl_is_not_drawn_to_the_spikes_of_a_constant_background() -> None:
+    statistics = F.TensorStatistics()
+    rng = np.random.default_rng(0)
+    x = np.where(rng.random([8, 50_000]) < 0.7, rng.choice([0.31, 0.77, 1.1], [8, 50_000]), 0.0)
+    x += np.where(rng.random(x.shape) < 0.05, np.abs(rng.normal(0, 2, x.shape)), 0.0)
+    statistics.update(x.astype(np.float32))
+    largest = statistics.abs_max
+    found = F.find_threshold(statistics, "KL", is_unsigned=True)
+    errors = [F.quantization_error(statistics, t / 255, 0, 0, 255) for t in (found, largest, 0.8 * largest)]
+    assert errors[0] <= 2.1 * min(errors)
+
+
+def test_kl_of_data_far_from_zero_keeps_nearly_all() -> None:
+    statistics = F.TensorStatistics()
+    statistics.update(np.random.default_rng(0).uniform(0.55, 1.22, [32, 4]).astype(np.float32))
+    assert F.find_threshold(statistics, "KL") > 1.1
+
+
 @pytest.mark.parametrize("zero_point", [0, 10, 128, 255])
 def test_quantization_error_is_the_mean_squared_error(zero_point: int) -> None:
     x = np.random.default_rng(1).normal(0.3, 1, [2, 50_000]).astype(np.float32)
