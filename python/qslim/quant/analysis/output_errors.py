@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The error that quantization makes in a network's outputs, measured in the engine.
+
+error = mean over samples and outputs of |dy|^2 / |y|^2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.exporters.engine_file import missing_operators, runnable_part, split_for_engine
+from qslim.graph import Graph
+from qslim.logger import logger
+from qslim.quant.analysis.layers import Layer, with_quantized
+from qslim.quant.analysis.quantization import Quantization
+from qslim.quant.post_training.data_source import Feed
+from qslim.runtime import Session
+
+__all__ = ["OutputErrors"]
+
+# Each measurement packs the network's weights once and runs it on some samples. All of them together ...
+_MOST_BYTES = 4 << 30
+_MOST_RUNS = 128
+
+
+class OutputErrors:
+    """Measures the outputs of `quantization`'s network with some of its layers quantized.
+
+    Attributes
+    ----------
+    most_layers : int
+        So many single layers are worth measuring; 0 where the engine cannot run the network.
+    """
+
+    def __init__(self, quantization: Quantization) -> None:
+        self._graph = quantization.graph
+        weights = max(1, self._graph.parameter_bytes())
+        count = max(1, min(len(quantization.layers), _MOST_BYTES // weights))
+        self._samples = quantization.samples[: max(1, _MOST_RUNS // count)]
+        self.most_layers = 0
+        try:
+            session = _session(self._graph)
+            self._expected = [] if session is None else [_run(session, feed) for feed in self._samples]
+        except ValueError as error:
+            logger.debug("outputs are not measured: %s", error)
+            return
+        if self._expected and any(array.dtype.kind == "f" for array in self._expected[0].values()):
+            self.most_layers = count
+
+    def of(self, layers: Sequence[Layer]) -> Optional[float]:
+        """Return the error with `layers` quantized; None where the engine cannot run the network."""
+        if not self.most_layers:
+            return None
+        session = _session(with_quantized(self._graph, layers))
+        if session is None:
+            return None
+        errors = [
+            _noise_to_signal(expected[name], outputs[name])
+            for feed, expected in zip(self._samples, self._expected)
+            for outputs in [_run(session, feed)]
+            for name in expected
+            if expected[name].dtype.kind == "f" and name in outputs
+        ]
+        return float(np.mean(errors))
+
+
+def _session(graph: Graph) -> Optional[Session]:
+    """Return the part of `graph` that the engine runs; detections are left to the boxes in front of them."""
+    part: Optional[Graph]
+    part, tail = split_for_engine(graph)
+    if tail is None and any(missing_operators(part, name) for name in part.outputs):
+        part, _ = runnable_part(graph)
+    return None if part is None else Session(part)
+
+
+def _run(session: Session, feed: Feed) -> dict[str, NDArray[Any]]:
+    results = session.run({spec.name: feed[spec.name] for spec in session.inputs})
+    return dict(zip((spec.name for spec in session.outputs), results))
+
+
+def _noise_to_signal(expected: NDArray[Any], result: NDArray[Any]) -> float:
+    """Return |result - expected|^2 / |expected|^2; 1 if the shapes differ."""
+    if expected.shape != result.shape:
+        return 1.0
+    noise = float(np.square(result - expected, dtype=np.float64).sum())
+    signal = float(np.square(expected, dtype=np.float64).sum())
+    return noise / signal if signal else float(noise > 0)
