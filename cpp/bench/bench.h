@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Benchmarks of kernels: one for each row of a family's table.h that this machine runs, named by what it computes,
-// the instruction set and the layer (softmax_avx2/bert_scores). A new row is measured without an edit here.
+// Benchmarks of kernels: one for each row of a family's table.h that this machine runs, named by what it
+// computes, the instruction set and the layer (softmax_avx2/bert_scores). A new row is measured without an
+// edit here.
 #pragma once
 
 #include <benchmark/benchmark.h>

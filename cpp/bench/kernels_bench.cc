@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GB/s of the kernels that calibration and quantization-aware training run over whole tensors, beside memcpy and a
-// plain read of the same buffers.
+// GB/s of the kernels that calibration and quantization-aware training run over whole tensors, beside memcpy
+// and a plain read of the same buffers.
 //
 // Shapes are those of real layers: activations [8, 512, 14, 14] (3 MB) and weights [512, 512, 3, 3] (9 MB),
 // plus 16 KB and 64 MB for the first cache and for memory. Bytes are those the operation must move: read +
@@ -70,7 +70,7 @@ struct Buffers {
   Channels channels, columns;
 };
 
-// What reading costs: every word or-ed into one of four independent vectors.
+// Read every word: or-ed into one of four independent vectors.
 std::uint64_t read_all(const float* x, std::size_t n) {
 #if QSLIM_BUILD_X86
   const auto load = [x](std::size_t i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i)); };
@@ -158,7 +158,7 @@ void register_histogram(const Layer& layer, Buffers& b) {
       const float* x = is_relu ? b.relu.data() : b.x.data();
       add(name(is_relu ? "histogram_signed_relu" : "histogram_signed_normal"), 4 * n, n,
           [=, counts = std::vector<std::uint32_t>(2 * (2 * 4096 + kZeroSlots))]() mutable {
-            kernels.signed_grid(n, x, 4096.0f / 8, 4096, counts.data());
+            kernels.signed_bins(n, x, 4096.0f / 8, 4096, counts.data());
           });
     }
     std::vector<float> edges(2049);

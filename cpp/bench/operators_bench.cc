@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GB/s of the operators that are neither convolutions nor fully connected layers, at sizes that networks have, on one
-// thread: a family's driver with each row of its table. Items are elements; of matrix products, multiply-adds.
+// GB/s of the operators that are neither convolutions nor fully connected layers, at sizes that networks
+// have, on one thread: a family's driver with each row of its table. Items are elements; of matrix products,
+// multiply-adds.
 //   build/cpp/cpp/bench/qslim_operators_bench --benchmark_filter=softmax
 #include "bench.h"
 

@@ -19,7 +19,7 @@ QSLIM_CHECK_CONSTRUCTED(qslim::runtime::Session)
 
 namespace qslim::python {
 
-// The arguments of everything that runs: a whole number, and a name or None. The message names the function.
+// Convert the arguments num_threads, a whole number, and isa, a name or None. The message names the function.
 std::size_t thread_count(const pybind11::object& num_threads, const char* function);
 Isa isa_of(const pybind11::object& isa, const char* function);
 

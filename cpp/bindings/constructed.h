@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Objects of bound classes whose __init__ has not run (`Session.__new__(Session)`) hold no C++ object, and
-// pybind11 would hand out memory that nobody has written. QSLIM_CHECK_CONSTRUCTED(T) makes them a TypeError
+// pybind11 would hand out memory that was never written. QSLIM_CHECK_CONSTRUCTED(T) makes them a TypeError
 // wherever a T is taken. Every bound class needs it, before the first binding that names the class.
 #pragma once
 

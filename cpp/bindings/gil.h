@@ -2,7 +2,7 @@
 //
 // ReleasedGil: the GIL is free while the object lives, as with pybind11's gil_scoped_release.
 //
-// But a thread that wants it back while the interpreter ends gets pthread_exit() from Python (before 3.14),
+// But a thread that takes it back while the interpreter ends gets pthread_exit() from Python (before 3.14),
 // and that unwinds through C++ frames that must not be unwound: std::terminate, SIGABRT. Such a thread stops
 // here instead, as Python 3.14 has it, and ends with the process.
 #pragma once

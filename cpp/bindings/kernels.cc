@@ -35,7 +35,7 @@ Gradient gradient_from_name(const std::string& name) {
       concatenate("fake_quant_backward: gradient must be 'straight_through' or 'clipped', got '", name, "'"));
 }
 
-// Owns what AffineParams looks at.
+// AffineParams and the memory that it views.
 struct Affine {
   std::vector<float> scale;
   std::vector<std::int32_t> zero_point;
@@ -75,7 +75,7 @@ py::array py_fake_quant(const py::object& x_object, const py::object& scale, con
   return y;
 }
 
-// x, its upstream gradient and where dx goes, checked.
+// x, the gradient of the result, and the array for dx, checked.
 struct Backward {
   py::array x, g, dx;
   ChannelExtents extents;
@@ -161,7 +161,7 @@ py::array py_dequantize(const py::object& q_object, const py::object& scale, con
                                       zero_point, quant_axis, out, context);
 }
 
-// One number for the whole tensor, an array for channels.
+// Return one number for the whole tensor, an array for channels.
 template <class T>
 py::object per_channel(const std::vector<T>& values, Axis quant_axis) {
   if (quant_axis) return array_of(values);

@@ -21,9 +21,10 @@ namespace qslim::python {
 
 namespace py = pybind11;
 
-// A C-contiguous array of the given dtype, or TypeError (not an array, other dtype) or ValueError (layout).
+// Return the object as a C-contiguous array of that dtype; throw TypeError (not an array, other dtype) or
+// ValueError (layout).
 py::array checked_array(const py::object& object, DType dtype, const char* function, const char* name);
-// Also writeable, of the given shape, and either the very memory of `input` or apart from it.
+// Return the object as an output: also writeable, of the shape of `input`, and its memory or apart from it.
 py::array checked_output(const py::object& object, DType dtype, const py::array& input, const char* function);
 
 Shape shape_of(const py::array& array);
@@ -49,10 +50,10 @@ py::array array_of(const std::vector<T>& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
-// quant_axis None: one channel. The message names the function.
+// Return the channels of x along quant_axis; None: one channel. The message names the function.
 ChannelExtents extents_of(const py::array& x, std::optional<py::ssize_t> quant_axis, const char* function);
 
-// A number, or a one-dimensional array of one per channel.
+// Return a number, or a one-dimensional array of one per channel, as a vector.
 template <class T>
 std::vector<T> scalar_or_vector(const py::object& object, const char* function, const char* name) {
   if (py::isinstance<py::array>(object)) {

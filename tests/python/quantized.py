@@ -15,7 +15,7 @@ from qslim.quant.op_types import DEFAULT_OP_TYPES, all_op_types, pir_names
 from qslim.quant.post_training.operator_selection import select
 from qslim.quant.post_training.weight_rounding import quantize_weights
 
-__all__ = ["import_net", "quantize_graph"]
+__all__ = ["import_net", "quantize_graph", "quantize_post_static"]
 
 
 def import_net(layer: Any, *shape: int, batch: Any = None) -> Graph:
@@ -43,3 +43,16 @@ def quantize_graph(
         graph.tensors[name].quantization = QuantParams.activation(threshold, bits, name in never_negative)
     quantize_weights(graph, selection.weights, min(bits, 8))
     return graph
+
+
+def quantize_post_static(model: str, out: str, **options: Any) -> Any:
+    """Quantize the saved `model` into `out` on the CPU and return the report; dygraph mode afterwards."""
+    import paddle
+
+    import qslim as slim
+
+    paddle.enable_static()
+    try:
+        return slim.quant.quant_post_static(paddle.static.Executor(paddle.CPUPlace()), model, out, **options)
+    finally:
+        paddle.disable_static()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Context: how a call shall run: on how many threads, with which instruction set. Passed, never global.
+// Context: the threads and the instruction set of calls. Passed, never global.
 // Making one costs next to nothing while it has a single thread.
 #pragma once
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a convolution is (ConvGeometry, known when weights are packed) and where it runs (ConvExtents, known
-// when shapes are). Activations lie in NHWC order. Strides count elements.
+// ConvGeometry: the parameters of a convolution, known when its weights are packed. ConvExtents: the sizes
+// that it runs on, known when shapes are. Activations are in NHWC order. Strides count elements.
 //
 //   y[n, oh, ow, oc] = sum over kh, kw, ic of
 //     x[n, oh * stride_h + kh * dilation_h - pad_top, ow * stride_w + kw * dilation_w - pad_left, ic] *

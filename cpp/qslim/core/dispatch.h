@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The choice of a kernel. A family's table.h holds a row for each line of its kernels.inc, best first and ending
-// with the scalar one; drivers, tests and benchmarks go through the rows.
+// The choice of a kernel. A family's table.h holds a row for each line of its kernels.inc, best first and
+// ending with the scalar one; drivers, tests and benchmarks go through the rows.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Instruction sets: which kernels this machine can run, and which it shall.
+// Instruction sets: those whose kernels this machine can run, and the one that a call uses.
 //
 // The values are ordered, a higher one implies the lower ones of its architecture:
 //   scalar      any machine (on x86-64 the compiler still uses SSE2)
@@ -21,15 +21,15 @@ namespace qslim {
 enum class Isa : std::uint8_t { kScalar, kNeon, kAvx2, kAvx512, kAvx512Vnni };
 
 const char* name_of(Isa isa) noexcept;
-// Throws InvalidArgument naming the known instruction sets.
+// Throw InvalidArgument, which names the known instruction sets, for another name.
 Isa isa_from_name(std::string_view name);
 
-// The best this machine has; the environment plays no part.
+// Return the best one of this machine, whatever the environment says.
 Isa detected_isa() noexcept;
-// True where a kernel written for `isa` runs on this machine.
+// Return true if a kernel written for `isa` runs on this machine.
 bool is_supported(Isa isa) noexcept;
 std::vector<Isa> available_isas();
-// The best this machine has, capped by QSLIM_ISA.
+// Return the best one of this machine that QSLIM_ISA allows.
 Isa default_isa();
 
 }  // namespace qslim

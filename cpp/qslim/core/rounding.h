@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two ways of rounding a grid position to an integer.
+// The two ways of rounding x / scale to an integer.
 //
 //   kTiesToEven  2.5 -> 2, 3.5 -> 4   ours everywhere: what cvtps2dq, ONNX and Paddle's exported graphs do
 //   kTiesAway    2.5 -> 3, -2.5 -> -3 Paddle's training kernels (round_type 1), for parity with them

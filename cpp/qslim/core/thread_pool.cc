@@ -38,7 +38,7 @@ constexpr std::uint64_t kOpen = std::uint64_t{1} << 31;
 constexpr std::uint64_t kActive = kOpen - 1;  // how many workers are inside
 constexpr std::uint64_t job_number(std::uint64_t word) noexcept { return word >> 32; }
 
-// What the calling thread is at work for: null outside of tasks.
+// The pool whose task the calling thread runs: null outside of tasks.
 thread_local const ThreadPool* current_pool = nullptr;
 thread_local std::size_t worker_of_current_pool = 0;
 

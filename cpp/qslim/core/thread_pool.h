@@ -3,7 +3,7 @@
 // ThreadPool: runs numbered tasks on a fixed number of threads, the caller being one of them.
 //
 // Callers cut their work into blocks of a fixed size and merge partial results in block order. Which thread
-// takes which block is then of no consequence: one thread and eight give the same bits. A task is called as
+// takes which block changes nothing then: one thread and eight give the same bits. A task is called as
 // task(index) or task(index, worker), where worker < num_threads() tells the threads of one job apart: it
 // picks scratch memory. Threads start on first use. After fork() the child starts its own: those of the
 // parent do not exist there. A task that itself calls run() runs the inner tasks on its own thread; so does a
@@ -32,10 +32,10 @@ class ThreadPool {
 
   std::size_t num_threads() const noexcept { return num_threads_; }
 
-  // How many of them the system has refused to start, in the first job; the others do the work.
+  // Return the number of threads that the system refused to start, in the first job; the others do the work.
   std::size_t refused_threads() const noexcept;
 
-  // Calls the task once for every index in [0, count), in any order; rethrows the first exception it sees.
+  // Call the task once for every index in [0, count), in any order; rethrow the first exception.
   template <class Task>
   void run(std::size_t count, const Task& task) {
     if (num_threads_ == 1 || count <= 1) {
@@ -51,7 +51,7 @@ class ThreadPool {
         &task);
   }
 
-  // Cuts [0, size) into blocks of block_size, the last one shorter.
+  // Cut [0, size) into blocks of block_size, the last one shorter, and call the task for each.
   template <class Task>
   void for_each_block(std::size_t size, std::size_t block_size, const Task& task) {
     run((size + block_size - 1) / block_size, [&](std::size_t i) {

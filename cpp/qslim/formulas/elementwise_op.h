@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The operations of elementwise programs, of formulas/elementwise.inc. A NaN goes through all of them. Included by
-// per-ISA files: plain declarations only.
+// The operations of elementwise programs, of formulas/elementwise.inc. A NaN goes through all of them.
+// Included by per-ISA files: plain declarations only.
 #pragma once
 
 #include <cstdint>

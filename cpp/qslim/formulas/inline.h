@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// QSLIM_INLINE: functions that are always inlined. Per-ISA files need it: a copy of an inline function that is
-// compiled for a newer instruction set must not be the one that the linker keeps.
+// QSLIM_INLINE: functions that are always inlined. Per-ISA files need it: a copy of an inline function that
+// is compiled for a newer instruction set must not be the one that the linker keeps.
 #pragma once
 
 #if defined(__GNUC__)

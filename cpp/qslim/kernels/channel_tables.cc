@@ -29,7 +29,7 @@ void check(const char* function, const ChannelExtents& extents, const AffinePara
     const std::int32_t zero_point = params.zero_point[c];
     QSLIM_REQUIRE(zero_point >= params.qmin && zero_point <= params.qmax, function,
                   ": zero_point must be in [", params.qmin, ", ", params.qmax,
-                  "] so that 0.0 has a place on the grid, got ", zero_point);
+                  "] so that 0.0 is representable, got ", zero_point);
   }
 }
 

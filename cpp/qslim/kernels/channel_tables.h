@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From a caller's scales and zero points to ChannelParams, and from a tensor to the pieces kernels take.
+// ChannelTables make ChannelParams of scales and zero points; for_each_piece cuts a tensor into the pieces
+// that kernels take.
 //
 // A piece is either `rows` rows of `inner` elements, one channel each, or (inner == 1) a run of elements
 // whose channel changes with each of them. For the second kind the tables are repeated until they are at
@@ -36,7 +37,7 @@ inline constexpr std::size_t kMinRun = 256;
 
 class ChannelTables {
  public:
-  // Checks `params` against `extents`; `function` is the name that errors start with.
+  // Check `params` against `extents`; `function` is the name that errors start with.
   ChannelTables(const char* function, const ChannelExtents& extents, const AffineParams& params);
 
   ChannelParams at(std::size_t channel) const noexcept {
@@ -58,7 +59,7 @@ struct ChannelPiece {
   std::size_t inner;
 };
 
-// Calls rows(piece) or elements(piece) until every element was in exactly one piece.
+// Call rows(piece) or elements(piece) until every element was in exactly one piece.
 template <class Rows, class Elements>
 void for_each_piece(ThreadPool& pool, const ChannelExtents& extents, const ChannelTables& tables,
                     const Rows& rows, const Elements& elements) {

@@ -58,7 +58,7 @@ struct MinLanes {
   }
 };
 
-// Merges map(x[i]); map takes and gives Lanes. map(neutral) is only seen in lanes that are thrown away.
+// Merge map(x[i]); map takes and returns Lanes. Lanes of map(neutral) do not count.
 template <class Merge, class Map>
 QSLIM_INLINE float reduce_lanes(std::size_t n, const float* x, Map map) noexcept {
   Lanes low = all_lanes(Merge::kNeutral), high = low;

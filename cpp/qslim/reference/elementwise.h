@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One elementwise operation on one element: the specification of kernels/elementwise. The formulas are those of
-// formulas/elementwise.inc; formulas_test.cc compares them with the functions that they stand for, in double.
+// One elementwise operation on one element: the specification of kernels/elementwise. The formulas are those
+// of formulas/elementwise.inc; formulas_test.cc compares them with the functions that they stand for, in
+// double.
 #pragma once
 
 #include "qslim/formulas/elementwise_op.h"

@@ -8,8 +8,8 @@
 namespace qslim::reference {
 namespace {
 
-// Position on the grid seen from its zero: round(x / scale), not yet clamped.
-float grid_position(float x, const QParams& p, Rounding rounding) noexcept {
+// Return q - zero_point before it is clamped: round(x / scale).
+float rounded_steps(float x, const QParams& p, Rounding rounding) noexcept {
   const float inv_scale = 1.0f / p.scale;
   return round(x * inv_scale, rounding);
 }
@@ -27,14 +27,14 @@ float fake_quant(float x, const QParams& p, Rounding rounding) noexcept {
 }
 
 float fake_quant_backward_clipped(float x, float g, const QParams& p, Rounding rounding) noexcept {
-  const float position = grid_position(x, p, rounding);
+  const float position = rounded_steps(x, p, rounding);
   const bool kept = position >= static_cast<float>(p.qmin - p.zero_point) &&
                     position <= static_cast<float>(p.qmax - p.zero_point);
   return kept ? g : 0.0f;
 }
 
 std::int32_t quantize(float x, const QParams& p, Rounding rounding) noexcept {
-  const float position = grid_position(x, p, rounding);
+  const float position = rounded_steps(x, p, rounding);
   if (!(position > static_cast<float>(p.qmin - p.zero_point))) return p.qmin;  // also NaN
   if (position >= static_cast<float>(p.qmax - p.zero_point)) return p.qmax;
   return static_cast<std::int32_t>(position) + p.zero_point;

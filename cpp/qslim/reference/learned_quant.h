@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What one element passes back through a quantizer that learns its range: the specification of the kernels.
+// The gradients of one element of a quantizer that learns its range: the specification of the kernels.
 //
 // PACT, y = clamp(x, -t, t), unsigned y = clamp(x, 0, t):
 //   dx = g where -t <= x <= t (0 <= x <= t), else 0

@@ -21,7 +21,7 @@ namespace qslim::reference {
 inline constexpr std::size_t kSumBlock = 4096;
 inline constexpr std::size_t kSumLanes = 16;
 
-// Maps the bits of a float to an integer of the same order; its own inverse.
+// Map the bits of a float to an integer of the same order; its own inverse.
 std::int32_t order_key(std::int32_t bits) noexcept;
 
 std::uint32_t abs_max_bits(std::size_t n, const float* x) noexcept;

@@ -47,7 +47,7 @@ void settle_nans(float* y, std::size_t n) noexcept {
   }
 }
 
-// How inputs of certain extents are run: at once, or `images` times one image.
+// A way to run inputs of certain extents: at once, or `images` times one image.
 struct Recipe {
   std::vector<Dims> input_dims;
   std::size_t images = 1;
@@ -80,7 +80,7 @@ std::vector<Session::Signature> signatures(const Model& model, const std::vector
   return result;
 }
 
-// What the file says of an output is what callers make room for.
+// Check an output against the file, by which callers allocate.
 void check_output(const Tensor& tensor, const TensorFacts& facts) {
   QSLIM_REQUIRE(facts.dtype == tensor.dtype, "output '", tensor.name, "': the file says ",
                 name_of(tensor.dtype), ", but its values are ", name_of(facts.dtype));
@@ -250,7 +250,7 @@ struct Session::Impl {
     mutex.unlock();
   }
 
-  // What the recipes share, each once.
+  // Return the plans that the recipes share, each once.
   std::vector<std::shared_ptr<Prepared>> distinct() const {
     std::vector<std::shared_ptr<Prepared>> found;
     for (const auto& recipe : recipes) {
@@ -298,9 +298,9 @@ struct Session::Impl {
     QSLIM_REQUIRE(count == inputs.size(), "expected ", inputs.size(), " inputs, got ", count);
   }
 
-  // Whether a batch may run image by image: its operators do not let images meet, and what they compute from
-  // one image is what they compute from the batch but for axis 0. The second is not implied: a constant may
-  // have as many rows as the batch has images.
+  // Return true if a batch may run image by image: its operators do not combine images, and compute from one
+  // image what they compute from the batch but for axis 0. The second is not implied: a constant may have as
+  // many rows as the batch has images.
   bool images_stay_apart(std::vector<TensorFacts>& facts, std::int64_t images,
                          const std::vector<Dims>& single) const {
     const auto index = [](int id) { return static_cast<std::size_t>(id); };

@@ -12,7 +12,7 @@
 //
 // run() may be called from several threads at once. It allocates nothing but the outputs once the extents
 // have been seen. A session survives fork(), which waits for a call that is preparing new extents. Calls
-// throw InvalidArgument and FormatError and nothing else, also where memory is short.
+// throw InvalidArgument and FormatError alone, also where memory is short.
 #pragma once
 
 #include <memory>
@@ -41,7 +41,7 @@ class Session {
     const void* data;
     Dims dims;
   };
-  // What a call would return, before it runs.
+  // An input or an output, as the model declares it.
   struct Signature {
     std::string name;
     DType dtype;
@@ -68,21 +68,22 @@ class Session {
   const std::vector<Signature>& inputs() const noexcept;
   const std::vector<Signature>& outputs() const noexcept;
   std::size_t num_threads() const noexcept;
-  // How many of them the system would not start: a run then goes on with fewer, and gives the same bits.
+  // Return the number of threads that the system did not start: runs go on with fewer, and give the same
+  // bits.
   std::size_t refused_threads() const noexcept;
   Isa isa() const noexcept;
 
-  // Extents and types of the outputs for inputs of those extents.
   struct OutputSpec {
     Dims dims;
     DType dtype;
   };
+  // Return extents and types of the outputs for inputs of those extents.
   std::vector<OutputSpec> output_specs(const std::vector<Dims>& inputs) const;
 
-  // Writes the outputs, in the model's order, to arrays of the specified extents.
+  // Write the outputs, in the model's order, to arrays of the specified extents.
   void run(Span<const Input> inputs, Span<void* const> outputs) const;
 
-  // The steps of a run, each with the least time that it took in `runs` runs.
+  // Return the steps of a run, each with the least time that it took in `runs` runs.
   std::vector<LayerProfile> profile(Span<const Input> inputs, std::size_t runs) const;
   Memory memory() const;
 

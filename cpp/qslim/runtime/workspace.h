@@ -20,7 +20,7 @@
 
 namespace qslim::runtime {
 
-// What one run needs besides the plan.
+// The memory that one run needs besides the plan.
 struct Workspace {
   explicit Workspace(const Plan& plan)
       : arena(plan.arena_bytes + kReadSlack),
@@ -44,7 +44,7 @@ struct Workspace {
 // Bytes of all workspaces of a session.
 using Usage = std::atomic<std::size_t>;
 
-// Counts `bytes` more if `limit` leaves room for them.
+// Count `bytes` more if `limit` leaves room for them.
 inline bool take(Usage& usage, std::size_t bytes, std::size_t limit) noexcept {
   std::size_t seen = usage.load();
   while (seen + bytes <= limit) {
@@ -72,14 +72,13 @@ class Prepared {
     return count_;
   }
 
-  // From now on as many images as that, or as `limit` leaves room for, can run at once without a new
-  // workspace.
+  // Make workspaces for so many images at once, or for as many as `limit` leaves room for.
   void reserve(std::size_t images, std::size_t limit) {
     const std::lock_guard<std::mutex> lock(mutex_);
     while (count_ < images && take(*usage_, bytes_each(), limit)) add();
   }
 
-  // Where `limit` leaves no room for another one, waits for one that is in use.
+  // Lend a workspace; where `limit` leaves no room for another one, wait for one that is in use.
   std::unique_ptr<Workspace> borrow(std::size_t limit) {
     for (;;) {
       {
@@ -100,7 +99,8 @@ class Prepared {
     free_.push_back(std::move(workspace));  // add() has made room
   }
 
-  // Around fork(): nobody is half-way in; and in the child, whoever had borrowed a workspace is gone.
+  // Around fork(): no thread is half-way in; and in the child, the threads that had borrowed a workspace are
+  // gone.
   void lock() { mutex_.lock(); }
   void unlock() { mutex_.unlock(); }
   void forget_borrowed() noexcept {
@@ -109,7 +109,7 @@ class Prepared {
   }
 
  private:
-  // Makes the workspace that take() has counted.
+  // Make the workspace that take() has counted.
   void add() {
     try {
       free_.reserve(count_ + 1);
@@ -128,7 +128,7 @@ class Prepared {
   std::vector<std::unique_ptr<Workspace>> free_;
 };
 
-// Gives a borrowed workspace back, also after an error.
+// Gives a borrowed workspace back at its end, also after an error.
 class Borrowed {
  public:
   Borrowed(Prepared& from, std::size_t limit) : from_(from), workspace_(from.borrow(limit)) {}

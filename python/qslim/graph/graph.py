@@ -22,13 +22,17 @@ __all__ = ["Graph", "Node", "Tensor"]
 
 @dataclass
 class Tensor:
-    """A named value. ``shape`` has None where an extent is known only at run time."""
+    """A named value. ``shape`` has None where an extent is known only at run time.
+
+    ``view_of`` names the constant whose elements, in the same order, this constant holds; importers set it.
+    """
 
     name: str
     dtype: str
     shape: Optional[tuple[Optional[int], ...]] = None
     value: Optional[NDArray[Any]] = None
     quantization: Optional[QuantParams] = None
+    view_of: Optional[str] = None
 
     @property
     def is_constant(self) -> bool:

@@ -20,6 +20,9 @@ from qslim import _core
 
 __all__ = ["QuantParams"]
 
+# 1 / scale must stay finite in float32.
+_SMALLEST_SCALE = np.float32(1e-10)
+
 
 @dataclass(frozen=True)
 class QuantParams:
@@ -69,6 +72,15 @@ class QuantParams:
         qmax = 2**quant_bits - 1 if is_unsigned else 2 ** (quant_bits - 1) - 1
         scale = np.float32(threshold) / np.float32(qmax)
         return cls(np.asarray(scale), 0, 0 if is_unsigned else -qmax - 1, qmax)
+
+    @classmethod
+    def affine(cls, low: float, high: float, quant_bits: int) -> QuantParams:
+        """Return unsigned parameters with a zero point that cover [min(low, 0), max(high, 0)]."""
+        qmax = 2**quant_bits - 1
+        low, high = min(float(low), 0.0), max(float(high), 0.0)
+        scale = np.float32(max((high - low) / qmax, float(_SMALLEST_SCALE)))
+        zero_point = int(np.clip(np.rint(-low / float(scale)), 0, qmax))
+        return cls(np.asarray(scale), zero_point, 0, qmax)
 
     @property
     def threshold(self) -> NDArray[np.float32]:

@@ -6,17 +6,28 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Optional, TypeVar, get_args
+from typing import Any, Literal, Optional, TypeVar, get_args
 
 import numpy as np
 
 from qslim.functional.statistics import ThresholdAlgo
 
-__all__ = ["ALGORITHMS", "PostTrainingOptions", "check_int", "check_part", "choose", "from_mapping"]
+__all__ = [
+    "ALGORITHMS",
+    "PostTrainingAlgo",
+    "PostTrainingOptions",
+    "check_int",
+    "check_part",
+    "choose",
+    "from_mapping",
+]
 
+PostTrainingAlgo = Literal[ThresholdAlgo, "auto"]
 _Options = TypeVar("_Options")
 
 ALGORITHMS: tuple[ThresholdAlgo, ...] = get_args(ThresholdAlgo)
+_POST_TRAINING_ALGORITHMS = (*ALGORITHMS, "auto")
+_SCHEMES = ("auto", "symmetric")
 _ROUND_TYPES = ("round", "adaround")
 _ACTIVATION_TYPES = ("range_abs_max", "moving_average_abs_max", "abs_max")
 _WEIGHT_TYPES = ("channel_wise_abs_max", "abs_max")
@@ -75,16 +86,19 @@ class PostTrainingOptions:
         Samples a batch, for `sample_generator` and for arrays.
     batch_nums : int, optional
         At most so many batches, of all ranks together; None takes all.
-    algo : {"hist", "KL", "avg", "mse", "emd", "abs_max", "min_max", "ptf"}
+    algo : {"hist", "KL", "avg", "mse", "emd", "abs_max", "min_max", "ptf", "auto"}
         How activations' thresholds follow from their statistics; see ``qslim.functional.find_threshold``.
+        "auto" takes for each tensor what serves the layers that read it best, rounds weights of up to 25
+        factors (depthwise convolutions) adaptively and corrects biases; the report says what it chose.
     round_type : {"round", "adaround"}
         "adaround" rounds each weight up or down so that its layer's output changes least on the calibration
         data; see qslim.quant.post_training.adaptive_rounding. It gains most with weights of 4 bits or fewer.
     hist_percent : float, default=0.9999
         Share of the values that "hist" keeps.
     bias_correction : bool
-        Keep the mean and the spread of every weight channel that is rounded to nearest; see
-        ``qslim.quant.post_training.weight_rounding``.
+        Take what quantization adds to the mean of a layer's output off its bias; see
+        ``qslim.quant.post_training.bias_correction``. A weight with no bias behind it keeps the mean and the
+        spread of its channels instead.
     quantizable_op_type : list of str
         Operators by PaddleSlim's names. "mul", "matmul" and "matmul_v2" all mean matrix products.
     is_full_quantize : bool
@@ -103,11 +117,14 @@ class PostTrainingOptions:
         of the network that was saved (``[net.head]``). A legacy model's files also tell the names of its
         attributes ("backbone.conv1"). One that matches nothing is an error.
     deploy_backend : {None, "tensorrt", "arm", "onednn"}
-        None lets tensors that cannot be negative use uint8; the others keep to symmetric int8. "tensorrt"
-        also quantizes the inputs of the operators that TensorRT runs in int8.
+        None lets tensors be uint8 that cannot be negative, or that gain by a zero point; the others keep to
+        symmetric int8. "tensorrt" also quantizes the inputs of the operators that TensorRT runs in int8.
+    activation_scheme : {"auto", "symmetric"}
+        "auto" gives a tensor that may be negative a zero point where that lowers its mean squared error by a
+        fifth; "symmetric" never does.
     """
 
-    algo: ThresholdAlgo = "hist"
+    algo: PostTrainingAlgo = "hist"
     round_type: str = "round"
     hist_percent: float = 0.9999
     bias_correction: bool = False
@@ -121,11 +138,13 @@ class PostTrainingOptions:
     onnx_format: bool = True
     skip_tensor_list: Sequence[str] = ()
     deploy_backend: Optional[str] = None
+    activation_scheme: str = "auto"
     batch_size: int = 1
     batch_nums: Optional[int] = None
 
     def __post_init__(self) -> None:
-        choose("algo", self.algo, ALGORITHMS)
+        choose("algo", self.algo, _POST_TRAINING_ALGORITHMS)
+        choose("activation_scheme", self.activation_scheme, _SCHEMES)
         choose("round_type", self.round_type, _ROUND_TYPES)
         choose("activation_quantize_type", self.activation_quantize_type, _ACTIVATION_TYPES)
         choose("weight_quantize_type", self.weight_quantize_type, _WEIGHT_TYPES)
@@ -151,3 +170,14 @@ class PostTrainingOptions:
     def uses_unsigned_grid(self) -> bool:
         """True if tensors that cannot be negative become uint8; other engines know only int8."""
         return self.deploy_backend is None
+
+    @property
+    def allows_zero_points(self) -> bool:
+        """True if activations may have a zero point."""
+        is_small = self.activation_bits <= 8  # wider ones are simulated, and gain nothing
+        return self.activation_scheme == "auto" and self.deploy_backend is None and is_small
+
+    @property
+    def corrects_biases(self) -> bool:
+        """True if biases are corrected."""
+        return self.bias_correction or self.algo == "auto"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the fuzzer and the replay of its corpus do with bytes: read them as a model, compile it for small
+// One run of the fuzzer and of the replay of its corpus: read them as a model, compile it for small
 // inputs, and run it where that is cheap. Returns what stopped it: "", or the message of a FormatError or an
 // InvalidArgument. Nothing else may come out of any bytes, and no result that depends on how it was run.
 #pragma once

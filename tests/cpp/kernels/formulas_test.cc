@@ -25,9 +25,9 @@ constexpr double kHalfUlpOfOne = 0x1p-24;  // of numbers from 1 to 2
 
 double no_error(double) { return 0; }
 
-// The function that a row computes, and its error: of every result either the error in units of the last place
-// or the absolute error is within its bound. The bounds are the largest errors measured on every 211th float,
-// rounded up. p is 0.2 and q 0.5; of Clip, p is -1.
+// The function that a row computes, and its error: of every result either the error in units of the last
+// place or the absolute error is within its bound. The bounds are the largest errors measured on every 211th
+// float, rounded up. p is 0.2 and q 0.5; of Clip, p is -1.
 struct Definition {
   double (*function)(double x, double y);
   double ulps;
@@ -35,7 +35,8 @@ struct Definition {
   double largest = std::numeric_limits<float>::max();  // the magnitude up to which the bounds hold
 };
 
-// x * s, where s is a sigmoid that becomes subnormal below -87: x times the error of s, 0.6 of its last place.
+// x * s, where s is a sigmoid that becomes subnormal below -87: x times the error of s, 0.6 of its last
+// place.
 double error_of_subnormal_factor(double x) { return x < -87 ? 0.6 * std::fabs(x) * 0x1p-149 : 0; }
 
 double clip(double x, double lo, double hi) { return std::min(std::max(x, lo), hi); }

@@ -29,7 +29,7 @@ TEST_P(Histogram, SignedBinsEqualTheReference) {
       GuardedArray<std::uint32_t> counts(std::vector<std::uint32_t>(2 * stride, 0), 1);
       std::vector<std::uint32_t> expected(2 * bins, 0), actual(2 * bins, 0);
       for (std::size_t i = 0; i < n; ++i) ++expected[reference::signed_bin(x.data()[i], bins_per_unit, bins)];
-      kernels().signed_grid(n, x.data(), bins_per_unit, bins, counts.data());
+      kernels().signed_bins(n, x.data(), bins_per_unit, bins, counts.data());
       for (std::size_t i = 0; i < 2 * stride; ++i) {
         const std::size_t bin = i % stride;
         actual[bin < 2 * bins ? bin : 0] += counts.data()[i];

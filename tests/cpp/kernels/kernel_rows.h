@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The rows of a family's table.h as parameters of its tests: one test for each row that this machine runs, named
-// by family and instruction set (Kernels/Reduce.SumsEqualTheReference/reduce_avx2). A test that runs the
-// family's driver takes the row's instruction set, by which the driver chooses that row (core/dispatch.h).
+// The rows of a family's table.h as parameters of its tests: one test for each row that this machine runs,
+// named by family and instruction set (Kernels/Reduce.SumsEqualTheReference/reduce_avx2). A test that runs
+// the family's driver takes the row's instruction set, by which the driver chooses that row
+// (core/dispatch.h).
 #pragma once
 
 #include <gtest/gtest.h>

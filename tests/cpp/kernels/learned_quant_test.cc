@@ -29,8 +29,8 @@ QParams qparams_of_channel(std::size_t c) {
   return p;
 }
 
-// x and g of the same size, thresholds and quantization parameters of `channels` channels, and the reference's
-// gradients.
+// x and g of the same size, thresholds and quantization parameters of `channels` channels, and the
+// reference's gradients.
 struct Case {
   std::vector<float> x, g, threshold, scale, inv_scale, lo, hi, zero;
   std::vector<std::int32_t> zero_point;

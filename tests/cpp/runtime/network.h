@@ -17,8 +17,9 @@
 
 namespace qslim::test {
 
-// Expect the outputs of `reference`, which computes a batch, on every instruction set, with 1, 2 and 4 threads, and
-// each image's own outputs from a run of that image alone. Tolerance 0 asks for the same numbers.
+// Expect the outputs of `reference`, which computes a batch, on every instruction set, with 1, 2 and 4
+// threads, and each image's own outputs from a run of that image alone. Tolerance 0 asks for the same
+// numbers.
 inline void expect_network(const ModelBuilder& builder, const std::vector<Dims>& extents,
                            const std::function<Array(const Array&)>& reference, float tolerance = 0) {
   for (const Isa isa : available_isas()) {

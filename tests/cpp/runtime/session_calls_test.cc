@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a session is called: batches that are no batches, outputs of every kind, wrong calls, threads, fork and
+// Calls of a session: batches that are no batches, outputs of every kind, wrong calls, threads, fork and
 // the profile.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -58,7 +58,7 @@ TEST(Session, ShapesThatNameTheBatch) {
   EXPECT_THROW(run(session, {{1, 4}, some_floats(4)}), InvalidArgument);
 }
 
-// What is known from extents alone but differs from one image to the batch.
+// A value that follows from extents alone but differs from one image to the batch.
 TEST(Session, OutputsThatCountImages) {
   ModelBuilder builder;
   builder.input("x", Dims{-1, 2, 2, 2});

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Small networks against loops that compute the same: on every instruction set, with 1, 2 and 4 threads, one image
-// at a time and eight at once.
+// Small networks against loops that compute the same: on every instruction set, with 1, 2 and 4 threads, one
+// image at a time and eight at once.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reductions over the middle axis of x [outer, axis, inner] to y [outer, inner]. kernels/reduce is another
-// thing: statistics of a whole tensor, in double.
+// Reductions over the middle axis of x [outer, axis, inner] to y [outer, inner]. kernels/reduce has
+// statistics of a whole tensor, in double.
 //
 // With inner = 1 a reduction runs in 16 lanes (kernels/lanes.h), else over the axis in order, from the
 // neutral element: sum, mean, sum of squares +0; product 1; max -inf; min +inf. An empty axis gives that
@@ -10,7 +10,7 @@
 //   mean    sum / float(axis)
 //   argmax  the first index of the largest, the last with `last`; the first NaN counts as largest
 //
-// Axes that are not neighbours are the caller's business (strided_copy). Allocates nothing.
+// Callers bring axes that are not neighbours together first (strided_copy). Allocates nothing.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Kernels of reductions over an axis: what each instruction set provides. Contract: axis_reductions.h; the mean
-// is left to the caller.
+// Kernels of reductions over an axis: the functions of each instruction set. Contract: axis_reductions.h; the
+// mean is left to the caller.
 //
 //   row      of one contiguous row
 //   columns  of `columns` neighbouring columns of a [axis, inner] plane

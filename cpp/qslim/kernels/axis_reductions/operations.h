@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a reduction over an axis computes; axis_reductions.h explains. Included by per-ISA files: plain
+// Operations of reductions over an axis; axis_reductions.h defines them. Included by per-ISA files: plain
 // declarations only.
 #pragma once
 

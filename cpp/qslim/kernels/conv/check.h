@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What both convolutions demand of their arguments.
+// The checks of both convolutions' arguments.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace qslim {
 
-// Each channel by itself.
+// Return true if each channel is convolved by itself.
 inline bool is_depthwise(const ConvGeometry& g) noexcept {
   return g.groups > 1 && g.groups == g.input_channels && g.groups == g.output_channels;
 }

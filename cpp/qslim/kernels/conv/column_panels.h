@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ColumnPanels: the output channels as the columns of B, in panels (kernels/conv_blocks/gemm_block.h), and packing into
-// that order.
+// ColumnPanels: the output channels as the columns of B, in panels (kernels/conv_blocks/gemm_block.h), and
+// packing into that order.
 #pragma once
 
 #include <algorithm>

@@ -9,9 +9,9 @@
 //   Requantized  y = clamp(round_half_even(r * inverse_scale) + zero_point, lo, hi)
 //
 // With multiplier sx * sw[oc] r is the real value, and inverse_scale is 1 / sy: what quantizing r would give.
-// x holds stored values: unsigned bytes, a signed grid shifted by 128. Pixels outside x count as
-// x_zero_point. Every kernel equals reference/conv.h bit for bit. |acc| < 2^31 is the caller's duty: the
-// constructor throws where the weights alone (255 * sum |w|) can break it.
+// x holds stored values: unsigned bytes; signed ones are shifted by 128. Pixels outside x count as
+// x_zero_point. Every kernel equals reference/conv.h bit for bit. |acc| < 2^31: the
+// constructor throws where the weights alone (255 * sum |w|) allow more.
 #pragma once
 
 #include <cstddef>

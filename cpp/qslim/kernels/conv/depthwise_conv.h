@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DepthwiseConv: depthwise convolution, all that does not depend on the element type.
+// DepthwiseConv: the parts of depthwise convolution that do not depend on the element type.
 //
 // A task is one output row, or some of its pixels or channels. Inside of a row all taps exist for every
 // output and move by the same step, so they are set up once; the few outputs at the left and right border are
-// set up one by one. Rows and pixels outside the image are read from a row in scratch that holds what lies
-// outside.
+// set up one by one. Rows and pixels outside the image are read from a row in scratch that holds the
+// padding.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +36,7 @@ class DepthwiseConv {
   void pack_start(Span<const std::int32_t> start) { start_ = in_lanes(start); }
   void pack_multiplier(Span<const float> multiplier) { multiplier_ = in_lanes(multiplier); }
   void pack_bias(Span<const float> bias) { bias_ = in_lanes(bias); }
-  // The byte that pixels outside the image are made of.
+  // Set the byte that pixels outside the image are made of.
   void set_outside(std::uint8_t outside) noexcept { outside_ = outside; }
 
   std::size_t scratch_bytes(const ConvExtents& extents, std::size_t num_threads) const noexcept;
@@ -61,7 +61,7 @@ class DepthwiseConv {
   TapEntry entry(std::size_t i) const noexcept {
     return tap_order(i, geometry_.kernel_h, geometry_.kernel_w, layout_.depth);
   }
-  // Tap pointers of output (n, oh, ow) at channel `first`.
+  // Set the tap pointers of output (n, oh, ow) at channel `first`.
   void point_taps(const ConvExtents& extents, const DepthwiseRun& run, const std::byte* outside,
                   std::size_t row, std::size_t ow, std::size_t first, const unsigned char** taps) const;
   template <class T>

@@ -10,7 +10,7 @@
 namespace qslim {
 namespace {
 
-// A block of A and a panel of B shall stay in the second-level cache, of 512 KB at least.
+// A block of A and a panel of B stay in the second-level cache, of 512 KB at least.
 constexpr std::size_t kBlockBytes = 256 * 1024;
 constexpr std::size_t kSinkBytes = 96 * 1024;
 // A multiple of the height of every kernel's tile but those of 9 to 11 rows.
@@ -52,7 +52,7 @@ GemmConv::Plan GemmConv::plan(const ConvExtents& extents, std::size_t num_thread
   plan.splits = 1;
   const std::size_t tasks = tasks_for(num_threads);
   if (plan.blocks != 0 && plan.blocks < tasks) {
-    // A sink wants all channels of a pixel at once.
+    // A sink takes all channels of a pixel at once.
     if (to_sink) {
       plan.blocks = std::max(plan.blocks, std::min(tasks, divide_up(plan.pixels, kFewestRows)));
     } else {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GemmConv: convolution by matrix products, all that does not depend on the element type.
+// GemmConv: the parts of convolution by matrix products that do not depend on the element type.
 //
 // The rows of A are output pixels, its columns the taps (kh, kw, ic) of a group; B is packed once, in panels
-// (kernels/conv_blocks/gemm_block.h). run() cuts the pixels into blocks, brings the taps of a block together in a
-// worker's scratch (or reads x in place where the rows of A lie there already) and multiplies them with the
-// panels. With a block in the second-level cache, bringing it together costs 1 to 3 % of the product, so
+// (kernels/conv_blocks/gemm_block.h). run() cuts the pixels into blocks, brings the taps of a block together
+// in a worker's scratch (or reads x in place where the rows of A lie there already) and multiplies them with
+// the panels. With a block in the second-level cache, bringing it together costs 1 to 3 % of the product, so
 // there is no table of pointers to keep.
 #pragma once
 

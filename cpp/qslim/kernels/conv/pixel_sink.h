@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// PixelSink: who takes the real-valued results of a convolution while they are hot, a few pixels at a time,
-// instead of an output array: activation, residual addition and quantization happen there.
+// PixelSink: a function that takes the real-valued results of a convolution while they are in the cache, a
+// few pixels at a time, instead of an output array: activation, residual addition and quantization happen
+// there.
 #pragma once
 
 #include <cstddef>

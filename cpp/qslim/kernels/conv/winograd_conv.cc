@@ -12,7 +12,7 @@
 namespace qslim {
 namespace {
 
-// The transformed inputs of a block, a panel of weights and its sums shall stay in the second-level cache.
+// The transformed inputs of a block, a panel of weights and its sums stay in the second-level cache.
 constexpr std::size_t kBlockBytes = 256 * 1024;
 // A multiple of the height of every kernel's tile of products.
 constexpr std::size_t kMostTiles = 48, kFewestTiles = 12;
@@ -70,7 +70,7 @@ WinogradConv::Plan WinogradConv::plan(const ConvExtents& e, std::size_t num_thre
   }
   plan.splits = 1;
   if (to_sink) {
-    // A sink wants consecutive pixels with all their channels: a row of tiles has them.
+    // A sink takes consecutive pixels with all their channels: a row of tiles has them.
     plan.blocks = e.out_w == 0 ? 0 : e.batch * plan.tiles_h;
   } else {
     plan.blocks = divide_up(plan.tiles, plan.most_tiles);

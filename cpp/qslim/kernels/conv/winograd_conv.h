@@ -4,7 +4,8 @@
 // (kernels/winograd_u8s8/kernels.h).
 //
 // run() cuts the tiles into blocks. A worker transforms the inputs of some tiles in its scratch, multiplies
-// them with the weights transformed once, panel by panel, and transforms the sums back while they are hot.
+// them with the weights transformed once, panel by panel, and transforms the sums back while they are in the
+// cache.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +25,7 @@ using WinogradRun = KernelRun<WinogradBlock>;
 
 class WinogradConv {
  public:
-  // Whether the products saved pay for the transforms. largest_sum: of |acc|.
+  // Return true if the products saved pay for the transforms. largest_sum: of |acc|.
   static bool suits(const ConvGeometry& geometry, std::int64_t largest_sum) noexcept;
 
   // weights [OC, IC, 3, 3]; multiplier [OC]; bias [OC] or empty for zeros.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the depthwise kernels of both element types work on: outputs that lie beside each other in one row.
+// DepthwiseSpan: neighbouring outputs of one row, the work of one call of a depthwise kernel of either
+// element type.
 //
 //   acc[i, c] = start[c] + sum over taps t of x[t][i * x_step + c] * w[t, c]
 //   r[i, c]   = float(acc[i, c]) * multiplier[c] + bias[c]          of int32: two roundings
 //   r[i, c]   = acc[i, c] + bias[c]                                 of float, where start is +0
 //
 // Taps are plain pointers: any kernel size, stride and dilation is the same to a kernel. Those outside the
-// image point to memory that holds what lies outside.
+// image point to memory that holds the padding.
 // Entries of x come in steps of `depth`, in the order of tap_order(): a 3x3 or 5x5 kernel of integers in
 // pairs of rows or, 3x3, in quadruples, so that a column's bytes, once interleaved, serve every output that
 // sees the column.
@@ -46,7 +47,7 @@ struct DepthwiseSpan {
   std::size_t y_step = 0;  // bytes
 };
 
-// Which tap entry `i` of x holds, as kh * KW + kw.
+// The tap, kh * KW + kw, that an entry of x holds.
 struct TapEntry {
   std::size_t tap;
   bool counts;  // false: its weight is zero

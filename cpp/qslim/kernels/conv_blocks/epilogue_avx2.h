@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What AVX2 kernels do with finished int32 sums, 8 or 16 columns of a few rows. Columns come in the packed
-// order of column_at(). Included by x86_avx2.cc files only; all names are internal to them.
+// Epilogues of the AVX2 kernels: from finished int32 sums, 8 or 16 columns of a few rows, to results. Columns
+// come in the packed order of column_at(). Included by x86_avx2.cc files only; all names are internal to
+// them.
 //
-// Values fit int32 (block.h), and every narrowing from there on saturates.
+// Values fit int32 (gemm_block.h), and every narrowing from there on saturates.
 #pragma once
 
 #include <immintrin.h>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What AVX-512 kernels do with finished int32 sums, 16 to 64 columns of a few rows. Columns come in the order
-// of column_at(), packed. Included by AVX-512 files only; all names are internal to them.
+// Epilogues of the AVX-512 kernels: from finished int32 sums, 16 to 64 columns of a few rows, to results.
+// Columns come in the order of column_at(), packed. Included by AVX-512 files only; all names are internal to
+// them.
 //
-// Values fit int32 with room for a zero point (block.h), and every narrowing to words saturates.
+// Values fit int32 with room for a zero point (gemm_block.h), and every narrowing to words saturates.
 #pragma once
 
 #include "qslim/kernels/conv_blocks/gemm_block.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the matrix kernels of both element types work on: a few rows of A times consecutive panels of B.
+// GemmBlock: a few rows of A times consecutive panels of B, the work of one call of a matrix kernel of either
+// element type.
 //
 //   acc[m, n] = start[n] + sum over k of a[m, k] * b[k, n]
 //   r[m, n]   = float(acc[m, n]) * multiplier[n] + bias[n]          of int32: two roundings
@@ -9,7 +10,7 @@
 // A     [rows, steps] groups of 4 bytes: 4 uint8, 2 int16 or 1 float, after which the layouts are named.
 // B     panels of up to max_vectors * lanes columns: [step][column] groups of 4 bytes that match A's. The
 //       columns of a panel lie in the order of column_at(), those past the last one hold zeros. What A holds
-//       past K is therefore of no consequence; a float A has nothing past K.
+//       past K therefore changes nothing; a float A has nothing past K.
 // start, multiplier, bias   one per column of the panels, in the order of B.
 // Included by per-ISA files: plain declarations only.
 #pragma once
@@ -64,14 +65,14 @@ struct Clamp {
   float lo, hi;
 };
 
-// Vectors of the panel that starts where `columns` remain.
+// Return the number of vectors of the panel that starts where `columns` remain.
 static constexpr std::size_t panel_vectors(std::size_t columns, std::size_t lanes, std::size_t max_vectors) {
   return columns >= lanes * max_vectors ? max_vectors : (columns + lanes - 1) / lanes;
 }
 
-// Which of a panel's columns vector j has in lane e. In the packed order, packing vectors j and j + 1 to half
-// their width and the results once more (which the instructions do within 128 bits) restores the columns'
-// order; it needs an even number of vectors.
+// Return the panel's column that vector j has in lane e. In the packed order, packing vectors j and j + 1 to
+// half their width and the results once more (which the instructions do within 128 bits) restores the
+// columns' order; it needs an even number of vectors.
 static constexpr std::size_t column_at(std::size_t j, std::size_t e, std::size_t lanes, std::size_t vectors,
                                        bool packed_order) {
   return packed_order && vectors % 2 == 0 ? 4 * vectors * (e / 4) + 4 * j + e % 4 : lanes * j + e;

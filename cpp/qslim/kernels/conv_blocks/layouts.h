@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How kernels of products want their weights packed; kernels.inc of the families has the numbers.
+// The orders in which kernels of products read their packed weights; kernels.inc of the families has the
+// numbers.
 #pragma once
 
 #include <cstddef>
 
 namespace qslim {
 
-// How a kernel wants B; see kernels.inc of the families.
+// The order of B in a matrix kernel.
 struct GemmLayout {
   std::size_t lanes, max_vectors;
   std::size_t depth;  // elements of A in a step of 4 bytes
@@ -16,7 +17,7 @@ struct GemmLayout {
   std::size_t widest_panel() const noexcept { return lanes * max_vectors; }
 };
 
-// How a kernel wants its weights; see kernels.inc of the families.
+// The order of the weights in a depthwise kernel.
 struct DepthwiseLayout {
   std::size_t lanes, vectors;
   std::size_t depth;  // taps in a step of 4 bytes

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Float depthwise convolution: what each instruction set provides. reference/conv.h is the specification.
+// Float depthwise convolution: the functions of each instruction set. reference/conv.h is the specification.
 //
 //   y[i, c] = min(max(sum + bias[c], lo), hi)
 //

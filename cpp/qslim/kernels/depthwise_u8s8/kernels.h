@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Int8 depthwise convolution: what each instruction set provides. reference/conv.h is the specification.
+// Int8 depthwise convolution: the functions of each instruction set. reference/conv.h is the specification.
 //
 //   requantize  y[i, c] = clamp(round(r[i, c]) + zero_point, lo, hi), uint8
 //   real        y[i, c] = r[i, c], float

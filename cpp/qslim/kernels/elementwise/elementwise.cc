@@ -29,11 +29,11 @@ constexpr std::size_t kBlock = 512;      // elements: a few slots of 2 KB fit th
 constexpr std::size_t kTask = 16 << 10;  // elements: some 5 us, well above the cost of handing a task over
 constexpr std::size_t kOneThread = 32 << 10;
 
-// One stored type as the quantize and dequantize kernels want it.
-struct StoredGrid {
+// The quantization parameters of a stored type, for the quantize and dequantize kernels.
+struct StoredType {
   float scale = 1, inv_scale = 1, lo = 0, hi = 255, zero_point = 0;
-  StoredGrid() = default;
-  explicit StoredGrid(const ElementwiseType& type)
+  StoredType() = default;
+  explicit StoredType(const ElementwiseType& type)
       : scale(type.scale),
         inv_scale(1.0f / type.scale),
         lo(static_cast<float>(type.qmin - type.zero_point)),
@@ -56,7 +56,7 @@ struct Program {
   const ElementwiseKernels* kernels;
   std::size_t operands = 0, steps = 0;
   ElementwiseType types[kMaxOperands], result_type;
-  StoredGrid grids[kMaxOperands], result_grid;
+  StoredType stored_operands[kMaxOperands], stored_result;
   Step program[kMaxSteps];
   std::uint8_t result_register = 0;
   Form form = Form::kProgram;
@@ -115,14 +115,14 @@ class BlockRunner {
  private:
   std::ptrdiff_t column_stride(std::size_t t) const { return walk_.strides[t][kAxes - 1]; }
   std::ptrdiff_t row_stride(std::size_t t) const { return walk_.strides[t][kAxes - 2]; }
-  // The block lies along one stride.
+  // The block is along one stride.
   bool is_straight(std::size_t t) const {
     return rows_ == 1 || row_stride(t) == column_stride(t) * static_cast<std::ptrdiff_t>(columns_);
   }
   bool is_contiguous(std::size_t t) const { return is_straight(t) && column_stride(t) == 1; }
 
   void dequantize(std::size_t t, std::size_t n, const std::uint8_t* q, float* y) const {
-    program_.kernels->dequantize(1, n, q, program_.grids[t].params(), y);
+    program_.kernels->dequantize(1, n, q, program_.stored_operands[t].params(), y);
   }
 
   // n elements `stride` apart.
@@ -140,9 +140,9 @@ class BlockRunner {
 
   float value_at(std::size_t t, const std::byte* from, std::ptrdiff_t index) const {
     if (is_float(t)) return reinterpret_cast<const float*>(from)[index];
-    const StoredGrid& grid = program_.grids[t];
-    return (static_cast<float>(reinterpret_cast<const std::uint8_t*>(from)[index]) - grid.zero_point) *
-           grid.scale;
+    const StoredType& stored = program_.stored_operands[t];
+    return (static_cast<float>(reinterpret_cast<const std::uint8_t*>(from)[index]) - stored.zero_point) *
+           stored.scale;
   }
 
   const float* load(std::size_t t, const std::byte* from, float* into) {
@@ -183,7 +183,7 @@ class BlockRunner {
         float* const y = reinterpret_cast<float*>(result) + offset;
         if (y != values) std::memcpy(y, values, length * sizeof(float));
       } else {
-        program_.kernels->quantize(1, length, values, program_.result_grid.params(), Rounding::kTiesToEven,
+        program_.kernels->quantize(1, length, values, program_.stored_result.params(), Rounding::kTiesToEven,
                                    reinterpret_cast<std::uint8_t*>(result) + offset);
       }
     }
@@ -253,7 +253,7 @@ void Program::plan(const std::vector<ElementwiseStep>& source) {
   }
   result_register = alias[operands + source.size() - 1];
 
-  // A step may write over what nobody reads after it.
+  // A step may write over a register that no later step reads.
   std::size_t last_use[kMaxOperands + kMaxSteps] = {};
   for (std::size_t s = 0; s < steps; ++s) last_use[program[s].a] = last_use[program[s].b] = s;
   last_use[result_register] = kMaxSteps;
@@ -270,7 +270,7 @@ void Program::find_fused_form() {
   if (operands != 2 || steps < 1 || steps > 2 || result_type.dtype != DType::kUint8) return;
   const Step& first = program[0];
   if (result_register != operands + steps - 1 || first.a > 1 || first.b > 1 || first.a == first.b) return;
-  const StoredGrid& r = result_grid;
+  const StoredType& r = stored_result;
   constexpr float kFits16Bits = 32000;
   if (r.lo < -kFits16Bits || r.hi > kFits16Bits || r.zero_point < -kFits16Bits || r.zero_point > kFits16Bits)
     return;
@@ -283,8 +283,8 @@ void Program::find_fused_form() {
     lo = std::min(std::max(second.p * r.inv_scale, r.lo), r.hi);
     hi = std::min(std::max(second.q * r.inv_scale, r.lo), r.hi);
     constexpr float kNoOverflow = 0x1p100f;
-    const bool is_finite =
-        first.op == ElementwiseOp::kAdd && grids[0].scale < kNoOverflow && grids[1].scale < kNoOverflow;
+    const bool is_finite = first.op == ElementwiseOp::kAdd && stored_operands[0].scale < kNoOverflow &&
+                           stored_operands[1].scale < kNoOverflow;
     if (lo != r.lo && !is_finite) return;
   }
   fused_a = first.a;
@@ -298,7 +298,7 @@ void Program::find_fused_form() {
   } else {
     return;
   }
-  const StoredGrid &a = grids[fused_a], &b = grids[fused_b];
+  const StoredType &a = stored_operands[fused_a], &b = stored_operands[fused_b];
   fused = {a.scale, a.zero_point, b.scale, b.zero_point, r.inv_scale, lo, hi, r.zero_point};
 }
 
@@ -349,7 +349,7 @@ void Program::run(const Walk& walk, const void* const* data, void* result, std::
                   static_cast<std::ptrdiff_t>(c) * walk.strides[t][kAxes - 1]) *
                  size[t];
         };
-        // Operand 0 may be null where first_operand stands in for it, and nothing can be added to null.
+        // Operand 0 may be null where first_operand replaces it, and nothing can be added to null.
         for (std::size_t t = first_operand != nullptr ? 1 : 0; t < operands; ++t)
           at.operand[t] = static_cast<const std::byte*>(data[t]) + moved(t);
         if (first_operand != nullptr) {
@@ -377,24 +377,24 @@ Elementwise::Elementwise(Isa isa, std::vector<ElementwiseType> operands, std::ve
   auto impl = std::make_shared<Impl>();
   impl->kernels = &best_kernel(kElementwiseKernels, isa);
   impl->operands = operands.size();
-  const auto grid_of_type = [](const ElementwiseType& type) {
+  const auto stored_of = [](const ElementwiseType& type) {
     QSLIM_REQUIRE(type.dtype == DType::kFloat32 || type.dtype == DType::kUint8,
                   "elementwise: dtype must be float32 or uint8, got ", name_of(type.dtype));
-    if (type.dtype == DType::kFloat32) return StoredGrid();
+    if (type.dtype == DType::kFloat32) return StoredType();
     QSLIM_REQUIRE(type.scale >= kMinScale && type.scale <= kMaxScale,
                   "elementwise: scale must be finite and > 0, got ", type.scale);
     QSLIM_REQUIRE(type.qmin >= 0 && type.qmin <= type.qmax && type.qmax <= 255,
                   "elementwise: [qmin, qmax] must lie in [0, 255], got [", type.qmin, ", ", type.qmax, "]");
     QSLIM_REQUIRE(type.zero_point >= -kMaxGrid && type.zero_point <= kMaxGrid,
                   "elementwise: zero_point is out of range, got ", type.zero_point);
-    return StoredGrid(type);
+    return StoredType(type);
   };
   for (std::size_t t = 0; t < operands.size(); ++t) {
     impl->types[t] = operands[t];
-    impl->grids[t] = grid_of_type(operands[t]);
+    impl->stored_operands[t] = stored_of(operands[t]);
   }
   impl->result_type = result;
-  impl->result_grid = grid_of_type(result);
+  impl->stored_result = stored_of(result);
   impl->plan(steps);
   if (operands.size() == 1 && operands[0].dtype == DType::kUint8 && result.dtype == DType::kUint8) {
     impl->fill_table();

@@ -63,7 +63,7 @@ class Elementwise {
            void* result) const;
 
   // Rows [first_row, first_row + rows) alone, where a row is the innermost axis and rows are counted over the
-  // outer axes in order; on the calling thread. `first_operand`, if not null, stands in for operand 0: float
+  // outer axes in order; on the calling thread. `first_operand`, if not null, replaces operand 0: float
   // rows that follow each other without gaps, beginning with first_row.
   void run_rows(const ElementwiseExtents& extents, Span<const void* const> operands, void* result,
                 std::size_t first_row, std::size_t rows, const float* first_operand = nullptr) const noexcept;

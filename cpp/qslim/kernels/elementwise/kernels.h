@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Elementwise kernels: what each instruction set provides. elementwise.cc cuts the work into blocks that stay
-// in the first-level cache and calls these on them.
+// Elementwise kernels: the functions of each instruction set. elementwise.cc cuts the work into blocks that
+// stay in the first-level cache and calls these on them.
 //
 //   step     y[i] = op(a[i], b[i]); unary operations do not read b. y may be a or b, never a shifted part.
 //   table    y[i] = table[x[i]], 256 entries; y may be x

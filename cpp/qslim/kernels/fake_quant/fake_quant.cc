@@ -12,7 +12,7 @@ namespace qslim {
 namespace {
 
 // From this size on (16 MiB), storing past the caches beats filling them. Below it does so too, by a third at
-// 9 MB on Zen 3, but then whoever reads the result next would have found it in the last-level cache. Rows
+// 9 MB on Zen 3, but then the next reader of the result would have found it in the last-level cache. Rows
 // must be long enough for their ends, stored the ordinary way, not to matter.
 constexpr std::size_t kStreamElements = std::size_t{4} << 20;
 constexpr std::size_t kStreamRow = 1024;

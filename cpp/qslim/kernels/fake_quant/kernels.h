@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fake-quantization kernels: what each instruction set provides. reference/fake_quant.h is the specification.
+// Fake-quantization kernels: the functions of each instruction set. reference/fake_quant.h is the
+// specification.
 //
 //   forward        y = fake_quant(x)
 //   backward       dx = g where x was not clipped, else 0
-//   ..._rows       x[rows, inner], row r on the grid p[r]
-//   ..._elements   x[n], element i on the grid p[i]
+//   ..._rows       x[rows, inner], row r with parameters p[r]
+//   ..._elements   x[n], element i with parameters p[i]
 //
 // The output is an input or does not touch it. Nothing is aligned. No allocation, no exceptions, no threads.
 // `stream` asks the forward rows for stores that go past the caches: for results far larger than they are.

@@ -13,7 +13,7 @@
 namespace qslim {
 namespace {
 
-struct Grid8 {
+struct Params8 {
   __m256 scale, inv_scale, lo, hi;
 };
 
@@ -40,23 +40,23 @@ void store_first(float* y, __m256 v, std::size_t count) {
   if ((count & 1) != 0) _mm_store_ss(y, part);
 }
 
-// Where lanes get their grid from: one for a whole row, or one each.
-struct OneGrid {
-  Grid8 grid;
-  OneGrid(const ChannelParams& p, std::size_t r)
-      : grid{_mm256_set1_ps(p.scale[r]), _mm256_set1_ps(p.inv_scale[r]), _mm256_set1_ps(p.lo[r]),
-             _mm256_set1_ps(p.hi[r])} {}
-  Grid8 at(std::size_t) const { return grid; }
-  Grid8 at(std::size_t, __m256i) const { return grid; }
+// The parameters of the lanes: those of one channel for a whole row, or one channel for each element.
+struct OneChannel {
+  Params8 params;
+  OneChannel(const ChannelParams& p, std::size_t r)
+      : params{_mm256_set1_ps(p.scale[r]), _mm256_set1_ps(p.inv_scale[r]), _mm256_set1_ps(p.lo[r]),
+               _mm256_set1_ps(p.hi[r])} {}
+  Params8 at(std::size_t) const { return params; }
+  Params8 at(std::size_t, __m256i) const { return params; }
 };
 
-struct GridPerElement {
+struct ChannelPerElement {
   const ChannelParams& p;
-  Grid8 at(std::size_t i) const {
+  Params8 at(std::size_t i) const {
     return {_mm256_loadu_ps(p.scale + i), _mm256_loadu_ps(p.inv_scale + i), _mm256_loadu_ps(p.lo + i),
             _mm256_loadu_ps(p.hi + i)};
   }
-  Grid8 at(std::size_t i, __m256i mask) const {
+  Params8 at(std::size_t i, __m256i mask) const {
     return {_mm256_maskload_ps(p.scale + i, mask), _mm256_maskload_ps(p.inv_scale + i, mask),
             _mm256_maskload_ps(p.lo + i, mask), _mm256_maskload_ps(p.hi + i, mask)};
   }
@@ -74,7 +74,7 @@ __m256 round_ps(__m256 v) {
 }
 
 template <Rounding R>
-__m256 fake_quant(__m256 x, const Grid8& g) {
+__m256 fake_quant(__m256 x, const Params8& g) {
   __m256 v = _mm256_mul_ps(x, g.inv_scale);
   v = _mm256_max_ps(g.lo, v);
   v = _mm256_min_ps(g.hi, v);
@@ -83,24 +83,24 @@ __m256 fake_quant(__m256 x, const Grid8& g) {
 }
 
 template <Rounding R>
-__m256 clipped_gradient(__m256 x, __m256 g, const Grid8& grid) {
+__m256 clipped_gradient(__m256 x, __m256 g, const Params8& params) {
   // One step past either end is as clipped as any more, and small enough for round_ps.
   const __m256 one = _mm256_set1_ps(1.0f);
-  __m256 v = _mm256_mul_ps(x, grid.inv_scale);
-  v = _mm256_max_ps(_mm256_sub_ps(grid.lo, one), v);
-  v = round_ps<R>(_mm256_min_ps(_mm256_add_ps(grid.hi, one), v));
+  __m256 v = _mm256_mul_ps(x, params.inv_scale);
+  v = _mm256_max_ps(_mm256_sub_ps(params.lo, one), v);
+  v = round_ps<R>(_mm256_min_ps(_mm256_add_ps(params.hi, one), v));
   const __m256 kept =
-      _mm256_and_ps(_mm256_cmp_ps(v, grid.lo, _CMP_GE_OQ), _mm256_cmp_ps(v, grid.hi, _CMP_LE_OQ));
+      _mm256_and_ps(_mm256_cmp_ps(v, params.lo, _CMP_GE_OQ), _mm256_cmp_ps(v, params.hi, _CMP_LE_OQ));
   return _mm256_and_ps(g, kept);
 }
 
 // The last vector overlaps the one before it where n is no multiple of 8. It is loaded first: y may be x.
-template <Rounding R, class Grids>
-void forward(std::size_t n, const float* x, const Grids& grids, float* y) {
+template <Rounding R, class Channels>
+void forward(std::size_t n, const float* x, const Channels& channels, float* y) {
   if (n < 8) {
     if (n == 0) return;
     const __m256i mask = first_lanes(n);
-    store_first(y, fake_quant<R>(_mm256_maskload_ps(x, mask), grids.at(0, mask)), n);
+    store_first(y, fake_quant<R>(_mm256_maskload_ps(x, mask), channels.at(0, mask)), n);
     return;
   }
   const __m256 last = _mm256_loadu_ps(x + n - 8);
@@ -108,26 +108,26 @@ void forward(std::size_t n, const float* x, const Grids& grids, float* y) {
   for (; i + 32 <= n; i += 32) {
     const __m256 x0 = _mm256_loadu_ps(x + i), x1 = _mm256_loadu_ps(x + i + 8);
     const __m256 x2 = _mm256_loadu_ps(x + i + 16), x3 = _mm256_loadu_ps(x + i + 24);
-    _mm256_storeu_ps(y + i, fake_quant<R>(x0, grids.at(i)));
-    _mm256_storeu_ps(y + i + 8, fake_quant<R>(x1, grids.at(i + 8)));
-    _mm256_storeu_ps(y + i + 16, fake_quant<R>(x2, grids.at(i + 16)));
-    _mm256_storeu_ps(y + i + 24, fake_quant<R>(x3, grids.at(i + 24)));
+    _mm256_storeu_ps(y + i, fake_quant<R>(x0, channels.at(i)));
+    _mm256_storeu_ps(y + i + 8, fake_quant<R>(x1, channels.at(i + 8)));
+    _mm256_storeu_ps(y + i + 16, fake_quant<R>(x2, channels.at(i + 16)));
+    _mm256_storeu_ps(y + i + 24, fake_quant<R>(x3, channels.at(i + 24)));
   }
-  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, fake_quant<R>(_mm256_loadu_ps(x + i), grids.at(i)));
-  if (i < n) _mm256_storeu_ps(y + n - 8, fake_quant<R>(last, grids.at(n - 8)));
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, fake_quant<R>(_mm256_loadu_ps(x + i), channels.at(i)));
+  if (i < n) _mm256_storeu_ps(y + n - 8, fake_quant<R>(last, channels.at(n - 8)));
 }
 
 // Stores past the caches need whole aligned vectors: the ends of a row take the ordinary path.
 template <Rounding R>
-void forward_streamed(std::size_t n, const float* x, const OneGrid& grids, float* y) {
+void forward_streamed(std::size_t n, const float* x, const OneChannel& channels, float* y) {
   const std::size_t to_line = (64 - (reinterpret_cast<std::uintptr_t>(y) & 63)) / sizeof(float) % 16;
   std::size_t i = to_line < n ? to_line : n;
-  forward<R>(i, x, grids, y);
+  forward<R>(i, x, channels, y);
   for (; i + 16 <= n; i += 16) {
-    _mm256_stream_ps(y + i, fake_quant<R>(_mm256_loadu_ps(x + i), grids.grid));
-    _mm256_stream_ps(y + i + 8, fake_quant<R>(_mm256_loadu_ps(x + i + 8), grids.grid));
+    _mm256_stream_ps(y + i, fake_quant<R>(_mm256_loadu_ps(x + i), channels.params));
+    _mm256_stream_ps(y + i + 8, fake_quant<R>(_mm256_loadu_ps(x + i + 8), channels.params));
   }
-  forward<R>(n - i, x + i, grids, y + i);
+  forward<R>(n - i, x + i, channels, y + i);
 }
 
 template <Rounding R>
@@ -135,21 +135,21 @@ void forward_rows(std::size_t rows, std::size_t inner, const float* x, const Cha
                   float* y) {
   if (stream && (reinterpret_cast<std::uintptr_t>(y) & 3) == 0) {
     for (std::size_t r = 0; r < rows; ++r) {
-      forward_streamed<R>(inner, x + r * inner, OneGrid(p, r), y + r * inner);
+      forward_streamed<R>(inner, x + r * inner, OneChannel(p, r), y + r * inner);
     }
     _mm_sfence();
     return;
   }
-  for (std::size_t r = 0; r < rows; ++r) forward<R>(inner, x + r * inner, OneGrid(p, r), y + r * inner);
+  for (std::size_t r = 0; r < rows; ++r) forward<R>(inner, x + r * inner, OneChannel(p, r), y + r * inner);
 }
 
-template <Rounding R, class Grids>
-void backward(std::size_t n, const float* x, const float* g, const Grids& grids, float* dx) {
+template <Rounding R, class Channels>
+void backward(std::size_t n, const float* x, const float* g, const Channels& channels, float* dx) {
   if (n < 8) {
     if (n == 0) return;
     const __m256i mask = first_lanes(n);
     const __m256 x0 = _mm256_maskload_ps(x, mask), g0 = _mm256_maskload_ps(g, mask);
-    store_first(dx, clipped_gradient<R>(x0, g0, grids.at(0, mask)), n);
+    store_first(dx, clipped_gradient<R>(x0, g0, channels.at(0, mask)), n);
     return;
   }
   const __m256 last_x = _mm256_loadu_ps(x + n - 8), last_g = _mm256_loadu_ps(g + n - 8);
@@ -157,21 +157,21 @@ void backward(std::size_t n, const float* x, const float* g, const Grids& grids,
   for (; i + 16 <= n; i += 16) {
     const __m256 x0 = _mm256_loadu_ps(x + i), x1 = _mm256_loadu_ps(x + i + 8);
     const __m256 g0 = _mm256_loadu_ps(g + i), g1 = _mm256_loadu_ps(g + i + 8);
-    _mm256_storeu_ps(dx + i, clipped_gradient<R>(x0, g0, grids.at(i)));
-    _mm256_storeu_ps(dx + i + 8, clipped_gradient<R>(x1, g1, grids.at(i + 8)));
+    _mm256_storeu_ps(dx + i, clipped_gradient<R>(x0, g0, channels.at(i)));
+    _mm256_storeu_ps(dx + i + 8, clipped_gradient<R>(x1, g1, channels.at(i + 8)));
   }
   for (; i + 8 <= n; i += 8) {
     const __m256 x0 = _mm256_loadu_ps(x + i), g0 = _mm256_loadu_ps(g + i);
-    _mm256_storeu_ps(dx + i, clipped_gradient<R>(x0, g0, grids.at(i)));
+    _mm256_storeu_ps(dx + i, clipped_gradient<R>(x0, g0, channels.at(i)));
   }
-  if (i < n) _mm256_storeu_ps(dx + n - 8, clipped_gradient<R>(last_x, last_g, grids.at(n - 8)));
+  if (i < n) _mm256_storeu_ps(dx + n - 8, clipped_gradient<R>(last_x, last_g, channels.at(n - 8)));
 }
 
 template <Rounding R>
 void backward_rows(std::size_t rows, std::size_t inner, const float* x, const float* g,
                    const ChannelParams& p, float* dx) {
   for (std::size_t r = 0; r < rows; ++r) {
-    backward<R>(inner, x + r * inner, g + r * inner, OneGrid(p, r), dx + r * inner);
+    backward<R>(inner, x + r * inner, g + r * inner, OneChannel(p, r), dx + r * inner);
   }
 }
 
@@ -185,9 +185,9 @@ void fake_quant_f32_rows_avx2(std::size_t rows, std::size_t inner, const float* 
 
 void fake_quant_f32_elements_avx2(std::size_t n, const float* x, const ChannelParams& p, Rounding rounding,
                                   float* y) noexcept {
-  const GridPerElement grids{p};
-  rounding == Rounding::kTiesToEven ? forward<Rounding::kTiesToEven>(n, x, grids, y)
-                                    : forward<Rounding::kTiesAway>(n, x, grids, y);
+  const ChannelPerElement channels{p};
+  rounding == Rounding::kTiesToEven ? forward<Rounding::kTiesToEven>(n, x, channels, y)
+                                    : forward<Rounding::kTiesAway>(n, x, channels, y);
 }
 
 void fake_quant_backward_f32_rows_avx2(std::size_t rows, std::size_t inner, const float* x, const float* g,
@@ -198,9 +198,9 @@ void fake_quant_backward_f32_rows_avx2(std::size_t rows, std::size_t inner, cons
 
 void fake_quant_backward_f32_elements_avx2(std::size_t n, const float* x, const float* g,
                                            const ChannelParams& p, Rounding rounding, float* dx) noexcept {
-  const GridPerElement grids{p};
-  rounding == Rounding::kTiesToEven ? backward<Rounding::kTiesToEven>(n, x, g, grids, dx)
-                                    : backward<Rounding::kTiesAway>(n, x, g, grids, dx);
+  const ChannelPerElement channels{p};
+  rounding == Rounding::kTiesToEven ? backward<Rounding::kTiesToEven>(n, x, g, channels, dx)
+                                    : backward<Rounding::kTiesAway>(n, x, g, channels, dx);
 }
 
 }  // namespace qslim

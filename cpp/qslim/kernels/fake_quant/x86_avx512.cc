@@ -12,30 +12,30 @@
 namespace qslim {
 namespace {
 
-struct Grid16 {
+struct Params16 {
   __m512 scale, inv_scale, lo, hi;
 };
 
 // The first `count` lanes, 0 < count < 16.
 __mmask16 first_lanes(std::size_t count) { return static_cast<__mmask16>((1u << count) - 1u); }
 
-// Where lanes get their grid from: one for a whole row, or one each.
-struct OneGrid {
-  Grid16 grid;
-  OneGrid(const ChannelParams& p, std::size_t r)
-      : grid{_mm512_set1_ps(p.scale[r]), _mm512_set1_ps(p.inv_scale[r]), _mm512_set1_ps(p.lo[r]),
-             _mm512_set1_ps(p.hi[r])} {}
-  Grid16 at(std::size_t) const { return grid; }
-  Grid16 at(std::size_t, __mmask16) const { return grid; }
+// The parameters of the lanes: those of one channel for a whole row, or one channel for each element.
+struct OneChannel {
+  Params16 params;
+  OneChannel(const ChannelParams& p, std::size_t r)
+      : params{_mm512_set1_ps(p.scale[r]), _mm512_set1_ps(p.inv_scale[r]), _mm512_set1_ps(p.lo[r]),
+               _mm512_set1_ps(p.hi[r])} {}
+  Params16 at(std::size_t) const { return params; }
+  Params16 at(std::size_t, __mmask16) const { return params; }
 };
 
-struct GridPerElement {
+struct ChannelPerElement {
   const ChannelParams& p;
-  Grid16 at(std::size_t i) const {
+  Params16 at(std::size_t i) const {
     return {_mm512_loadu_ps(p.scale + i), _mm512_loadu_ps(p.inv_scale + i), _mm512_loadu_ps(p.lo + i),
             _mm512_loadu_ps(p.hi + i)};
   }
-  Grid16 at(std::size_t i, __mmask16 mask) const {
+  Params16 at(std::size_t i, __mmask16 mask) const {
     return {_mm512_maskz_loadu_ps(mask, p.scale + i), _mm512_maskz_loadu_ps(mask, p.inv_scale + i),
             _mm512_maskz_loadu_ps(mask, p.lo + i), _mm512_maskz_loadu_ps(mask, p.hi + i)};
   }
@@ -53,7 +53,7 @@ __m512 round_ps(__m512 v) {
 }
 
 template <Rounding R>
-__m512 fake_quant(__m512 x, const Grid16& g) {
+__m512 fake_quant(__m512 x, const Params16& g) {
   __m512 v = _mm512_mul_ps(x, g.inv_scale);
   v = _mm512_max_ps(g.lo, v);
   v = _mm512_min_ps(g.hi, v);
@@ -62,45 +62,46 @@ __m512 fake_quant(__m512 x, const Grid16& g) {
 }
 
 template <Rounding R>
-__m512 clipped_gradient(__m512 x, __m512 g, const Grid16& grid) {
+__m512 clipped_gradient(__m512 x, __m512 g, const Params16& params) {
   // One step past either end is as clipped as any more, and small enough for round_ps.
   const __m512 one = _mm512_set1_ps(1.0f);
-  __m512 v = _mm512_mul_ps(x, grid.inv_scale);
-  v = _mm512_max_ps(_mm512_sub_ps(grid.lo, one), v);
-  v = round_ps<R>(_mm512_min_ps(_mm512_add_ps(grid.hi, one), v));
-  const __mmask16 above = _mm512_cmp_ps_mask(v, grid.lo, _CMP_GE_OQ);
-  const __mmask16 below = _mm512_cmp_ps_mask(v, grid.hi, _CMP_LE_OQ);
+  __m512 v = _mm512_mul_ps(x, params.inv_scale);
+  v = _mm512_max_ps(_mm512_sub_ps(params.lo, one), v);
+  v = round_ps<R>(_mm512_min_ps(_mm512_add_ps(params.hi, one), v));
+  const __mmask16 above = _mm512_cmp_ps_mask(v, params.lo, _CMP_GE_OQ);
+  const __mmask16 below = _mm512_cmp_ps_mask(v, params.hi, _CMP_LE_OQ);
   return _mm512_maskz_mov_ps(static_cast<__mmask16>(above & below), g);
 }
 
-template <Rounding R, class Grids>
-void forward(std::size_t n, const float* x, const Grids& grids, float* y) {
+template <Rounding R, class Channels>
+void forward(std::size_t n, const float* x, const Channels& channels, float* y) {
   std::size_t i = 0;
   for (; i + 64 <= n; i += 64) {
     const __m512 x0 = _mm512_loadu_ps(x + i), x1 = _mm512_loadu_ps(x + i + 16);
     const __m512 x2 = _mm512_loadu_ps(x + i + 32), x3 = _mm512_loadu_ps(x + i + 48);
-    _mm512_storeu_ps(y + i, fake_quant<R>(x0, grids.at(i)));
-    _mm512_storeu_ps(y + i + 16, fake_quant<R>(x1, grids.at(i + 16)));
-    _mm512_storeu_ps(y + i + 32, fake_quant<R>(x2, grids.at(i + 32)));
-    _mm512_storeu_ps(y + i + 48, fake_quant<R>(x3, grids.at(i + 48)));
+    _mm512_storeu_ps(y + i, fake_quant<R>(x0, channels.at(i)));
+    _mm512_storeu_ps(y + i + 16, fake_quant<R>(x1, channels.at(i + 16)));
+    _mm512_storeu_ps(y + i + 32, fake_quant<R>(x2, channels.at(i + 32)));
+    _mm512_storeu_ps(y + i + 48, fake_quant<R>(x3, channels.at(i + 48)));
   }
-  for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, fake_quant<R>(_mm512_loadu_ps(x + i), grids.at(i)));
+  for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, fake_quant<R>(_mm512_loadu_ps(x + i), channels.at(i)));
   if (i < n) {
     const __mmask16 mask = first_lanes(n - i);
-    _mm512_mask_storeu_ps(y + i, mask, fake_quant<R>(_mm512_maskz_loadu_ps(mask, x + i), grids.at(i, mask)));
+    _mm512_mask_storeu_ps(y + i, mask,
+                          fake_quant<R>(_mm512_maskz_loadu_ps(mask, x + i), channels.at(i, mask)));
   }
 }
 
 // Stores past the caches need whole aligned vectors: the ends of a row take the ordinary path.
 template <Rounding R>
-void forward_streamed(std::size_t n, const float* x, const OneGrid& grids, float* y) {
+void forward_streamed(std::size_t n, const float* x, const OneChannel& channels, float* y) {
   const std::size_t to_line = (64 - (reinterpret_cast<std::uintptr_t>(y) & 63)) / sizeof(float) % 16;
   std::size_t i = to_line < n ? to_line : n;
-  forward<R>(i, x, grids, y);
+  forward<R>(i, x, channels, y);
   for (; i + 16 <= n; i += 16) {
-    _mm512_stream_ps(y + i, fake_quant<R>(_mm512_loadu_ps(x + i), grids.grid));
+    _mm512_stream_ps(y + i, fake_quant<R>(_mm512_loadu_ps(x + i), channels.params));
   }
-  forward<R>(n - i, x + i, grids, y + i);
+  forward<R>(n - i, x + i, channels, y + i);
 }
 
 template <Rounding R>
@@ -108,25 +109,25 @@ void forward_rows(std::size_t rows, std::size_t inner, const float* x, const Cha
                   float* y) {
   if (stream && (reinterpret_cast<std::uintptr_t>(y) & 3) == 0) {
     for (std::size_t r = 0; r < rows; ++r) {
-      forward_streamed<R>(inner, x + r * inner, OneGrid(p, r), y + r * inner);
+      forward_streamed<R>(inner, x + r * inner, OneChannel(p, r), y + r * inner);
     }
     _mm_sfence();
     return;
   }
-  for (std::size_t r = 0; r < rows; ++r) forward<R>(inner, x + r * inner, OneGrid(p, r), y + r * inner);
+  for (std::size_t r = 0; r < rows; ++r) forward<R>(inner, x + r * inner, OneChannel(p, r), y + r * inner);
 }
 
-template <Rounding R, class Grids>
-void backward(std::size_t n, const float* x, const float* g, const Grids& grids, float* dx) {
+template <Rounding R, class Channels>
+void backward(std::size_t n, const float* x, const float* g, const Channels& channels, float* dx) {
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {
     const __m512 x0 = _mm512_loadu_ps(x + i), g0 = _mm512_loadu_ps(g + i);
-    _mm512_storeu_ps(dx + i, clipped_gradient<R>(x0, g0, grids.at(i)));
+    _mm512_storeu_ps(dx + i, clipped_gradient<R>(x0, g0, channels.at(i)));
   }
   if (i < n) {
     const __mmask16 mask = first_lanes(n - i);
     const __m512 x0 = _mm512_maskz_loadu_ps(mask, x + i), g0 = _mm512_maskz_loadu_ps(mask, g + i);
-    _mm512_mask_storeu_ps(dx + i, mask, clipped_gradient<R>(x0, g0, grids.at(i, mask)));
+    _mm512_mask_storeu_ps(dx + i, mask, clipped_gradient<R>(x0, g0, channels.at(i, mask)));
   }
 }
 
@@ -134,7 +135,7 @@ template <Rounding R>
 void backward_rows(std::size_t rows, std::size_t inner, const float* x, const float* g,
                    const ChannelParams& p, float* dx) {
   for (std::size_t r = 0; r < rows; ++r) {
-    backward<R>(inner, x + r * inner, g + r * inner, OneGrid(p, r), dx + r * inner);
+    backward<R>(inner, x + r * inner, g + r * inner, OneChannel(p, r), dx + r * inner);
   }
 }
 
@@ -148,9 +149,9 @@ void fake_quant_f32_rows_avx512(std::size_t rows, std::size_t inner, const float
 
 void fake_quant_f32_elements_avx512(std::size_t n, const float* x, const ChannelParams& p, Rounding rounding,
                                     float* y) noexcept {
-  const GridPerElement grids{p};
-  rounding == Rounding::kTiesToEven ? forward<Rounding::kTiesToEven>(n, x, grids, y)
-                                    : forward<Rounding::kTiesAway>(n, x, grids, y);
+  const ChannelPerElement channels{p};
+  rounding == Rounding::kTiesToEven ? forward<Rounding::kTiesToEven>(n, x, channels, y)
+                                    : forward<Rounding::kTiesAway>(n, x, channels, y);
 }
 
 void fake_quant_backward_f32_rows_avx512(std::size_t rows, std::size_t inner, const float* x, const float* g,
@@ -161,9 +162,9 @@ void fake_quant_backward_f32_rows_avx512(std::size_t rows, std::size_t inner, co
 
 void fake_quant_backward_f32_elements_avx512(std::size_t n, const float* x, const float* g,
                                              const ChannelParams& p, Rounding rounding, float* dx) noexcept {
-  const GridPerElement grids{p};
-  rounding == Rounding::kTiesToEven ? backward<Rounding::kTiesToEven>(n, x, g, grids, dx)
-                                    : backward<Rounding::kTiesAway>(n, x, g, grids, dx);
+  const ChannelPerElement channels{p};
+  rounding == Rounding::kTiesToEven ? backward<Rounding::kTiesToEven>(n, x, g, channels, dx)
+                                    : backward<Rounding::kTiesAway>(n, x, g, channels, dx);
 }
 
 }  // namespace qslim

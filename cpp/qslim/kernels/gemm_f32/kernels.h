@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Float matrix products: what each instruction set provides. reference/conv.h is the specification.
+// Float matrix products: the functions of each instruction set. reference/conv.h is the specification.
 //
 //   y[m, n] = min(max(sum + bias[n], lo), hi)
 //

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Int8 matrix products: what each instruction set provides. reference/conv.h is the specification.
+// Int8 matrix products: the functions of each instruction set. reference/conv.h is the specification.
 //
 //   gather      image patches to rows of A: uint8, or int16 less x_zero_point (kernels.inc: depth)
 //   requantize  y[m, n] = clamp(round(r[m, n] * inverse_scale) + zero_point, lo, hi), uint8

@@ -15,7 +15,7 @@ float reflected(float place, float low, float span) {
   return low + (std::fmod(turns, 2.0f) == 0 ? rest : span - rest);
 }
 
-// Where in [0, extent) a number of the grid lies, in pixels; anywhere if zeros stand around the image.
+// Return the place in pixels of a number of the grid: in [0, extent), or anywhere if the padding is zeros.
 float place_of(float g, std::size_t extent, const GridSampleExtents& e) {
   const auto size = static_cast<float>(extent);
   float place = e.aligns_corners ? (g + 1) * 0.5f * (size - 1) : ((g + 1) * size - 1) * 0.5f;

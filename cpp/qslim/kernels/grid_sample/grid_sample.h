@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sampling images [N, C, H, W] at places that a grid [N, OH, OW, 2] names, as ONNX GridSample does:
+// Sampling images [N, C, H, W] at the places of a grid [N, OH, OW, 2], as ONNX GridSample does:
 //
 //   y[n, c, i, j] = x[n, c] at row v, column u of (u, v) = place(grid[n, i, j])
 //   place(g) = (g + 1) / 2 * (extent - 1) with aligned corners, ((g + 1) * extent - 1) / 2 without
 //
-// nearest takes the pixel at rint(place), bilinear weighs its four neighbours. Outside of the image stands
+// nearest takes the pixel at rint(place), bilinear weighs its four neighbours. Outside of the image is
 // zero, its edge (border) or its mirror image (reflection). A NaN in the grid samples the corner (0, 0) where
 // there is no zero around. Nothing is allocated.
 #pragma once

@@ -60,7 +60,7 @@ std::vector<std::uint64_t> histogram(Context& context, Span<const float> x, std:
 }
 
 SignedHistogram::SignedHistogram(Isa isa, std::uint32_t bins)
-    : kernel_(best_kernel(kHistogramKernels, isa).signed_grid),
+    : kernel_(best_kernel(kHistogramKernels, isa).signed_bins),
       bins_(bins),
       counts_(2 * (2 * std::size_t{bins} + kZeroSlots), 0) {
   QSLIM_REQUIRE(bins >= 64 && bins <= (1u << 14) && (bins & (bins - 1)) == 0,

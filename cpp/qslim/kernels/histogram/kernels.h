@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Histogram kernels: what each instruction set provides. reference/histogram.h says which bin a number is in.
+// Histogram kernels: the functions of each instruction set. reference/histogram.h defines the bins.
 //
 // Counts go to two tables that the caller clears first and adds up afterwards: neighbours that fall into one
 // bin would otherwise wait for each other's store (tensors after ReLU6 are full of 0 and of 6).
-//   linear  counts[2][bins + 1], the last entry takes what lies outside [lo, hi]
+//   linear  counts[2][bins + 1], the last entry counts numbers outside of [lo, hi]
 //   signed  counts[2][2 * bins + kZeroSlots]: bins of x >= 0, bins of x < 0, and zeros, spread over the last
 //           entries; they belong to bin 0
 // No entry may pass 2^32 - 1, so fewer than 2^32 elements between two clearings.

@@ -11,7 +11,7 @@ namespace qslim {
 struct HistogramKernels {
   Isa isa;
   HistogramLinearFn linear;
-  HistogramSignedFn signed_grid;
+  HistogramSignedFn signed_bins;
 };
 
 constexpr HistogramKernels kHistogramKernels[] = {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Gradients of learned quantization: what each instruction set provides. reference/learned_quant.h is the
+// Gradients of learned quantization: the functions of each instruction set. reference/learned_quant.h is the
 // specification.
 //
 //   ..._rows       x[rows, inner]; row r has the parameters r and adds its sums, in the order of sum_order.h,

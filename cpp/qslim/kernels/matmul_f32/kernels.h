@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matrix product kernels: what each instruction set provides. Each element is one chain of fused
+// Matrix product kernels: the functions of each instruction set. Each element is one chain of fused
 // multiply-adds.
 //
 //   tile  c[m, n] for m < rows <= kMatmulRows, n < columns <= kMatmulColumns; b holds kMatmulColumns readable

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Movement kernels: what each instruction set provides.
+// Movement kernels: the functions of each instruction set.
 //
 //   transpose    y[c * y_stride + r] = x[r * x_stride + c], r < rows, c < columns, strides in elements;
 //                x4 moves elements of 4 bytes, x1 of one

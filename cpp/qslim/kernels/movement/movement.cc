@@ -226,8 +226,8 @@ void fill_as(Context& context, const CopyExtents& extents, const void* value, T*
 // it.
 constexpr std::size_t kTilePixels = 256, kTileChannels = 32;
 
-struct OneGrid {
-  explicit OneGrid(const QParams& p)
+struct OneChannel {
+  explicit OneChannel(const QParams& p)
       : scale(p.scale),
         inv_scale(1.0f / p.scale),
         lo(static_cast<float>(p.qmin - p.zero_point)),
@@ -296,7 +296,7 @@ void gather(Context& context, std::size_t element_size, std::size_t outer, std::
 void nchw_f32_to_nhwc_u8(Context& context, const ImageExtents& extents, const float* x, const QParams& params,
                          std::uint8_t* y) {
   check_image("nchw_f32_to_nhwc_u8", extents, params);
-  const OneGrid grid(params);
+  const OneChannel quantizer(params);
   const MovementKernels& kernels = best_kernel(kMovementKernels, context.isa());
   const std::size_t tiles = (extents.pixels + kTilePixels - 1) / kTilePixels;
   const std::size_t bytes = extents.batch * extents.pixels * extents.channels * sizeof(float);
@@ -311,7 +311,7 @@ void nchw_f32_to_nhwc_u8(Context& context, const ImageExtents& extents, const fl
         const std::size_t channels = std::min(kTileChannels, extents.channels - channel);
         const bool is_grey = extents.pixel_stride == 1;
         for (std::size_t c = 0; c < channels; ++c) {
-          kernels.quantize(1, pixels, from + (channel + c) * extents.pixels, grid.params(),
+          kernels.quantize(1, pixels, from + (channel + c) * extents.pixels, quantizer.params(),
                            Rounding::kTiesToEven, is_grey ? to : planes + c * kTilePixels);
         }
         if (is_grey) continue;

@@ -32,7 +32,7 @@ struct CopyExtents {
 // element_size is 1, 4 or 8 bytes.
 void strided_copy(Context& context, std::size_t element_size, const CopyExtents& extents, const void* source,
                   void* destination);
-// source_strides play no part.
+// source_strides are ignored.
 void strided_fill(Context& context, std::size_t element_size, const CopyExtents& extents, const void* value,
                   void* destination);
 
@@ -42,7 +42,7 @@ void gather(Context& context, std::size_t element_size, std::size_t outer, std::
             std::size_t inner, const void* source, Span<const std::int64_t> indices, void* destination);
 
 // Images of `pixels` = H * W. In the NHWC array pixels lie pixel_stride >= channels apart, images follow each
-// other without gaps; what lies between two pixels is not touched. [qmin, qmax] is within [0, 255].
+// other without gaps; the gaps between pixels are not written. [qmin, qmax] is within [0, 255].
 struct ImageExtents {
   std::size_t batch = 1, channels = 1, pixels = 1;
   std::size_t pixel_stride = 1;

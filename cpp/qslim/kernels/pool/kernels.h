@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pooling kernels: what each instruction set provides. A window is a list of up to kPoolTaps pixels; where it
-// has fewer the caller repeats the first (max) or passes a shorter count (sums). n is the number of channels.
+// Pooling kernels: the functions of each instruction set. A window is a list of up to kPoolTaps pixels; where
+// it has fewer the caller repeats the first (max) or passes a shorter count (sums). n is the number of
+// channels.
 //
 //   max    y[c] = max over the taps of x[tap][c], and of y[c] if `merge`; taps is 4 or kPoolTaps
 //   sum    acc[c] += x[0][c] + ... + x[taps - 1][c], floats one after the other in this order

@@ -223,13 +223,13 @@ void average_pool(Context& context, const PoolGeometry& geometry, const PoolExte
   const float inv_scale = 1.0f / y_params.scale, lo = static_cast<float>(y_params.qmin - y_params.zero_point);
   const float hi = static_cast<float>(y_params.qmax - y_params.zero_point);
   const float zero_point = static_cast<float>(y_params.zero_point);
-  const ChannelParams grid{&y_params.scale, &inv_scale, &lo, &hi, &zero_point};
+  const ChannelParams channel{&y_params.scale, &inv_scale, &lo, &hi, &zero_point};
   average(context, geometry, extents, x, kernels.sum_u8,
           [&](std::size_t n, const std::int32_t* acc, std::size_t inside, std::size_t at) {
             alignas(64) float r[kChannelBlock];
             kernels.scale(n, acc, x_params.zero_point * static_cast<std::int32_t>(inside),
                           x_params.scale / static_cast<float>(divisor(geometry, inside)), r);
-            kernels.quantize(1, n, r, grid, Rounding::kTiesToEven, y + at);
+            kernels.quantize(1, n, r, channel, Rounding::kTiesToEven, y + at);
           });
 }
 

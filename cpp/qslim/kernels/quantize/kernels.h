@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Quantization and dequantization kernels: what each instruction set provides. reference/fake_quant.h is the
-// specification.
+// Quantization and dequantization kernels: the functions of each instruction set. reference/fake_quant.h is
+// the specification.
 //
 //   quantize       q = clamp(round(x * inv_scale) + zero_point, qmin, qmax), NaN gives qmin
 //   dequantize     y = (q - zero_point) * scale
-//   ..._rows       [rows, inner], row r on the grid p[r]
-//   ..._elements   [n], element i on the grid p[i]
+//   ..._rows       [rows, inner], row r with parameters p[r]
+//   ..._elements   [n], element i with parameters p[i]
 //
 // quantize writes the low byte of q, so one kernel serves int8 and uint8: the caller keeps [qmin, qmax]
 // inside the type. Nothing is aligned. Included by per-ISA files: plain declarations only.

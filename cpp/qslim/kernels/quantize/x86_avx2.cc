@@ -10,27 +10,27 @@
 namespace qslim {
 namespace {
 
-struct Grid8 {
+struct Params8 {
   __m256 scale, inv_scale, lo, hi, zero_point;
 };
 
-// Where lanes get their grid from: one for a whole row, or one each.
-struct OneGrid {
-  Grid8 grid;
-  OneGrid(const ChannelParams& p, std::size_t r)
-      : grid{_mm256_set1_ps(p.scale[r]), _mm256_set1_ps(p.inv_scale[r]), _mm256_set1_ps(p.lo[r]),
-             _mm256_set1_ps(p.hi[r]), _mm256_set1_ps(p.zero_point[r])} {}
-  Grid8 at(std::size_t) const { return grid; }
-  Grid8 at(std::size_t, __m256i) const { return grid; }
+// The parameters of the lanes: those of one channel for a whole row, or one channel for each element.
+struct OneChannel {
+  Params8 params;
+  OneChannel(const ChannelParams& p, std::size_t r)
+      : params{_mm256_set1_ps(p.scale[r]), _mm256_set1_ps(p.inv_scale[r]), _mm256_set1_ps(p.lo[r]),
+               _mm256_set1_ps(p.hi[r]), _mm256_set1_ps(p.zero_point[r])} {}
+  Params8 at(std::size_t) const { return params; }
+  Params8 at(std::size_t, __m256i) const { return params; }
 };
 
-struct GridPerElement {
+struct ChannelPerElement {
   const ChannelParams& p;
-  Grid8 at(std::size_t i) const {
+  Params8 at(std::size_t i) const {
     return {_mm256_loadu_ps(p.scale + i), _mm256_loadu_ps(p.inv_scale + i), _mm256_loadu_ps(p.lo + i),
             _mm256_loadu_ps(p.hi + i), _mm256_loadu_ps(p.zero_point + i)};
   }
-  Grid8 at(std::size_t i, __m256i mask) const {
+  Params8 at(std::size_t i, __m256i mask) const {
     return {_mm256_maskload_ps(p.scale + i, mask), _mm256_maskload_ps(p.inv_scale + i, mask),
             _mm256_maskload_ps(p.lo + i, mask), _mm256_maskload_ps(p.hi + i, mask),
             _mm256_maskload_ps(p.zero_point + i, mask)};
@@ -61,7 +61,7 @@ void store_first(float* y, __m256 v, std::size_t count) {
 }
 
 template <Rounding R>
-__m256i quantize8(__m256 x, const Grid8& g) {
+__m256i quantize8(__m256 x, const Params8& g) {
   __m256 v = _mm256_mul_ps(x, g.inv_scale);
   v = _mm256_min_ps(_mm256_max_ps(v, g.lo), g.hi);
   if constexpr (R == Rounding::kTiesToEven) {
@@ -81,15 +81,15 @@ std::uint64_t low_bytes(__m256i q) {
   return static_cast<std::uint64_t>(_mm_cvtsi128_si64(bytes));
 }
 
-template <Rounding R, class Grids>
-void quantize(std::size_t n, const float* x, const Grids& grids, std::uint8_t* q) {
+template <Rounding R, class Channels>
+void quantize(std::size_t n, const float* x, const Channels& channels, std::uint8_t* q) {
   std::size_t i = 0;
   const __m256i byte = _mm256_set1_epi16(0xff);
   for (; i + 32 <= n; i += 32) {
-    const __m256i a = quantize8<R>(_mm256_loadu_ps(x + i), grids.at(i));
-    const __m256i b = quantize8<R>(_mm256_loadu_ps(x + i + 8), grids.at(i + 8));
-    const __m256i c = quantize8<R>(_mm256_loadu_ps(x + i + 16), grids.at(i + 16));
-    const __m256i d = quantize8<R>(_mm256_loadu_ps(x + i + 24), grids.at(i + 24));
+    const __m256i a = quantize8<R>(_mm256_loadu_ps(x + i), channels.at(i));
+    const __m256i b = quantize8<R>(_mm256_loadu_ps(x + i + 8), channels.at(i + 8));
+    const __m256i c = quantize8<R>(_mm256_loadu_ps(x + i + 16), channels.at(i + 16));
+    const __m256i d = quantize8<R>(_mm256_loadu_ps(x + i + 24), channels.at(i + 24));
     const __m256i ab = _mm256_and_si256(_mm256_packs_epi32(a, b), byte);
     const __m256i cd = _mm256_and_si256(_mm256_packs_epi32(c, d), byte);
     // Packing works on 128-bit halves: put the groups of four back in order.
@@ -98,16 +98,16 @@ void quantize(std::size_t n, const float* x, const Grids& grids, std::uint8_t* q
                         _mm256_permutevar8x32_epi32(_mm256_packus_epi16(ab, cd), order));
   }
   for (; i + 8 <= n; i += 8) {
-    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_loadu_ps(x + i), grids.at(i)));
+    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_loadu_ps(x + i), channels.at(i)));
     __builtin_memcpy(q + i, &bytes, 8);
   }
   if (i == n) return;
   if (n >= 8) {  // the last vector overlaps the one before it
-    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_loadu_ps(x + n - 8), grids.at(n - 8)));
+    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_loadu_ps(x + n - 8), channels.at(n - 8)));
     __builtin_memcpy(q + n - 8, &bytes, 8);
   } else {
     const __m256i mask = first_lanes(n);
-    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_maskload_ps(x, mask), grids.at(0, mask)));
+    const std::uint64_t bytes = low_bytes(quantize8<R>(_mm256_maskload_ps(x, mask), channels.at(0, mask)));
     __builtin_memcpy(q, &bytes, n);
   }
 }
@@ -115,50 +115,50 @@ void quantize(std::size_t n, const float* x, const Grids& grids, std::uint8_t* q
 template <Rounding R>
 void quantize_rows(std::size_t rows, std::size_t inner, const float* x, const ChannelParams& p,
                    std::uint8_t* q) {
-  for (std::size_t r = 0; r < rows; ++r) quantize<R>(inner, x + r * inner, OneGrid(p, r), q + r * inner);
+  for (std::size_t r = 0; r < rows; ++r) quantize<R>(inner, x + r * inner, OneChannel(p, r), q + r * inner);
 }
 
 template <Rounding R>
 void quantize_elements(std::size_t n, const float* x, const ChannelParams& p, std::uint8_t* q) {
-  quantize<R>(n, x, GridPerElement{p}, q);
+  quantize<R>(n, x, ChannelPerElement{p}, q);
 }
 
 __m256i widen(__m128i bytes, std::int8_t) { return _mm256_cvtepi8_epi32(bytes); }
 __m256i widen(__m128i bytes, std::uint8_t) { return _mm256_cvtepu8_epi32(bytes); }
 
 template <class Q>
-__m256 dequantize8(std::uint64_t bytes, const Grid8& g) {
+__m256 dequantize8(std::uint64_t bytes, const Params8& g) {
   const __m256 q = _mm256_cvtepi32_ps(widen(_mm_cvtsi64_si128(static_cast<long long>(bytes)), Q{}));
   return _mm256_mul_ps(_mm256_sub_ps(q, g.zero_point), g.scale);
 }
 
-template <class Q, class Grids>
-void dequantize(std::size_t n, const Q* q, const Grids& grids, float* y) {
+template <class Q, class Channels>
+void dequantize(std::size_t n, const Q* q, const Channels& channels, float* y) {
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) {
     std::uint64_t bytes;
     __builtin_memcpy(&bytes, q + i, 8);
-    _mm256_storeu_ps(y + i, dequantize8<Q>(bytes, grids.at(i)));
+    _mm256_storeu_ps(y + i, dequantize8<Q>(bytes, channels.at(i)));
   }
   if (i == n) return;
   std::uint64_t bytes = 0;
   if (n >= 8) {  // the last vector overlaps the one before it
     __builtin_memcpy(&bytes, q + n - 8, 8);
-    _mm256_storeu_ps(y + n - 8, dequantize8<Q>(bytes, grids.at(n - 8)));
+    _mm256_storeu_ps(y + n - 8, dequantize8<Q>(bytes, channels.at(n - 8)));
   } else {
     __builtin_memcpy(&bytes, q, n);
-    store_first(y, dequantize8<Q>(bytes, grids.at(0, first_lanes(n))), n);
+    store_first(y, dequantize8<Q>(bytes, channels.at(0, first_lanes(n))), n);
   }
 }
 
 template <class Q>
 void dequantize_rows(std::size_t rows, std::size_t inner, const Q* q, const ChannelParams& p, float* y) {
-  for (std::size_t r = 0; r < rows; ++r) dequantize(inner, q + r * inner, OneGrid(p, r), y + r * inner);
+  for (std::size_t r = 0; r < rows; ++r) dequantize(inner, q + r * inner, OneChannel(p, r), y + r * inner);
 }
 
 template <class Q>
 void dequantize_elements(std::size_t n, const Q* q, const ChannelParams& p, float* y) {
-  dequantize(n, q, GridPerElement{p}, y);
+  dequantize(n, q, ChannelPerElement{p}, y);
 }
 
 }  // namespace

@@ -9,24 +9,24 @@
 namespace qslim {
 namespace {
 
-struct Grid16 {
+struct Params16 {
   __m512 scale, inv_scale, lo, hi, zero_point;
 };
 
-// Where lanes get their grid from: one for a whole row, or one each.
-struct OneGrid {
-  Grid16 grid;
-  OneGrid(const ChannelParams& p, std::size_t r)
-      : grid{_mm512_set1_ps(p.scale[r]), _mm512_set1_ps(p.inv_scale[r]), _mm512_set1_ps(p.lo[r]),
-             _mm512_set1_ps(p.hi[r]), _mm512_set1_ps(p.zero_point[r])} {}
-  Grid16 at(std::size_t) const { return grid; }
-  Grid16 at(std::size_t, __mmask16) const { return grid; }
+// The parameters of the lanes: those of one channel for a whole row, or one channel for each element.
+struct OneChannel {
+  Params16 params;
+  OneChannel(const ChannelParams& p, std::size_t r)
+      : params{_mm512_set1_ps(p.scale[r]), _mm512_set1_ps(p.inv_scale[r]), _mm512_set1_ps(p.lo[r]),
+               _mm512_set1_ps(p.hi[r]), _mm512_set1_ps(p.zero_point[r])} {}
+  Params16 at(std::size_t) const { return params; }
+  Params16 at(std::size_t, __mmask16) const { return params; }
 };
 
-struct GridPerElement {
+struct ChannelPerElement {
   const ChannelParams& p;
-  Grid16 at(std::size_t i) const { return at(i, static_cast<__mmask16>(0xffff)); }
-  Grid16 at(std::size_t i, __mmask16 mask) const {
+  Params16 at(std::size_t i) const { return at(i, static_cast<__mmask16>(0xffff)); }
+  Params16 at(std::size_t i, __mmask16 mask) const {
     return {_mm512_maskz_loadu_ps(mask, p.scale + i), _mm512_maskz_loadu_ps(mask, p.inv_scale + i),
             _mm512_maskz_loadu_ps(mask, p.lo + i), _mm512_maskz_loadu_ps(mask, p.hi + i),
             _mm512_maskz_loadu_ps(mask, p.zero_point + i)};
@@ -38,7 +38,7 @@ __mmask16 first_lanes(std::size_t count) { return static_cast<__mmask16>((1u << 
 
 // The low bytes of 16 quantized numbers.
 template <Rounding R>
-__m128i quantize16(__m512 x, const Grid16& g) {
+__m128i quantize16(__m512 x, const Params16& g) {
   __m512 v = _mm512_mul_ps(x, g.inv_scale);
   v = _mm512_min_ps(_mm512_max_ps(v, g.lo), g.hi);
   if constexpr (R == Rounding::kTiesToEven) {
@@ -51,17 +51,18 @@ __m128i quantize16(__m512 x, const Grid16& g) {
   return _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(_mm512_add_ps(v, g.zero_point)));
 }
 
-template <Rounding R, class Grids>
-void quantize(std::size_t n, const float* x, const Grids& grids, std::uint8_t* q) {
+template <Rounding R, class Channels>
+void quantize(std::size_t n, const float* x, const Channels& channels, std::uint8_t* q) {
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(q + i), quantize16<R>(_mm512_loadu_ps(x + i), grids.at(i)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q + i),
+                     quantize16<R>(_mm512_loadu_ps(x + i), channels.at(i)));
   }
   if (i < n) {
     const __mmask16 mask = first_lanes(n - i);
     alignas(16) std::uint8_t bytes[16];
     _mm_store_si128(reinterpret_cast<__m128i*>(bytes),
-                    quantize16<R>(_mm512_maskz_loadu_ps(mask, x + i), grids.at(i, mask)));
+                    quantize16<R>(_mm512_maskz_loadu_ps(mask, x + i), channels.at(i, mask)));
     __builtin_memcpy(q + i, bytes, n - i);
   }
 }
@@ -69,12 +70,12 @@ void quantize(std::size_t n, const float* x, const Grids& grids, std::uint8_t* q
 template <Rounding R>
 void quantize_rows(std::size_t rows, std::size_t inner, const float* x, const ChannelParams& p,
                    std::uint8_t* q) {
-  for (std::size_t r = 0; r < rows; ++r) quantize<R>(inner, x + r * inner, OneGrid(p, r), q + r * inner);
+  for (std::size_t r = 0; r < rows; ++r) quantize<R>(inner, x + r * inner, OneChannel(p, r), q + r * inner);
 }
 
 template <Rounding R>
 void quantize_elements(std::size_t n, const float* x, const ChannelParams& p, std::uint8_t* q) {
-  quantize<R>(n, x, GridPerElement{p}, q);
+  quantize<R>(n, x, ChannelPerElement{p}, q);
 }
 
 __m512i widen(__m128i bytes, std::int8_t) { return _mm512_cvtepi8_epi32(bytes); }
@@ -84,17 +85,17 @@ __m512i widen(__m128i bytes, std::uint8_t) {
 }
 
 template <class Q>
-__m512 dequantize16(__m128i bytes, const Grid16& g) {
+__m512 dequantize16(__m128i bytes, const Params16& g) {
   const __m512 q = _mm512_cvtepi32_ps(widen(bytes, Q{}));
   return _mm512_mul_ps(_mm512_sub_ps(q, g.zero_point), g.scale);
 }
 
-template <class Q, class Grids>
-void dequantize(std::size_t n, const Q* q, const Grids& grids, float* y) {
+template <class Q, class Channels>
+void dequantize(std::size_t n, const Q* q, const Channels& channels, float* y) {
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(q + i));
-    _mm512_storeu_ps(y + i, dequantize16<Q>(bytes, grids.at(i)));
+    _mm512_storeu_ps(y + i, dequantize16<Q>(bytes, channels.at(i)));
   }
   if (i < n) {
     const __mmask16 mask = first_lanes(n - i);
@@ -102,18 +103,18 @@ void dequantize(std::size_t n, const Q* q, const Grids& grids, float* y) {
     __builtin_memcpy(bytes, q + i, n - i);
     _mm512_mask_storeu_ps(
         y + i, mask,
-        dequantize16<Q>(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)), grids.at(i, mask)));
+        dequantize16<Q>(_mm_load_si128(reinterpret_cast<const __m128i*>(bytes)), channels.at(i, mask)));
   }
 }
 
 template <class Q>
 void dequantize_rows(std::size_t rows, std::size_t inner, const Q* q, const ChannelParams& p, float* y) {
-  for (std::size_t r = 0; r < rows; ++r) dequantize(inner, q + r * inner, OneGrid(p, r), y + r * inner);
+  for (std::size_t r = 0; r < rows; ++r) dequantize(inner, q + r * inner, OneChannel(p, r), y + r * inner);
 }
 
 template <class Q>
 void dequantize_elements(std::size_t n, const Q* q, const ChannelParams& p, float* y) {
-  dequantize(n, q, GridPerElement{p}, y);
+  dequantize(n, q, ChannelPerElement{p}, y);
 }
 
 }  // namespace

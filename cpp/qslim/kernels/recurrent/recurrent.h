@@ -38,7 +38,7 @@ struct RecurrentWeights {
 std::size_t gate_count(Recurrence kind) noexcept;
 std::size_t recurrent_scratch_bytes(const RecurrentExtents& extents, std::size_t num_threads);
 
-// c is looked at by LSTM alone. scratch: recurrent_scratch_bytes bytes, on a cache line.
+// LSTM alone reads c. scratch: recurrent_scratch_bytes bytes, on a cache line.
 void recurrent_f32(Context& context, const RecurrentExtents& extents, const RecurrentWeights& weights,
                    const float* x, float* y, float* h, float* c, std::byte* scratch);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reduction kernels: what each instruction set provides. reference/reduce.h is the specification.
+// Reduction kernels: the functions of each instruction set. reference/reduce.h is the specification.
 //
 //   ..._rows       folds row r of x[rows, inner] into acc[r]
 //   ..._elements   folds x[i] into acc[i], i < n; the caller walks the rows of a channels-last tensor

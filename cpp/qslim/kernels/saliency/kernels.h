@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Filter saliency: what each instruction set provides. reference/saliency.h is the specification.
+// Filter saliency: the functions of each instruction set. reference/saliency.h is the specification.
 //
 //   sum_of_magnitudes   sum of |x[i]|           ..._rows      row r of x[rows, inner] adds to acc[r], in the
 //   sum_of_products     sum of x[i] * g[i]                    order of sum_order.h

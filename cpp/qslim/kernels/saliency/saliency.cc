@@ -64,7 +64,7 @@ void copy_filter(const float* x, const ChannelExtents& e, std::size_t channel, s
   }
 }
 
-// What one thread works on.
+// The panels that one thread works on.
 struct Panels {
   AlignedBuffer<double> a{kDistanceRows * kDistanceRun}, b{kDistanceRows * kDistanceRun};
   AlignedBuffer<double> acc{kDistanceRows * kDistanceRows * kDistanceLanes};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How much each filter of a weight matters: the scores by which pruning orders them, smallest first.
+// Saliency of the filters of a weight: the scores by which pruning orders them, smallest first.
 //
 //   kL1Norm   mean of |w| over the filter
 //   kL2Norm   square root of the sum of w^2

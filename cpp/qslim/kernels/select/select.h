@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Choosing elements by indices that are known at run time only, and what else goes along one axis in order.
+// Elements chosen by indices that are known at run time only, and operations that go along one axis in order.
 //
 //   gather_elements  y[o, i, n] = x[o, indices[o, i, n], n], o and n of the indices: ONNX GatherElements
 //   gather_nd        y[i, :] = x[indices[i, 0], indices[i, 1], ..., :]

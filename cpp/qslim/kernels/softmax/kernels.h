@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Softmax kernels: what each instruction set provides. Contract: softmax.h.
+// Softmax kernels: the functions of each instruction set. Contract: softmax.h.
 //
 //   row      one contiguous row of n
 //   columns  `columns` <= kSoftmaxColumns neighbouring columns of a [axis, inner] plane

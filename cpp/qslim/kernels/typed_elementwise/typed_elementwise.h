@@ -5,7 +5,7 @@
 //
 //   binary   y[i] = a[i] op b[i], operands broadcast; comparisons and logic write bytes 0 and 1
 //   where    y[i] = condition[i] != 0 ? a[i] : b[i]
-//   cast     float to integer towards zero, NaN to 0, what is out of range to the nearest end
+//   cast     float to integer towards zero, NaN to 0, a number out of range to the nearest bound
 //
 // Arithmetic of integers wraps around. Division rounds towards zero and mod has the divisor's sign, as ONNX
 // has them; both give 0 for a divisor of 0. Nothing is aligned, nothing is allocated.
@@ -38,8 +38,8 @@ enum class TypedOp : std::uint8_t {
   kMin,
 };
 
-// Extents of two operands; both have elements of `dtype`. Throws InvalidArgument for a pair that makes no
-// sense (a sum of bytes, the logic of floats).
+// Extents of two operands; both have elements of `dtype`. Throws InvalidArgument for an operation
+// that is not defined on the type (a sum of bytes, the logic of floats).
 void typed_binary(Context& context, TypedOp op, DType dtype, const ElementwiseExtents& extents, const void* a,
                   const void* b, void* y);
 

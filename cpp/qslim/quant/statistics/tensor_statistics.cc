@@ -54,7 +54,7 @@ void widen(std::vector<std::uint64_t>& counts, int halvings) {
                                     " elements, the first at flat index ", first));
 }
 
-// What one thread gathers of a batch.
+// The statistics that one thread gathers of a batch.
 struct Part {
   Part(Isa isa, std::uint32_t bins, int exponent)
       : counter(isa, bins), exponent(exponent), counts(2 * bins, 0) {}

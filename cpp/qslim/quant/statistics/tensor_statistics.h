@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TensorStatistics: what calibration remembers of a tensor, over any number of batches, in constant memory.
+// TensorStatistics: the statistics of a tensor over any number of batches, in constant memory, for
+// calibration.
 //
 //   min, max, abs_max   over all elements
 //   average_abs_max     mean over samples of the sample's largest magnitude, rounded once (ExactSum)
-//   histogram           of |x|, for each sign, on [0, 2^e): `bins` bins of width 2^e / bins, where e is the
-//   least
-//                       exponent with abs_max < 2^e, so more than half of the bins lie below abs_max
+//   histogram           of |x|, for each sign, on [0, 2^e): `bins` bins of width 2^e / bins, where e is the least
+//                       exponent with abs_max < 2^e, so more than half of the bins are below abs_max
 //
 // A larger value doubles the range and merges bins in pairs. As bin numbers are truncated products with a
 // power of two, this gives exactly the counts that the final range would have given from the start. Hence
@@ -33,10 +33,10 @@ class TensorStatistics {
   // A power of two in [64, 16384]: bins for each sign.
   explicit TensorStatistics(std::uint32_t bins = kDefaultBins);
 
-  // Takes in `samples` samples of equal size, one after the other in x. Data with NaN or infinity is refused
-  // with InvalidArgument, and the statistics stay as they were. No elements, no change.
+  // Add `samples` samples of equal size, one after the other in x. Data with NaN or infinity is refused with
+  // InvalidArgument, and the statistics are unchanged. No elements, no change.
   void update(Context& context, Span<const float> x, std::size_t samples);
-  // As if this had also seen what `other` saw; both must have the same number of bins.
+  // Add everything that was added to `other`; both must have the same number of bins.
   void merge(const TensorStatistics& other);
 
   std::uint32_t bins() const noexcept { return bins_; }
@@ -52,7 +52,7 @@ class TensorStatistics {
   Span<const std::uint64_t> negative_histogram() const noexcept { return {counts_.data() + bins_, bins_}; }
 
   std::string to_bytes() const;
-  // Throws FormatError for anything to_bytes cannot have written.
+  // Return the statistics that to_bytes wrote; throw FormatError for other bytes.
   static TensorStatistics from_bytes(std::string_view bytes);
 
   bool operator==(const TensorStatistics& other) const noexcept;

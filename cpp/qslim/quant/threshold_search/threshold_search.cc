@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Names, checks and the simple rules; kl.cc and grid_error.cc hold the searches.
+// Names, checks and the simple rules; kl.cc and quantization_error.cc hold the searches.
 #include "qslim/quant/threshold_search/threshold_search.h"
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From statistics to a threshold: the largest magnitude worth keeping, > 0; scale = threshold / qmax.
+// The threshold that follows from statistics: the largest magnitude worth keeping, > 0; scale = threshold /
+// qmax.
 //
 //   abs_max  the largest |x|
 //   min_max  the same (PaddleSlim then stores both ends)
@@ -11,9 +12,9 @@
 //   emd      same candidates, least |mean(x) - mean(q(x))| + |std(x) - std(q(x))|
 //   ptf      same error as mse, s = 1, 1/2, 1/4, 1/8 (power-of-two factors)
 //
-// The candidates are judged on the integers that are deployed: signed [-(2^(b-1)-1), 2^(b-1)-1], or [0, 2^b - 1]
-// for tensors that are never negative. Ties go to the larger threshold. A tensor of zeros, and any threshold
-// below it, gives kThresholdFloor (1e-8).
+// The candidates are judged on the integers that are deployed: signed [-(2^(b-1)-1), 2^(b-1)-1], or [0, 2^b -
+// 1] for tensors that are never negative. Ties go to the larger threshold. A tensor of zeros, and any
+// threshold below it, gives kThresholdFloor (1e-8).
 //
 // Where this differs from PaddleSlim 2.6.0 (quant/quanters and post_training_quantization):
 //   - mse, emd and ptf weigh all batches together. PaddleSlim keeps the threshold of the single batch with the
@@ -32,7 +33,7 @@ namespace qslim {
 
 enum class ThresholdAlgo { kAbsMax, kAvg, kHist, kKl, kMse, kEmd, kPtf, kMinMax };
 
-// Throws InvalidArgument naming the known algorithms.
+// Throw InvalidArgument, which names the known algorithms, for another name.
 ThresholdAlgo threshold_algo_from_name(std::string_view name);
 
 struct ThresholdOptions {

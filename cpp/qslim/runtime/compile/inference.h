@@ -10,8 +10,8 @@
 
 namespace qslim::runtime {
 
-// Facts of every tensor. InvalidArgument names the node that cannot take its inputs, or the input of the
-// wrong extents.
+// Return the facts of every tensor. InvalidArgument names the node that cannot take its inputs, or the input
+// of the wrong extents.
 std::vector<TensorFacts> infer(const Model& model, const std::vector<Dims>& input_dims);
 
 }  // namespace qslim::runtime

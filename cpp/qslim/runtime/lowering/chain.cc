@@ -60,7 +60,7 @@ std::optional<ElementwiseStep> decode(const Compiler& compiler, const Node& node
 
 std::size_t operand_count(const ElementwiseStep& step) { return is_binary(step.op) ? 2 : 1; }
 
-// Whether operands broadcast into a result of dims `wanted`.
+// Return true if an operand of these dims broadcasts into a result of dims `wanted`.
 bool broadcasts_into(const Dims& dims, const Dims& wanted) {
   if (dims.size() > wanted.size()) return false;
   for (std::size_t i = 0; i < dims.size(); ++i) {

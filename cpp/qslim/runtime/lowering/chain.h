@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Chain: neighbouring elementwise nodes as one program. It may begin with a convolution's result, which then
-// never reaches memory in float32.
+// Chain: neighbouring elementwise nodes fused into one program. It may begin with a convolution's result,
+// which then never reaches memory in float32.
 #pragma once
 
 #include <optional>
@@ -13,37 +13,36 @@
 
 namespace qslim::runtime {
 
-// True for operators that compute each element of the result from the elements at its place.
+// Return true if the operator computes each element of the result from the elements at its place.
 bool is_elementwise(const Node& node);
-// True for those of two operands, by name.
+// Return true if it is one of two operands, by name.
 bool is_binary_operator(const std::string& op_type);
 
 class Chain {
  public:
-  // Begins with tensor `start`, computed by the caller's own kernel as contiguous float rows, or with
-  // nothing.
+  // Begin with tensor `start`, computed by the caller's own kernel as contiguous float rows, or with nothing.
   Chain(Compiler& compiler, int result, Layout layout, std::optional<int> start);
 
-  // Adds `node`, whose result has the chain's extents; false (and nothing changed) if it cannot be part of
-  // it.
+  // Add `node`, whose result has the chain's extents; return false, with nothing changed, if it cannot be
+  // part of it.
   bool add(const Node& node);
-  // Adds all following nodes that can be fused.
+  // Add all following nodes that can be fused.
   void grow();
-  // Adds x -> min(max(x, lo), hi).
+  // Add x -> min(max(x, lo), hi).
   void clamp(float lo, float hi);
 
   bool empty() const noexcept { return steps_.empty(); }
   int result() const noexcept { return result_; }
   const std::string& names() const noexcept { return names_; }
 
-  // What remains for a run: the program, and where its operands are.
+  // The program and the buffers of its operands, for runs.
   struct Compiled {
     Elementwise program;
     ElementwiseExtents extents;
-    std::vector<int> operands;  // buffers; the first one is not looked at if the chain has a start
+    std::vector<int> operands;  // buffers; the first one is not read if the chain has a start
     Value result;
   };
-  // Defines the result, stored as it shall be.
+  // Define the result, in its storage, and return the program.
   Compiled compile();
 
  private:
@@ -66,7 +65,7 @@ class Chain {
   std::string names_;
 };
 
-// Runs a compiled chain over all of its operands.
+// Run a compiled chain over all of its operands.
 void run_chain(const Chain::Compiled& chain, const Execution& execution);
 
 }  // namespace qslim::runtime

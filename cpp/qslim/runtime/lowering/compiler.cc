@@ -263,8 +263,8 @@ void Compiler::round_wide_tensors() {
     to_be_rounded_.pop_back();
     if (!is_wide_[static_cast<std::size_t>(id)]) continue;
     is_wide_[static_cast<std::size_t>(id)] = false;
-    // A view of quantized data is bytes until somebody asks for real values.
-    emit_round_to_grid(*this, id, get_real(id, forms(id).front().layout));
+    // A view of quantized data is bytes until real values are asked for.
+    emit_fake_quant(*this, id, get_real(id, forms(id).front().layout));
   }
 }
 
@@ -277,7 +277,7 @@ void Compiler::prepare_inputs() {
     Value value{dims(id), Layout::kPlain, real_storage(), facts(id).dtype, -1};
     plan_.buffers.push_back(Buffer{Buffer::Kind::kInput, value.bytes(), i, nullptr});
     value.buffer = static_cast<int>(plan_.buffers.size() - 1);
-    // Whoever reads a quantized input sees its integers, in whatever type he asks for.
+    // A quantized input is rounded at once: each of its forms holds the same integers.
     const bool is_rounded = storage(id).is_quantized();
     add_form(id, value);
     if (is_rounded) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compiler: the Plan of one Model while it is made. The operators' compile functions read the graph through it
-// and emit steps into it; compile/compile.h goes through the nodes.
+// Compiler: the Plan of one Model while it is made. The operators' compile functions read the graph through
+// it and emit steps into it; compile/compile.h goes through the nodes.
 //
-// Each tensor exists in one or several forms (value.h). An operator asks for the form it wants, and the
-// conversion becomes a step of its own if nobody asked before. How each tensor shall be stored is settled
-// before (compile/storage.h).
+// Each tensor exists in one or several forms (value.h). An operator asks for the form that it needs, and the
+// conversion becomes a step of its own the first time. The storage of each tensor is settled before
+// (compile/storage.h).
 #pragma once
 
 #include <memory>
@@ -22,7 +22,7 @@ namespace qslim::runtime {
 
 class Compiler {
  public:
-  // `storage`: how each tensor shall be stored.
+  // `storage` has one entry for each tensor.
   Compiler(const Model& model, std::vector<TensorFacts> facts, std::vector<Storage> storage, Isa isa,
            std::size_t num_threads, WeightCache& weights);
 
@@ -37,17 +37,17 @@ class Compiler {
   const Tensor& tensor(int id) const { return model_.tensors[static_cast<std::size_t>(id)]; }
   const TensorFacts& facts(int id) const { return facts_[static_cast<std::size_t>(id)]; }
   const Dims& dims(int id) const { return facts(id).dims; }
-  // What infer functions see, for attributes that both stages read.
+  // Call function(context) with the node's InferContext, for attributes that both stages read.
   template <class Function>
   auto with_context(const Node& node, const Function& function) {
     return function(InferContext(model_, node, facts_));
   }
-  // What the tensor shall be stored as.
+  // Return the storage that the tensor is to have.
   const Storage& storage(int id) const { return storage_[static_cast<std::size_t>(id)]; }
   const std::vector<const Node*>& consumers(int id) const { return consumers_[static_cast<std::size_t>(id)]; }
   bool is_output(int id) const { return is_output_[static_cast<std::size_t>(id)]; }
-  // True if nobody but `consumers(id)[0]` sees the tensor and its values are not quantized: it may be fused
-  // away.
+  // Return true if `consumers(id)[0]` alone reads the tensor and its values are not quantized: it may be
+  // fused away.
   bool is_private(int id) const;
   bool has_value(int id) const;  // constant, input, or computed by a step already
   void mark_done(const Node& node) { done_[index_of(node)] = true; }
@@ -57,29 +57,29 @@ class Compiler {
   WeightCache& weights() noexcept { return weights_; }
 
   // ---- forms ----
-  // The tensor in the wanted layout, stored as it shall be (float32, or uint8 if it is quantized).
+  // Return the tensor in that layout and in its storage: float32, or uint8 if it is quantized.
   Value get(int id, Layout layout);
-  // The same, in float32.
+  // Return the same in float32.
   Value get_real(int id, Layout layout);
-  // In whatever layout it is there.
+  // Return the tensor in a layout that it has already.
   Value get_any(int id);
-  // A layout in which the tensor is there already.
+  // Return a layout that the tensor has already.
   Layout layout_of(int id);
-  // A float constant's real values (dequantized if it is quantized), row-major.
+  // Return a float constant's real values (dequantized if it is quantized), row-major.
   std::vector<float> constant_floats(int id) const;
-  // A new buffer for the tensor in that form; the step that fills it follows.
+  // Return a new buffer for the tensor in that form; the caller emits the step that fills it.
   Value define(int id, Layout layout, const Storage& storage);
-  // Tensor `id` is `value` seen with its own dims: no step, the same buffer.
+  // Make tensor `id` the same buffer as `value`, with its own dims: no step.
   void alias(int id, Layout layout, const Value& value);
-  // From now on tensor `id` is `value` alone.
+  // Make `value` the only form of tensor `id`.
   void replace(int id, const Value& value);
-  // The same value in memory that may be read past its end: the caller's arrays may not.
+  // Return the value in memory that may be read past its end, as the caller's arrays may not.
   Value with_slack(int id, const Value& value);
   int new_buffer(std::size_t bytes);
   int constant_buffer(std::shared_ptr<const void> data, std::size_t bytes);
 
   void emit(Step step);
-  // A step's first fields from its node.
+  // Return a step with its first fields, from its node.
   Step step_for(const Node& node, std::string kernel, std::string type) const;
 
  private:
@@ -107,7 +107,7 @@ class Compiler {
   Plan plan_;
 };
 
-// The nodes that read each tensor, in their order.
+// Return the nodes that read each tensor, in their order.
 std::vector<std::vector<const Node*>> consumers_of(const Model& model);
 
 }  // namespace qslim::runtime

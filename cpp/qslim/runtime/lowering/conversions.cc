@@ -124,7 +124,7 @@ void emit_quantize_to_channels_last(Compiler& compiler, int id, const Value& fro
   compiler.emit(std::move(step));
 }
 
-void emit_round_to_grid(Compiler& compiler, int id, const Value& value) {
+void emit_fake_quant(Compiler& compiler, int id, const Value& value) {
   const Quantization& q = *compiler.tensor(id).quantization;
   Value rounded = value;
   rounded.buffer = compiler.new_buffer(value.bytes());

@@ -7,7 +7,7 @@
 
 namespace qslim::runtime {
 
-// `extents` elements from one strided place to another; strides and offsets count elements.
+// Emit a copy of `extents` elements from one strided place to another; strides and offsets count elements.
 struct Copy {
   Dims extents;
   Dims source_strides, target_strides;
@@ -35,7 +35,7 @@ void emit_relayout(Compiler& compiler, int id, const Value& from, const Value& t
 void emit_retype(Compiler& compiler, int id, const Value& from, const Value& to);
 void emit_quantize_to_channels_last(Compiler& compiler, int id, const Value& from, const Value& to);
 // Rounds to the tensor's quantization parameters of more than 8 bits, in float32.
-void emit_round_to_grid(Compiler& compiler, int id, const Value& value);
+void emit_fake_quant(Compiler& compiler, int id, const Value& value);
 // From the caller's array.
 void emit_copy_of_input(Compiler& compiler, int id, const Value& from, const Value& to);
 // To the caller's array.
@@ -47,7 +47,7 @@ Value get_plain(Compiler& compiler, int id);
 // An operand as bytes with the quantization parameters of tensor `result`, or as it is where that has none.
 Value get_on_grid_of(Compiler& compiler, int operand, int result, Layout layout);
 
-// For operators that compute in `computed` storage, whatever tensor `id` shall be stored as: where it goes,
+// The result of an operator that computes in `computed` storage while tensor `id` has another: the buffer,
 // and, after the step that fills it, the rounding if its quantization parameters are others.
 Value define_or_round_later(Compiler& compiler, int id, Layout layout, const Storage& computed);
 void round_if_needed(Compiler& compiler, int id, const Value& value);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// InferContext: one node as its operator's infer function sees it: attributes, and what is known of the inputs.
-// TensorFacts: extents, element type and, of small integer tensors (what Shape, Gather and Concat make of
-// extents), the values.
+// InferContext: one node as its operator's infer function sees it: attributes, and what is known of the
+// inputs. TensorFacts: extents, element type and, of small integer tensors (what Shape, Gather and Concat
+// make of extents), the values.
 #pragma once
 
 #include <optional>
@@ -25,17 +25,17 @@ struct TensorFacts {
 inline std::size_t as_size(std::int64_t extent) noexcept { return static_cast<std::size_t>(extent); }
 std::int64_t element_count(const Dims& dims) noexcept;
 inline constexpr std::size_t kMaxRank = 8;
-// A tensor of more elements than this is a mistake in the model or in the input, not a wish.
+// A tensor of more elements than this is a mistake in the model or in the input.
 inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 31;
-// Integer tensors up to this size are followed; larger ones are data, not extents.
+// The values of integer tensors up to this size are inferred; larger ones are data, not extents.
 inline constexpr std::int64_t kMaxFollowed = 4096;
-// False if there are too many axes or elements, or a negative extent.
+// Return false if there are too many axes or elements, or a negative extent.
 bool is_sensible(const Dims& dims);
 std::string text_of(const Dims& dims);
 // `axis` of a tensor of `rank` axes, negative ones counted from the end; InvalidArgument names the node.
 std::size_t checked_axis(const Node& node, std::int64_t axis, std::int64_t rank);
 
-// What an operator's infer function sees of one node.
+// The view that an operator's infer function has of one node.
 class InferContext {
  public:
   InferContext(const Model& model, const Node& node, std::vector<TensorFacts>& facts)
@@ -49,7 +49,7 @@ class InferContext {
     return i < node_.inputs.size() && node_.inputs[i] != kAbsent;
   }
   const TensorFacts& input(std::size_t i) const;
-  // False for constants and for what follows from shapes alone.
+  // Return false for constants and for values that follow from shapes alone.
   bool depends_on_input(std::size_t i) const;
   const Dims& dims(std::size_t i) const { return input(i).dims; }
   // After inference.

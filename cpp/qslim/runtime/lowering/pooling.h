@@ -2,7 +2,7 @@
 //
 // Steps that pool images: those of the pooling operators, and of the mean over H and W.
 //
-// Maxima are taken on stored bytes, which have the order of the values; averages of quantized tensors are
+// Maxima of quantized tensors are those of their bytes, which have the order of the values; averages are
 // integer sums.
 #pragma once
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// WeightCache: what is made of weights once and shared by all plans of a session: packed convolutions,
-// transposed constants. Keyed by a text that names the node and what else the result depends on.
+// WeightCache: packed convolutions and transposed constants, made once and shared by all plans of a session.
+// The key is a text that names the node and everything else that the result depends on.
 #pragma once
 
 #include <atomic>

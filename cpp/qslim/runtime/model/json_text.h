@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JSON of a model file, with the type checked at each step. `what` begins the sentence of the FormatError. Part of
-// model_file.cc; nothing else includes this.
+// JSON of a model file, with the type checked at each step. `what` begins the sentence of the FormatError.
+// Part of model_file.cc; nothing else includes this.
 #pragma once
 
 #include <cstdint>

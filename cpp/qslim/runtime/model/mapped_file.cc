@@ -15,7 +15,7 @@ namespace qslim::runtime {
 
 MappedFile::MappedFile(const std::string& path) {
   QSLIM_REQUIRE(path.find('\0') == std::string::npos, "a model file's path holds a NUL character");
-  // O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+  // O_NONBLOCK: opening a pipe without a writer would wait for ever.
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   QSLIM_REQUIRE(file >= 0, "cannot open model file '", path, "': ", std::strerror(errno));
   const std::unique_ptr<const int, void (*)(const int*)> closed(&file, [](const int* f) { ::close(*f); });

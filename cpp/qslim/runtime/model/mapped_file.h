@@ -3,8 +3,8 @@
 // MappedFile: a file's bytes, read-only. A file of up to 64 MiB is read, a larger one mapped as pages of
 // memory.
 //
-// If somebody cuts a file that is mapped, reading the pages that are gone ends the process (SIGBUS). Who
-// replaces models in place should write a new file and rename it, as qslim's writers do.
+// If a file is cut while it is mapped, reading the pages that are gone ends the process (SIGBUS). Replace
+// models by writing a new file and renaming it, as qslim's writers do.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@ namespace qslim::runtime {
 
 class MappedFile {
  public:
-  // Throws InvalidArgument if `path` cannot be opened or read, or is not a regular file.
+  // Throw InvalidArgument if `path` cannot be opened or read, or is not a regular file.
   explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

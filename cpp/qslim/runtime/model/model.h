@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Model: a network as its file describes it. Operators carry ONNX names and NCHW semantics; a quantized
-// tensor carries its grid, there are no Q/DQ nodes. Nodes are in topological order, each tensor has one
-// producer. Tensors are referred to by index; an absent input or output is kAbsent.
+// tensor carries its quantization parameters, there are no Q/DQ nodes. Nodes are in topological order, each
+// tensor has one producer. Tensors are referred to by index; an absent input or output is kAbsent.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Reads the safetensors container, then the graph inside it, then checks the whole: the rules of docs/engine.md in
-// the order of the bytes.
+// Reads the safetensors container, then the graph inside it, then checks the whole: the rules of
+// docs/engine.md in the order of the bytes.
 #include "qslim/runtime/model/model_file.h"
 
 #include <algorithm>
@@ -64,7 +64,7 @@ Entry read_entry(const std::string& name, const Json& json, Span<const std::byte
   const std::size_t size = item_size(entry.dtype);
   require(size != 0, what, ": unknown dtype '", entry.dtype,
           "'; this program reads F32, I8, U8, I32, I64 and BOOL");
-  // Extents beside a 0 count as well: products of some of the extents shall fit, too.
+  // Extents beside a 0 count as well: products of some of the extents must fit, too.
   std::uint64_t elements = 1, others = 1;
   const Json& shape = array(json, "shape", what.c_str());
   require(shape.size() <= kMaxRank, what, ": the engine takes at most ", kMaxRank, " axes");
@@ -169,8 +169,8 @@ std::vector<float> read_scale(const Json& json, const std::string& what, Entries
   return scale;
 }
 
-// The smallest integer type that holds the grid.
-const char* grid_type(const Quantization& q) {
+// Return the smallest integer type that holds [qmin, qmax].
+const char* integer_type(const Quantization& q) {
   if (q.fits_a_byte()) return q.is_unsigned() ? "uint8" : "int8";
   if (q.is_unsigned()) return q.qmax <= 65535 ? "uint16" : "uint32";
   return q.qmin >= -32768 && q.qmax <= 32767 ? "int16" : "int32";
@@ -189,7 +189,7 @@ Quantization read_quantization(const Json& json, const std::string& what, Entrie
   require(q.qmin >= -kMaxGrid && q.qmax <= kMaxGrid && q.qmin < q.qmax, what, ": grid [", q.qmin, ", ",
           q.qmax, "] should have two integers or more, of at most 2^17");
   const std::string dtype = text(json["dtype"], "quantization dtype");
-  require(dtype == grid_type(q), what, ": its grid is one of ", grid_type(q), ", not '", dtype, "'");
+  require(dtype == integer_type(q), what, ": its grid is one of ", integer_type(q), ", not '", dtype, "'");
   const Json& axis = json["quant_axis"];
   require(json["scale"].is_string() != axis.is_null(), what,
           ": one scale needs quant_axis null, several an axis");
@@ -211,7 +211,7 @@ void attach_data(Tensor& tensor, Entry& entry, const std::string& what) {
   const bool is_stored_in_bytes = tensor.quantization && tensor.quantization->fits_a_byte();
   if (is_stored_in_bytes) {
     const Quantization& q = *tensor.quantization;
-    require(entry.dtype == (q.is_unsigned() ? "U8" : "I8"), what, ": integers of dtype ", grid_type(q),
+    require(entry.dtype == (q.is_unsigned() ? "U8" : "I8"), what, ": integers of dtype ", integer_type(q),
             " expected, got ", entry.dtype);
     const bool is_inside =
         std::all_of(entry.bytes.data(), entry.bytes.data() + entry.bytes.size(), [&](std::byte b) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The model file (*.qslim): safetensors layout, the graph as JSON in its __metadata__. docs/model_file.md
-// specifies it. Every offset, extent and reference is checked before it is used: bytes that do not make a
-// model throw FormatError, whatever they are.
+// specifies it. Every offset, extent and reference is checked before it is used: bytes that are no
+// model throw FormatError.
 #pragma once
 
 #include <memory>
@@ -13,11 +13,11 @@
 
 namespace qslim::runtime {
 
-// Maps the file; its pages are read when the weights are. Throws FormatError; InvalidArgument where the file
-// cannot be opened.
+// Map the file; its pages are read when the weights are. Throw FormatError if it is no model, InvalidArgument
+// if it cannot be opened.
 Model load_model(const std::string& path);
 
-// `owner` keeps `bytes` alive as long as the model lives.
+// Read a model from bytes; `owner` keeps them alive as long as the model exists.
 Model parse_model(Span<const std::byte> bytes, std::shared_ptr<const void> owner);
 
 }  // namespace qslim::runtime

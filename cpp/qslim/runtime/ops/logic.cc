@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Comparisons, logic on masks, and Where. Everything lies in plain order.
+// Comparisons, logic on masks, and Where. Everything is in plain order.
 #include "qslim/kernels/typed_elementwise/typed_elementwise.h"
 #include "qslim/runtime/lowering/broadcasting.h"
 #include "qslim/runtime/lowering/conversions.h"

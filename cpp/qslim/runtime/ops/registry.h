@@ -17,7 +17,7 @@ namespace qslim::runtime {
 
 class Compiler;
 
-// What an operator does to elements. Moving them commutes with quantization, which keeps their order.
+// The effect of an operator on elements. Moving them commutes with quantization, which keeps their order.
 enum class Moves : std::uint8_t {
   kComputes,        // new values
   kMoves,           // every element of the result is one of operand 0's
@@ -42,7 +42,7 @@ const Operator* find_operator(const Node& node);
 
 // Return the names of all operators, sorted.
 std::vector<std::string> operator_names();
-// The same, each with the name of what it does to elements.
+// Return the same, each with the name of its effect on elements.
 std::vector<std::pair<std::string, std::string>> operator_traits();
 
 #define QSLIM_OP(Name, moves)                                \

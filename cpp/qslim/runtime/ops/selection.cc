@@ -38,7 +38,7 @@ Indices indices_of(Compiler& compiler, int id) {
   return {value.buffer, as_size(element_count(value.dims)), value.dtype == DType::kInt64};
 }
 
-// Where elements of the axes [first, last) of `part` lie in an array of extents `whole`.
+// Return the places of the elements of the axes [first, last) of `part` in an array of extents `whole`.
 std::vector<std::size_t> places_of(const Dims& part, const Dims& whole, std::size_t first, std::size_t last) {
   const Dims strides = strides_of(whole);
   std::vector<std::size_t> places = {0};

@@ -36,7 +36,7 @@ std::size_t reserved(const Buffer& buffer) {
   return (buffer.bytes + kReadSlack + kCacheLine - 1) / kCacheLine * kCacheLine;
 }
 
-// In the order of their lives, each in the smallest gap that holds it: n log n, and not as tight.
+// In the order of their lifetimes, each in the smallest gap that holds it: n log n, and not as tight.
 void place_by_time(Plan& plan, const std::vector<Life>& lives, const std::vector<std::size_t>& buffers) {
   std::vector<std::size_t> by_first = buffers, by_last = buffers;
   std::stable_sort(by_first.begin(), by_first.end(),

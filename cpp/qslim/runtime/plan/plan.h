@@ -14,7 +14,7 @@
 
 namespace qslim::runtime {
 
-// What a step sees: where its buffers are, scratch memory and threads.
+// The view that a step has of a run: its buffers, scratch memory and threads.
 struct Execution {
   Context& context;
   void* const* buffers;
@@ -57,7 +57,7 @@ struct Plan {
 // Kernels may read this far past the end of a buffer.
 inline constexpr std::size_t kReadSlack = 128;
 
-// Gives every arena buffer its offset: buffers whose lives do not meet share memory.
+// Set the offset of every arena buffer: buffers whose lifetimes do not overlap share memory.
 void place_buffers(Plan& plan);
 
 }  // namespace qslim::runtime

@@ -32,6 +32,7 @@ __all__ = [
     "convolve_transposed",
     "matmul_macs",
     "pixel_patches",
+    "pixel_patches_at",
 ]
 
 
@@ -52,6 +53,27 @@ def pixel_patches(x: Array, kernel: tuple[int, ...], attributes: Attributes, mos
     pixels = np.arange(0, n * height * width, -(-n * height * width // most))
     image, row, column = np.unravel_index(pixels, (n, height, width))
     return np.asarray(windows[image, :, row, column].reshape(len(pixels), -1))
+
+
+def pixel_patches_at(
+    x: Array, kernel: tuple[int, ...], attributes: Attributes, image: Array, row: Array, column: Array
+) -> Array:
+    """Return the patches of `x` [N, C, H, W] behind the output pixels given, [pixels, C * KH * KW].
+
+    Unlike ``pixel_patches`` it reads nothing else of `x`.
+    """
+    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
+    pads = pads_of(attributes, x.shape[2:], spans)
+    places, inside = [], []
+    for axis, first in enumerate((row, column)):
+        taps = np.arange(kernel[axis]) * dilations[axis] - pads[axis][0]
+        place = np.asarray(first)[:, None] * strides[axis] + taps
+        inside.append((place >= 0) & (place < x.shape[2 + axis]))
+        places.append(np.clip(place, 0, x.shape[2 + axis] - 1))
+    patches = x[np.asarray(image)[:, None, None], :, places[0][:, :, None], places[1][:, None, :]]
+    patches = np.where((inside[0][:, :, None] & inside[1][:, None, :])[..., None], patches, x.dtype.type(0))
+    return np.asarray(patches.transpose(0, 3, 1, 2).reshape(len(patches), x.shape[1] * math.prod(kernel)))
 
 
 def convolve(x: Array, weight: Array, attributes: Attributes) -> Array:

@@ -182,7 +182,9 @@ class _Walk:
         if not vectors and not preceding:
             folded = _fold_constant(self.graph, node)
             if folded is not None:
-                self.graph.tensors[outputs[0]].value = folded
+                parameter = self.graph.tensors[node.inputs[0]]
+                view = self.graph.tensors[outputs[0]]
+                view.value, view.view_of = folded, parameter.view_of or parameter.name
                 return
         self.graph.add_node(node)
 

@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 from qslim.graph import Graph, Node, QuantParams
 from qslim.graph.operators.products import pixel_patches
-from qslim.quant.post_training.operator_selection import Selection, weight_input
+from qslim.quant.post_training.layer_samples import LayerSamples, sampled_layers
+from qslim.quant.post_training.operator_selection import Selection
 
-__all__ = ["InputMoments", "input_moments", "round_adaptively"]
+__all__ = ["InputMoments", "input_moments", "moments_of_samples", "round_adaptively"]
 
 # Longer patches are cut into blocks, whose inputs count as uncorrelated: E[x x^T] has as many rows.
 _LONGEST_BLOCK = 2048
@@ -74,6 +75,10 @@ class InputMoments:
         else:
             patches = x.reshape(-1, x.shape[-1])
             patches = patches[:: -(-len(patches) // _PATCHES_PER_BATCH)]
+        self.add_patches(patches)
+
+    def add_patches(self, patches: NDArray[np.float32]) -> None:
+        """Count patches in, [patches, groups * K]."""
         blocks = patches.reshape(len(patches), *self.sums.shape[:2]).transpose(1, 0, 2)
         self.sums += np.matmul(blocks.transpose(0, 2, 1), blocks)
 
@@ -94,23 +99,15 @@ class InputMoments:
 
 
 def input_moments(graph: Graph, selection: Selection) -> list[InputMoments]:
-    """One for each weight that one convolution or matrix product reads, on an activation to calibrate.
+    """Return empty moments for each of ``sampled_layers``; other weights are rounded to nearest."""
+    return [InputMoments(graph, *layer) for layer in sampled_layers(graph, selection)]
 
-    Others, the weights of transposed convolutions among them, are left to rounding to nearest.
-    """
-    readers: dict[str, list[tuple[Node, int]]] = {}
-    for decision in selection.decisions:
-        found = weight_input(graph, decision.node) if decision.is_quantized else None
-        if found is not None:
-            readers.setdefault(found[0], []).append((decision.node, found[1]))
-    return [
-        InputMoments(graph, nodes[0][0], weight, nodes[0][1])
-        for weight, nodes in readers.items()
-        if len(nodes) == 1
-        and nodes[0][0].op_type in ("Conv", "MatMul")
-        and nodes[0][0].inputs[0] in selection.activations
-        and (nodes[0][0].op_type == "Conv" or len(graph.tensors[weight].shape or ()) == 2)
-    ]
+
+def moments_of_samples(graph: Graph, layer: LayerSamples) -> InputMoments:
+    """Return the moments of the patches that `layer` has kept."""
+    moments = InputMoments(graph, layer.node, layer.weight, layer.axis)
+    moments.add_patches(layer.patches)
+    return moments
 
 
 def round_adaptively(

@@ -18,8 +18,9 @@ import ctypes
 import itertools
 import os
 import pickle
+import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 import numpy as np
@@ -33,6 +34,7 @@ from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.post_training.adaptive_rounding import InputMoments
 from qslim.quant.post_training.data_source import Feed
+from qslim.quant.post_training.layer_samples import LayerSamples
 from qslim.quant.post_training.progress import progress_bar
 from qslim.runtime import Session
 
@@ -50,6 +52,7 @@ class Calibration:
     batches: int
     samples: int
     moments: list[InputMoments]
+    layers: list[LayerSamples]
     constant_feeds: frozenset[str]
 
 
@@ -59,10 +62,11 @@ def collect_statistics(
     batches: Iterable[Feed],
     total: Optional[int] = None,
     moments: Sequence[InputMoments] = (),
+    layers: Sequence[LayerSamples] = (),
 ) -> Calibration:
     """Statistics of the tensors `names` over all `batches`, those of the other ranks included.
 
-    `moments` watch some of `names`.
+    `moments` and `layers` watch some of `names`.
 
     Raises
     ------
@@ -77,32 +81,40 @@ def collect_statistics(
     if decision.all[0] == b"Paddle":
         engine = None
     with distributed.together("calibration") as parts:
-        own = _collect(program, engine or program, names, itertools.chain(first, feeds), moments)
+        watched = _Watched({name: TensorStatistics() for name in names}, list(moments), list(layers))
+        own = _collect(program, engine or program, watched, itertools.chain(first, feeds))
         parts.own = pickle.dumps(own)
     return _merge([pickle.loads(part) for part in parts.all])
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """Everything that looks at the tensors of a batch; all of it knows its tensor's name."""
+
+    statistics: dict[str, TensorStatistics]
+    moments: list[InputMoments]
+    layers: list[LayerSamples]
 
 
 def _collect(
     program: PaddleProgram,
     runner: Union[PaddleProgram, _Engine],
-    names: Sequence[str],
+    watched: _Watched,
     feeds: Iterable[Feed],
-    moments: Sequence[InputMoments],
 ) -> Calibration:
     """Return the statistics of this rank's `feeds`."""
-    statistics = {name: TensorStatistics() for name in names}
     context = _core.Context(num_threads=os.cpu_count() or 1)
     count = samples = 0
     constant = {spec.name for spec in program.feeds}
     for feed in feeds:
         number = distributed.rank() + count * distributed.world_size()
-        _observe(runner, feed, statistics, moments, context, number)
+        _observe(runner, feed, watched, context, number)
         _return_free_memory()  # here, where nothing holds a tensor of the batch any more
         distributed.report_progress()
         count += 1
         samples += len(feed[program.feeds[0].name])
         constant -= {name for name in constant if (feed[name] != feed[name].flat[0]).any()}
-    return Calibration(statistics, count, samples, list(moments), frozenset(constant))
+    return Calibration(**vars(watched), batches=count, samples=samples, constant_feeds=frozenset(constant))
 
 
 def _merge(parts: Sequence[Calibration]) -> Calibration:
@@ -119,9 +131,11 @@ def _merge(parts: Sequence[Calibration]) -> Calibration:
                 statistics.merge(part.statistics[name])
             for mine, theirs in zip(first.moments, part.moments):
                 mine.merge(theirs)
+            for layer, other in zip(first.layers, part.layers):
+                layer.merge(other)
     batches, samples = (sum(counts) for counts in zip(*((part.batches, part.samples) for part in parts)))
     constant = frozenset.intersection(*(part.constant_feeds for part in parts))
-    return Calibration(first.statistics, batches, samples, first.moments, constant)
+    return replace(first, batches=batches, samples=samples, constant_feeds=constant)
 
 
 class _Engine:
@@ -182,20 +196,36 @@ def _agree(program: PaddleProgram, engine: _Engine, feed: Feed) -> bool:
 def _observe(
     runner: Union[PaddleProgram, _Engine],
     feed: Feed,
-    statistics: dict[str, TensorStatistics],
-    moments: Sequence[InputMoments],
+    watched: _Watched,
     context: _core.Context,
     number: int,
 ) -> None:
-    """Run one batch and show each tensor to its statistics and moments."""
-    for name, array in zip(statistics, runner.run(feed, list(statistics))):
+    """Run one batch and show each tensor to what watches it."""
+    digests = _digests(feed) if watched.layers else None
+    for name, array in zip(watched.statistics, runner.run(feed, list(watched.statistics))):
         try:
-            statistics[name].update(array, context=context)
+            watched.statistics[name].update(array, context=context)
         except ValueError as error:
             raise ValueError(f"calibration batch {number}, tensor {name!r}: {error}") from error
-        for each in moments:
-            if each.tensor == name:
-                each.update(array)
+        for moments in watched.moments:
+            if moments.tensor == name:
+                moments.update(array)
+        for layer in watched.layers:
+            if layer.tensor == name:
+                assert digests is not None
+                layer.update(array, digests)
+
+
+def _digests(feed: Feed) -> NDArray[np.uint64]:
+    """Return a number for each sample of a batch that its data alone decides."""
+    arrays = [array for array in feed.values() if array.ndim > 0]
+    samples = len(arrays[0]) if arrays else 1
+    result = np.zeros(samples, np.uint64)
+    for array in arrays:
+        if len(array) == samples:
+            parts = [zlib.crc32(np.ascontiguousarray(part).tobytes()) for part in array]
+            result = result * np.uint64(0x100000001B3) + np.array(parts, np.uint64)
+    return result
 
 
 def _return_free_memory() -> None:

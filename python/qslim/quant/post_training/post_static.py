@@ -31,15 +31,14 @@ Examples
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Callable, Optional
 
 from qslim.exporters.paddle import export_with_engine_file
 from qslim.files.staging import output_path
-from qslim.functional import find_threshold
-from qslim.functional.statistics import ThresholdAlgo
-from qslim.graph import QuantParams
+from qslim.graph import Graph
 from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm, non_negative_tensors
 from qslim.importers.paddle import (
     ModelFiles,
@@ -52,14 +51,18 @@ from qslim.importers.paddle import (
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.op_types import DEFAULT_OP_TYPES, TENSORRT_OP_TYPES, all_op_types, pir_names
-from qslim.quant.options import PostTrainingOptions
-from qslim.quant.post_training.adaptive_rounding import input_moments
+from qslim.quant.options import PostTrainingAlgo, PostTrainingOptions
+from qslim.quant.post_training.activation_params import activation_params
+from qslim.quant.post_training.adaptive_rounding import input_moments, moments_of_samples
+from qslim.quant.post_training.bias_correction import correct_biases, has_correctable_bias
 from qslim.quant.post_training.calibration import Calibration, collect_statistics
 from qslim.quant.post_training.data_source import calibration_batches, expected_batches
+from qslim.quant.post_training.layer_samples import layer_samples
 from qslim.quant.post_training.operator_selection import Selection, select
 from qslim.quant.post_training.post_training_report import (
     ActivationReport,
     QuantizationReport,
+    WeightReport,
     operator_reports,
 )
 from qslim.quant.post_training.weight_rounding import quantize_weights
@@ -83,7 +86,7 @@ def quant_post_static(
     batch_size: int = 1,
     batch_nums: Optional[int] = None,
     scope: Any = None,
-    algo: ThresholdAlgo = "hist",
+    algo: PostTrainingAlgo = "hist",
     round_type: str = "round",
     hist_percent: float = 0.9999,
     bias_correction: bool = False,
@@ -97,6 +100,7 @@ def quant_post_static(
     onnx_format: bool = True,
     skip_tensor_list: Optional[Sequence[Any]] = None,
     deploy_backend: Optional[str] = None,
+    activation_scheme: str = "auto",
 ) -> QuantizationReport:
     """Quantize a saved inference model with the statistics of a few batches; nothing is trained.
 
@@ -117,7 +121,7 @@ def quant_post_static(
         One of them; ``calibration_batches`` says what they may be.
     scope : ignored
         The model is loaded into a scope of its own; yours is left alone.
-    batch_size, batch_nums, algo, round_type, ..., deploy_backend : see ``PostTrainingOptions``
+    batch_size, batch_nums, algo, round_type, ..., activation_scheme : see ``PostTrainingOptions``
 
     Returns
     -------
@@ -192,7 +196,8 @@ def _calibrate(
 ) -> Calibration:
     """Run the batches and return the statistics; raise ValueError if they say nothing."""
     moments = input_moments(program.graph, selection) if options.round_type == "adaround" else []
-    calibration = collect_statistics(program, selection.activations, batches, total, moments)
+    layers = layer_samples(program.graph, selection) if options.corrects_biases else []
+    calibration = collect_statistics(program, selection.activations, batches, total, moments, layers)
     _check_feeds(program, selection, calibration)
     return calibration
 
@@ -207,12 +212,9 @@ def _finish(
     """Quantize the program's Graph, write it on rank 0 and report it on every rank."""
     with distributed.together(_WHAT) as exchange:
         folded = fold_batch_norm(program.graph) if options.optimize_model else []
-        activations = _quantize_activations(program, selection, calibration.statistics, options)
-        per_channel = options.weight_quantize_type == "channel_wise_abs_max"
-        axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
-        weights = quantize_weights(
-            program.graph, axes, options.weight_bits, options.bias_correction, calibration.moments
-        )
+        activations = _quantize_activations(program, selection, calibration, options)
+        constants = program.parameter_names - set(program.half_parameters) | {item.bias for item in folded}
+        weights = _quantize_weights(program.graph, selection, calibration, options, constants)
         if distributed.rank() == 0:
             exchange.own = _write(program, target, options, folded).to_json()
     written = _Written.from_json(exchange.all[0])
@@ -228,6 +230,7 @@ def _finish(
         samples=calibration.samples,
         notes=[
             *([f"{len(folded)} batch normalizations folded"] if folded else []),
+            *_choices(activations, weights, options),
             *_constant_tensors(activations),
             *written.notes,
         ],
@@ -364,8 +367,24 @@ def _constant_tensors(activations: Sequence[ActivationReport]) -> list[str]:
     return notes
 
 
+def _choices(
+    activations: Sequence[ActivationReport], weights: Sequence[WeightReport], options: PostTrainingOptions
+) -> list[str]:
+    """Return notes on what was chosen for single tensors and layers."""
+    notes = []
+    affine = sum(report.params.zero_point > 0 for report in activations)
+    if affine:
+        notes.append(f"{affine} of {len(activations)} activations have a zero point")
+    if options.algo == "auto":
+        rules = Counter(report.rule for report in activations).most_common()
+        notes.append("thresholds by " + ", ".join(f"{rule} ({count})" for rule, count in rules))
+    methods = Counter(method for report in weights for method in report.methods)
+    notes += [f"{count} of {len(weights)} layers {method}" for method, count in methods.items()]
+    return notes
+
+
 def _quantize_activations(
-    program: PaddleProgram, selection: Selection, statistics: Any, options: PostTrainingOptions
+    program: PaddleProgram, selection: Selection, calibration: Calibration, options: PostTrainingOptions
 ) -> list[ActivationReport]:
     graph = program.graph
     never_negative = non_negative_tensors(graph) if options.uses_unsigned_grid else set()
@@ -373,18 +392,45 @@ def _quantize_activations(
     for name in selection.activations:
         if name not in graph.tensors:
             continue
-        is_unsigned = name in never_negative
-        threshold = find_threshold(
-            statistics[name],
-            options.algo,
-            quant_bits=options.activation_bits,
-            is_unsigned=is_unsigned,
-            hist_percent=options.hist_percent,
-        )
-        params = QuantParams.activation(threshold, options.activation_bits, is_unsigned)
-        graph.tensors[name].quantization = params
+        statistics = calibration.statistics[name]
+        readers = [layer for layer in calibration.layers if layer.tensor == name]
+        chosen = activation_params(graph, statistics, options, name in never_negative, readers)
+        graph.tensors[name].quantization = chosen.params
         producer = graph.producer(name)
-        reports.append(
-            ActivationReport(name, producer.source_op if producer else "feed", params, statistics[name])
-        )
+        source = producer.source_op if producer else "feed"
+        reports.append(ActivationReport(name, source, chosen.params, statistics, chosen.rule))
     return reports
+
+
+# "auto" rounds weights with so few factors of an output adaptively, those of depthwise convolutions say.
+_SHORT_ROW = 25
+
+
+def _quantize_weights(
+    graph: Graph,
+    selection: Selection,
+    calibration: Calibration,
+    options: PostTrainingOptions,
+    written: Collection[str],
+) -> list[WeightReport]:
+    """Quantize the weights, the activations being quantized, and correct biases if the options say so.
+
+    `written` are the constants that exporters write from `graph`.
+    """
+    per_channel = options.weight_quantize_type == "channel_wise_abs_max"
+    axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
+    values = {name: graph.tensors[name].value for name in axes}
+    moments = {each.weight: each for each in calibration.moments}
+    if options.algo == "auto":
+        for layer in calibration.layers:
+            if layer.patches.shape[1] <= _SHORT_ROW * layer.groups and layer.weight not in moments:
+                moments[layer.weight] = moments_of_samples(graph, layer)
+    has_bias = {layer.weight for layer in calibration.layers if has_correctable_bias(graph, layer, written)}
+    corrected = set(axes) - has_bias if options.bias_correction else set()
+    reports = quantize_weights(graph, axes, options.weight_bits, corrected, list(moments.values()))
+    with_bias = correct_biases(graph, calibration.layers, values, written)
+    done = {"rounded adaptively": set(moments), "bias corrected": set(with_bias)}
+    return [
+        replace(report, methods=tuple(name for name, weights in done.items() if report.name in weights))
+        for report in reports
+    ]

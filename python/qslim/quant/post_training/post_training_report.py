@@ -31,12 +31,16 @@ class OperatorReport:
 
 @dataclass(frozen=True)
 class ActivationReport:
-    """One calibrated activation. ``threshold`` and ``scale`` are in the tensor's units."""
+    """One calibrated activation. ``threshold`` and ``scale`` are in the tensor's units.
+
+    ``rule`` is the rule that its parameters follow, of ``algo="auto"`` the one that was chosen.
+    """
 
     name: str
     op: str
     params: QuantParams
     statistics: TensorStatistics
+    rule: str = ""
 
     @property
     def dtype(self) -> str:
@@ -44,7 +48,11 @@ class ActivationReport:
 
     @property
     def threshold(self) -> float:
-        return float(self.params.threshold)
+        """The largest magnitude that is kept."""
+        params = self.params
+        if params.zero_point == 0:
+            return float(params.threshold)
+        return float(params.scale) * max(params.qmax - params.zero_point, params.zero_point - params.qmin)
 
     @property
     def scale(self) -> float:
@@ -53,11 +61,15 @@ class ActivationReport:
 
 @dataclass(frozen=True)
 class WeightReport:
-    """One quantized weight: ``values`` as they were, ``quantized`` as they are stored."""
+    """One quantized weight: ``values`` as they were, ``quantized`` as they are stored.
+
+    ``methods`` says what was done beside rounding to nearest: "rounded adaptively", "bias corrected".
+    """
 
     name: str
     params: QuantParams
     values: NDArray[np.float32]
+    methods: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thresholds of weights, and the correction of what rounding does to their mean and spread.
 
-Bias correction, per output channel c, before the integers are taken (paddleslim 2.6.0,
+Weights with no bias behind them that could take the correction (bias_correction.py) are corrected themselves,
+per output channel c, before the integers are taken (paddleslim 2.6.0,
 quant/post_training_quantization, its broadcasting mended):
 
     w'_c = (dq(w)_c + mean(w_c - dq(w)_c)) * std(w_c) / (std(dq(w)_c) + 1e-8)
@@ -9,7 +10,7 @@ quant/post_training_quantization, its broadcasting mended):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -28,13 +29,13 @@ def quantize_weights(
     graph: Graph,
     axes: Mapping[str, Optional[int]],
     quant_bits: int,
-    bias_correction: bool = False,
+    corrected: Collection[str] = (),
     moments: Sequence[InputMoments] = (),
 ) -> list[WeightReport]:
     """Annotate the constants that `axes` names, each along its channel axis (None: one scale for all).
 
-    Those that have `moments` are rounded adaptively, which keeps the mean of the output; of the others
-    `bias_correction` corrects the values.
+    Those that have `moments` are rounded adaptively, which keeps the mean of the output; the values of the
+    other ones among `corrected` keep their mean and spread.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def quantize_weights(
     moments_of = {each.weight: each for each in moments}
     for name, axis in axes.items():
         tensor = graph.tensors[name]
-        params = _quantize_weight(tensor, quant_bits, axis, bias_correction and name not in moments_of)
+        params = _quantize_weight(tensor, quant_bits, axis, name in corrected and name not in moments_of)
         assert tensor.value is not None
         if name in moments_of:
             tensor.value = round_adaptively(tensor.value, params, moments_of[name])
@@ -53,7 +54,7 @@ def quantize_weights(
 
 
 def _quantize_weight(
-    tensor: Tensor, quant_bits: int, quant_axis: Optional[int], bias_correction: bool
+    tensor: Tensor, quant_bits: int, quant_axis: Optional[int], is_corrected: bool
 ) -> QuantParams:
     value = tensor.value
     assert value is not None
@@ -65,7 +66,7 @@ def _quantize_weight(
     threshold = np.maximum(functional.abs_max(value, quant_axis=quant_axis), THRESHOLD_FLOOR)
     params = QuantParams.weight(threshold, quant_bits, quant_axis)
     tensor.quantization = params
-    if bias_correction:
+    if is_corrected:
         tensor.value = correct_bias(value, params)
     return params
 

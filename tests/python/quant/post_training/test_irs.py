@@ -24,7 +24,9 @@ _SCRIPT = """
         paddle.enable_static()
     executor = type("Place", (), {{"place": paddle.CPUPlace()}})
     data = [images(8)]
-    report = slim.quant.quant_post_static(executor, {model!r}, {out!r}, data_loader=data, algo="abs_max")
+    report = slim.quant.quant_post_static(
+        executor, {model!r}, {out!r}, data_loader=data, algo="abs_max", activation_scheme="symmetric"
+    )
     slim.quant.quant_post_dynamic({model!r}, {out!r} + "-dynamic")
     assert paddle.in_dynamic_mode() is not {is_static}
     assert paddle.get_flags("FLAGS_enable_pir_api")["FLAGS_enable_pir_api"] is {is_pir}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Operators that move elements: each is one or a few strided copies on memory as it lies.
+// Operators that move elements: each is one or a few strided copies in the layout that its input has.
 #include <algorithm>
 
 #include "qslim/runtime/lowering/compiler.h"

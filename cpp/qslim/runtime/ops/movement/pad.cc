@@ -55,7 +55,7 @@ Padding padding_of(const InferContext& context) {
   return p;
 }
 
-// Which of `extent` elements stands at each place of the padded axis.
+// Return, for each place of the padded axis, which of `extent` elements it repeats.
 std::vector<std::int64_t> positions(PadMode mode, std::int64_t extent, std::int64_t before,
                                     std::int64_t after) {
   std::vector<std::int64_t> indices;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Operators that change a tensor's extents but not the order of its elements: the result is the same memory,
-// seen differently. A tensor that lies channels-last is brought into plain order first, where that matters.
+// seen differently. A channels-last tensor is brought into plain order first, where that matters.
 #include <algorithm>
 
 #include "qslim/runtime/lowering/compiler.h"

@@ -51,7 +51,7 @@ ConvExtents extents_of(const Dims& x, const Window& w, std::size_t channels_out)
   return e;
 }
 
-// Which taps and which outputs of a transposed convolution belong to one residue along one axis.
+// The taps and the outputs of a transposed convolution that belong to one residue along one axis.
 struct Phase {
   std::int64_t first_tap, tap_step, taps;  // kh = first_tap + tap_step * j, j < taps
   std::int64_t first_out, outputs;         // oh = first_out + stride * o, o < outputs
@@ -82,8 +82,8 @@ Phase phase_of(std::int64_t residue, const Window& window, std::size_t axis) {
   return p;
 }
 
-// Where the weights [OC, IC / groups, taps of h, taps of w] of one residue's convolution lie in the constant
-// [IC, OC / groups, KH, KW]: the groups side by side, the taps from the last to the first.
+// Return the places of the weights [OC, IC / groups, taps of h, taps of w] of one residue's convolution in
+// the constant [IC, OC / groups, KH, KW]: the groups side by side, the taps from the last to the first.
 std::vector<std::size_t> phase_weights(const Dims& w, std::int64_t groups, const Phase& h, const Phase& v) {
   const std::int64_t oc_group = w[1], ic_group = w[0] / groups;
   std::vector<std::size_t> order;

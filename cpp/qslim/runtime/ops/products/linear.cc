@@ -68,7 +68,7 @@ std::string reason_of_types(const Compiler& compiler, int x, const LinearPart& p
   const bool per_output = q.scale.size() == 1 || (q.quant_axis == part.weights.channel_axis &&
                                                   part.geometry.output_channels % q.scale.size() == 0);
   if (!per_output) return "its weight's scales do not run along the output channels";
-  if (q.is_unsigned() || q.zero_point != 0) return "its weight's grid is not symmetric";
+  if (q.is_unsigned() || q.zero_point != 0) return "its weight is not quantized symmetrically";
   if (products_of(part.geometry) > kMaxProducts) return "its sums could leave int32";
   return "";
 }
@@ -173,7 +173,8 @@ void emit_requantized(Compiler& compiler, const Product& product) {
   }
 }
 
-// Where a kernel's real results go: to a float buffer, or through a chain of operators while they are in the cache.
+// The destination of a kernel's real results: a float buffer, or a chain of operators while they are in the
+// cache.
 struct RealDestination {
   int buffer = kAbsent;
   std::size_t offset = 0;

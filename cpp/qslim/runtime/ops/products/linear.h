@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Products with constant weights, of Conv, ConvTranspose, MatMul and Gemm: the weights are packed once, bias and
-// activation are fused, and the product runs in int8 where the data and the weights are quantized.
+// Products with constant weights, of Conv, ConvTranspose, MatMul and Gemm: the weights are packed once, bias
+// and activation are fused, and the product runs in int8 where the data and the weights are quantized.
 //
-// In int8, acc = sum of integer products. If nothing but a clamp follows before the result is quantized, it becomes
-// acc * (sx * sw / sy) + bias / sy; else the real value acc * (sx * sw) + bias goes through the following operators in
-// float32.
+// In int8, acc = sum of integer products. If nothing but a clamp follows before the result is quantized, it
+// becomes acc * (sx * sw / sy) + bias / sy; else the real value acc * (sx * sw) + bias goes through the
+// following operators in float32.
 #pragma once
 
 #include <string>

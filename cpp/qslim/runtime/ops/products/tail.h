@@ -24,8 +24,9 @@ struct Tail {
   }
 };
 
-// Fuse the nodes that follow `node` as long as each adds one constant per channel or clamps, and mark them done. `bias`
-// is the constant that the node itself adds, or kAbsent. Channels lie `axes_behind` axes before the last.
+// Fuse the nodes that follow `node` as long as each adds one constant per channel or clamps, and mark them
+// done. `bias` is the constant that the node itself adds, or kAbsent. Channels lie `axes_behind` axes before
+// the last.
 Tail absorb_tail(Compiler& compiler, const Node& node, std::size_t channels, std::size_t axes_behind,
                  int bias);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// mse, emd, ptf: how well a grid of step d = T / qmax renders the histogram.
+// mse, emd, ptf: the error of quantizing the histogram with scale d = T / qmax.
 //
 // Within a bin the density is taken as uniform, and the integrals over it are taken exactly, so a bin may be
 // wider than a step (16 bits) as well as narrower. In steps, t = x / d and n = min(floor(t + 1/2), qmax):
@@ -9,8 +9,7 @@
 //   integral of q(t)                      =  n t - n^2 / 2
 //   integral of q(t)^2                    =  n^2 t - n (4 n^2 - 1) / 6
 //
-// A signed grid is symmetric, so negative values behave as their magnitudes do; on an unsigned one they
-// become 0.
+// Signed integers are symmetric, so negative values behave as their magnitudes do; unsigned, they become 0.
 #include <cmath>
 #include <limits>
 
@@ -70,7 +69,7 @@ double squared_error(const Magnitudes& m, double step, int down, int up) {
 
 double least_squares(const Magnitudes& m, int qmax, bool is_unsigned, const ArrayXd& fractions) {
   const ArrayXd edges = edges_of(m);
-  // Negative values on an unsigned grid err by themselves, whatever the threshold.
+  // Unsigned, the error of negative values is the same for every threshold.
   const ArrayXd counts = is_unsigned ? m.positive : m.both();
   return least_loss(m.abs_max, fractions, [&](double threshold) {
     const ArrayXd integral = squared_error_integral(edges, threshold / qmax, qmax);

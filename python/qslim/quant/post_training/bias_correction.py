@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Correction of biases: what quantization adds to the mean of a layer's output is taken off again.
+
+Of output channel c of a layer with quantized weight Wq and quantized input q(x), on samples of its input,
+
+    shift_c = mean((Wq q(x) - W x)_c)
+
+is taken off the constant that is added behind it: a bias, or the mean of a batch normalization. A channel
+whose shift is not clear of the sample's own error, two standard errors, keeps its bias.
+Source: Nagel et al. 2019, "Data-Free Quantization through Weight Equalization and Bias Correction"
+(arXiv:1906.04721), section 4.2, the empirical form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.graph import Graph, Node, Tensor
+from qslim.quant.post_training.layer_samples import LayerSamples
+
+__all__ = ["correct_biases", "has_correctable_bias"]
+
+# In standard errors of the mean.
+_CLEAR = 2.0
+# Operators between a product and its bias that keep the channels where they are.
+_PASSED = frozenset({"Dropout", "Identity"})
+
+
+@dataclass(frozen=True)
+class _Bias:
+    """A constant behind a layer, as all its views; ``sign`` is that of its part in the layer's output."""
+
+    views: list[Tensor]
+    sign: int
+
+
+def correct_biases(
+    graph: Graph,
+    layers: Iterable[LayerSamples],
+    weights: Mapping[str, Optional[NDArray[Any]]],
+    written: Collection[str],
+) -> list[str]:
+    """Correct the constants behind `layers` in place; return the weights of the layers that were corrected.
+
+    Parameters
+    ----------
+    weights : float values of the weights before they were rounded; `graph` holds quantized ones
+    written : names of the constants that exporters write from `graph`; no other one is changed
+    """
+    corrected = []
+    for layer in layers:
+        bias, weight = _find_bias(graph, layer, written), weights[layer.weight]
+        if bias is None or weight is None or len(layer.patches) < 2:
+            continue
+        shift = _shift(graph, layer, weight)
+        if shift.any():
+            for view in bias.views:
+                assert view.value is not None
+                view.value = np.asarray(view.value - bias.sign * shift.reshape(view.value.shape), np.float32)
+            corrected.append(layer.weight)
+    return corrected
+
+
+def has_correctable_bias(graph: Graph, layer: LayerSamples, written: Collection[str]) -> bool:
+    """Return True if a constant behind `layer` can take its correction."""
+    return _find_bias(graph, layer, written) is not None
+
+
+def _shift(graph: Graph, layer: LayerSamples, weight: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the mean error of each output channel where it is clear, else 0."""
+    stored, x = graph.tensors[layer.weight], graph.tensors[layer.tensor].quantization
+    assert stored.quantization is not None
+    assert stored.value is not None
+    rounded = stored.quantization.dequantize(stored.quantization.quantize(stored.value))
+    seen = layer.patches if x is None else x.dequantize(x.quantize(layer.patches))
+    error = layer.outputs(seen, rounded).astype(np.float64) - layer.outputs(layer.patches, weight)
+    mean = error.mean(axis=0)
+    return np.where(np.abs(mean) > _CLEAR * error.std(axis=0) / np.sqrt(len(error)), mean, 0.0)
+
+
+def _find_bias(graph: Graph, layer: LayerSamples, written: Collection[str]) -> Optional[_Bias]:
+    """Return the constant that is added behind `layer`, a number for each channel, with no other reader."""
+    (node,) = graph.consumers(layer.weight)
+    channels = layer.channels(graph)
+    if len(node.inputs) > 2 and node.inputs[2]:
+        return _own(graph, node.inputs[2], channels, 1, written)
+    name = node.outputs[0]
+    reader = _only_reader(graph, name)
+    while reader is not None and reader.op_type in _PASSED:
+        name = reader.outputs[0]
+        reader = _only_reader(graph, name)
+    if reader is None:
+        return None
+    if reader.op_type == "BatchNormalization" and reader.inputs[0] == name:
+        return _own(graph, reader.inputs[3], channels, -1, written)
+    if reader.op_type != "Add" or reader.inputs.count(name) != 1:
+        return None
+    other = graph.tensors[reader.inputs[1 - reader.inputs.index(name)]]
+    # Of an image the channels are the third axis from the end, of rows the last.
+    shape, last = other.shape or (), 3 if node.op_type == "Conv" else 1
+    if len(shape) < last or shape[-last] != channels:
+        return None
+    return _own(graph, other.name, channels, 1, written)
+
+
+def _own(graph: Graph, name: str, channels: int, sign: int, written: Collection[str]) -> Optional[_Bias]:
+    """Return constant `name` with what it is a view of, if one node alone reads any of them."""
+    tensor = graph.tensors[name]
+    if tensor.value is None or tensor.value.dtype != np.float32 or tensor.value.size != channels:
+        return None
+    root = tensor.view_of or name
+    views = [each for each in graph.tensors.values() if root in (each.name, each.view_of)]
+    readers = sum(len(graph.consumers(each.name)) for each in views)
+    is_output = any(each.name in graph.outputs for each in views)
+    is_float = all(each.quantization is None and each.value is not None for each in views)
+    if root not in written or readers != 1 or is_output or not is_float:
+        return None
+    return _Bias(views, sign)
+
+
+def _only_reader(graph: Graph, name: str) -> Optional[Node]:
+    readers = graph.consumers(name)
+    return readers[0] if len(readers) == 1 and name not in graph.outputs and not readers[0].domain else None

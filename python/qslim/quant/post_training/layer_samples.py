@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples of what each layer's weight multiplies, kept while calibration runs.
+
+A patch is what one output pixel of a convolution reads, or a row of a matrix product's operand. Of all
+patches of all batches those with the least hash are kept, a sample that is even over the data. The hash is of
+the picture and of the patch's place, so neither the order of the batches, nor their size, nor the process
+that saw them changes the sample; merging takes the least hashes of both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qslim.graph import Graph, Node
+from qslim.graph.operators.geometry import window_extent
+from qslim.graph.operators.products import pixel_patches_at
+from qslim.quant.post_training.operator_selection import Selection, weight_input
+
+__all__ = ["LayerSamples", "layer_samples", "sampled_layers"]
+
+# Elements kept of each layer: 2 MB.
+_MOST_ELEMENTS = 2**19
+# Patches of each picture that are looked at, evenly spread.
+_PATCHES_PER_SAMPLE = 256
+
+
+class LayerSamples:
+    """Patches of one operator with a constant weight.
+
+    Attributes
+    ----------
+    tensor, weight : str
+        The operator's data input and its weight.
+    patches : array [patches, groups * K], float32
+        In the order of their hashes, so that any leading part is a sample too.
+    """
+
+    def __init__(self, graph: Graph, node: Node, weight: str, axis: int) -> None:
+        value = graph.tensors[weight].value
+        assert value is not None
+        self.tensor, self.weight, self.node, self.axis = node.inputs[0], weight, node, axis
+        is_convolution = node.op_type == "Conv"
+        self._kernel = value.shape[2:] if is_convolution else ()
+        self.groups = int(node.attributes.get("group", 1)) if is_convolution else 1
+        size = value.size // value.shape[axis] * self.groups
+        self._most = max(64, _MOST_ELEMENTS // size)
+        self._hashes = np.zeros(0, np.uint64)
+        self.patches: NDArray[np.float32] = np.zeros((0, size), np.float32)
+
+    def update(self, x: NDArray[np.float32], digests: NDArray[np.uint64]) -> None:
+        """Look at one batch, whose pictures have `digests`."""
+        rows, extent = self._rows(x)
+        if rows == 0:
+            return
+        pictures = len(digests) if len(x) == len(digests) else 1
+        each = rows // pictures
+        places = np.arange(0, each, -(-each // _PATCHES_PER_SAMPLE), dtype=np.int64)
+        own = digests if pictures > 1 or len(digests) == 1 else np.bitwise_xor.reduce(digests, keepdims=True)
+        hashes = _mixed(own[:, None] + places.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)).reshape(-1)
+        places = (np.arange(pictures)[:, None] * each + places).reshape(-1)
+        if len(self._hashes) == self._most:
+            is_less = hashes < self._hashes[-1]
+            hashes, places = hashes[is_less], places[is_less]
+        order = np.argsort(hashes, kind="stable")[: self._most]
+        self._keep(hashes[order], self._patches_at(x, places[order], extent))
+
+    def merge(self, other: LayerSamples) -> None:
+        """Keep the least hashes of both."""
+        self._keep(other._hashes, other.patches)
+
+    def channels(self, graph: Graph) -> int:
+        """Return the number of output channels."""
+        value = graph.tensors[self.weight].value
+        assert value is not None
+        return int(value.shape[self.axis])
+
+    def group_rows(self, weight: NDArray[Any]) -> NDArray[Any]:
+        """Return `weight` as [groups, channels of a group, K], the factors of each group of a patch."""
+        rows = np.moveaxis(weight, self.axis, 0)
+        return rows.reshape(self.groups, len(rows) // self.groups, -1)
+
+    def outputs(self, patches: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the operator makes of `patches`, [patches, output channels]."""
+        rows = self.group_rows(weight)
+        groups = patches.reshape(len(patches), self.groups, -1)
+        if self.groups > 1 and rows.shape[1] == 1:  # depthwise
+            return np.asarray(np.einsum("ngk,gk->ng", groups, rows[:, 0]))
+        product = np.matmul(groups.transpose(1, 0, 2), rows.transpose(0, 2, 1))
+        return np.asarray(product.transpose(1, 0, 2).reshape(len(patches), -1))
+
+    def _rows(self, x: NDArray[np.float32]) -> tuple[int, tuple[int, ...]]:
+        """Return the number of patches in `x`, and the extents that they are counted along."""
+        if not self._kernel:
+            return x.size // x.shape[-1], x.shape[:-1]
+        attributes = self.node.attributes
+        extent = [window_extent(attributes, i, x.shape[2 + i], self._kernel[i]) for i in (0, 1)]
+        return len(x) * extent[0] * extent[1], (len(x), *extent)
+
+    def _patches_at(
+        self, x: NDArray[np.float32], places: NDArray[np.int64], extent: tuple[int, ...]
+    ) -> NDArray[np.float32]:
+        if not self._kernel:
+            return x.reshape(-1, x.shape[-1])[places]
+        image, row, column = np.unravel_index(places, extent)
+        return pixel_patches_at(x, self._kernel, self.node.attributes, image, row, column)
+
+    def _keep(self, hashes: NDArray[np.uint64], patches: NDArray[np.float32]) -> None:
+        every, first = np.unique(np.concatenate([self._hashes, hashes]), return_index=True)
+        kept = first[: self._most]
+        self.patches = np.concatenate([self.patches, patches])[kept]
+        self._hashes = every[: self._most]
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return a hash of each number, one to one.
+
+    Source: SplitMix64 of Steele, Lea and Flood 2014, doi 10.1145/2660193.2660195.
+    """
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(x ^ (x >> np.uint64(31)))
+
+
+def layer_samples(graph: Graph, selection: Selection) -> list[LayerSamples]:
+    """Return empty samples for each of ``sampled_layers``."""
+    return [LayerSamples(graph, *layer) for layer in sampled_layers(graph, selection)]
+
+
+def sampled_layers(graph: Graph, selection: Selection) -> list[tuple[Node, str, int]]:
+    """Return node, weight and the weight's axis of output channels of layers whose patches can be told.
+
+    Those are convolutions of images and products of rows, on an activation to calibrate, whose weight no
+    other operator reads; transposed convolutions are not among them.
+    """
+    readers: dict[str, list[tuple[Node, int]]] = {}
+    for decision in selection.decisions:
+        found = weight_input(graph, decision.node) if decision.is_quantized else None
+        if found is not None:
+            readers.setdefault(found[0], []).append((decision.node, found[1]))
+    layers = [(nodes[0][0], weight, nodes[0][1]) for weight, nodes in readers.items() if len(nodes) == 1]
+    return [layer for layer in layers if _has_patches(graph, layer[0], layer[1], selection)]
+
+
+def _has_patches(graph: Graph, node: Node, weight: str, selection: Selection) -> bool:
+    rank = len(graph.tensors[weight].shape or ())
+    is_image = node.op_type == "Conv" and node.inputs[1] == weight and rank == 4
+    return node.inputs[0] in selection.activations and (is_image or (node.op_type == "MatMul" and rank == 2))
