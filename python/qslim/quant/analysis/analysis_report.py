@@ -66,7 +66,14 @@ class LayerReport:
             "of its weight": self.own.weight,
             "saturation": self.own.saturation,
             "sensitivity": self.sensitivity,
-            "activations": {name: float(params.threshold) for name, params in self.layer.activations.items()},
+            "activations": {
+                name: {
+                    "dtype": str(params.dtype),
+                    "scale": float(params.scale),
+                    "zero point": params.zero_point,
+                }
+                for name, params in self.layer.activations.items()
+            },
         }
 
 

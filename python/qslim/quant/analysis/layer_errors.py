@@ -74,7 +74,8 @@ class _Operator:
         self._run = self._run_quantized = _runner(part)
         self._axis = 1 if layer.operator in CONVOLUTIONS else -1
         if layer.weight is not None:
-            part.tensors[layer.weight].value = layer.weight_value
+            layer.set_constants(part)
+            part.tensors[layer.weight].quantization = None  # the real values of its integers, in float
             self._run_quantized = _runner(part)
 
     def measure(self, values: Mapping[str, _Array], quantized: Mapping[str, _Array]) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 import numpy as np
@@ -33,6 +33,8 @@ class Layer:
     weight_params : QuantParams or None
     weight_value : ndarray or None
         The real values of the weight's integers.
+    constants : dict of tensor name to ndarray
+        Biases behind it, corrected.
     """
 
     name: str
@@ -42,6 +44,16 @@ class Layer:
     weight: Optional[str] = None
     weight_params: Optional[QuantParams] = None
     weight_value: Optional[NDArray[np.float32]] = None
+    constants: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def set_constants(self, graph: Graph) -> None:
+        """Quantize the weight in `graph`, and correct the biases that it has."""
+        for name, value in self.constants.items():
+            if name in graph.tensors:
+                graph.tensors[name].value = value
+        if self.weight is not None and self.weight in graph.tensors:
+            tensor = graph.tensors[self.weight]
+            tensor.value, tensor.quantization = self.weight_value, self.weight_params
 
 
 def find_layers(
@@ -126,9 +138,7 @@ def with_quantized(graph: Graph, layers: Iterable[Layer]) -> Graph:
     """Return a copy of `graph` with `layers` quantized and no other reader of their activations."""
     copy = graph.copy()
     for layer in layers:
-        if layer.weight is not None:
-            tensor = copy.tensors[layer.weight]
-            tensor.value, tensor.quantization = layer.weight_value, layer.weight_params
+        layer.set_constants(copy)
         nodes = [node for output in layer.outputs for node in nodes_of(copy, output)]
         for name, params in layer.activations.items():
             quantized = copy.new_name(f"{name}.quantized")

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Callable, Optional
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qslim.exporters.paddle import export_with_engine_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
@@ -25,10 +26,10 @@ from qslim.quant.analysis.layers import Layer, find_layers, nodes_of
 from qslim.quant.op_types import DEFAULT_OP_TYPES, pir_names
 from qslim.quant.options import PostTrainingOptions, choose
 from qslim.quant.post_training import post_static
+from qslim.quant.post_training.bias_correction import _find_bias
 from qslim.quant.post_training.calibration import Calibration, collect_statistics
 from qslim.quant.post_training.data_source import Feed, calibration_batches, expected_batches
 from qslim.quant.post_training.operator_selection import Decision, _computed_inputs, select, weight_input
-from qslim.quant.post_training.weight_rounding import quantize_weights
 
 __all__ = ["Quantization", "options_of", "quantization_of_model", "quantize"]
 
@@ -84,9 +85,7 @@ def annotate(graph: Graph, layers: Iterable[Layer]) -> None:
     for layer in layers:
         for name, params in layer.activations.items():
             graph.tensors[name].quantization = graph.tensors[name].quantization or params
-        if layer.weight is not None:
-            tensor = graph.tensors[layer.weight]
-            tensor.value, tensor.quantization = layer.weight_value, layer.weight_params
+        layer.set_constants(graph)
 
 
 def options_of(config: Optional[Mapping[str, Any]]) -> PostTrainingOptions:
@@ -114,16 +113,19 @@ def quantize(files: ModelFiles, data_loader: Any, options: PostTrainingOptions) 
     batches = kept.of(_batches(program, data_loader, options.batch_size, options.batch_nums))
     total = expected_batches(data_loader, options.batch_nums)
     calibration = post_static._calibrate(program, selection, batches, total, options)
-    if options.optimize_model:
-        fold_batch_norm(program.graph)
+    folded = fold_batch_norm(program.graph) if options.optimize_model else []
+    if folded:
         selection = post_static._select(program, options)
     in_float = program.graph.copy()
-    post_static._quantize_activations(program, selection, calibration.statistics, options)
-    per_channel = options.weight_quantize_type == "channel_wise_abs_max"
-    axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
-    quantize_weights(program.graph, axes, options.weight_bits, options.bias_correction, calibration.moments)
+    post_static._quantize_activations(program, selection, calibration, options)
+    written = program.parameter_names - set(program.half_parameters) | {item.bias for item in folded}
+    post_static._quantize_weights(program.graph, selection, calibration, options, written)
     quantized, program.graph = program.graph, in_float
     layers = find_layers(in_float, selection.decisions, quantized, options.is_full_quantize)
+    layers = [
+        replace(each, constants=_corrected(in_float, quantized, each, calibration, written))
+        for each in layers
+    ]
     return Quantization(
         files, program, layers, calibration, kept.samples, options.optimize_model, options.onnx_format
     )
@@ -172,6 +174,22 @@ def quantization_of_model(
         program, list(observed), batches, expected_batches(data_loader, batch_nums)
     )
     return Quantization(files, program, layers, calibration, kept.samples, folds)
+
+
+def _corrected(
+    graph: Graph, quantized: Graph, layer: Layer, calibration: Calibration, written: Collection[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Return the biases behind `layer` that differ between `graph` and `quantized`."""
+    found = (
+        _find_bias(quantized, each, written) for each in calibration.layers if each.weight == layer.weight
+    )
+    return {
+        view.name: view.value
+        for bias in found
+        if bias is not None
+        for view in bias.views
+        if view.value is not None and view.value is not graph.tensors[view.name].value
+    }
 
 
 def _load(files: ModelFiles, folds: bool) -> tuple[PaddleProgram, list[FoldedBatchNorm]]:

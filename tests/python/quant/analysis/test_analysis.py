@@ -19,6 +19,7 @@ from paddle import nn
 from small_networks import IRS, dygraph, images, save_network, small_network
 
 from qslim.importers.paddle import find_model_files
+from qslim.quant import quant_post_static
 from qslim.quant.analysis import Analysis, AnalysisPTQ, TargetModel
 from qslim.runtime import Session
 
@@ -105,7 +106,8 @@ def test_errors_are_those_of_a_plain_numpy_computation(tmp_path: Path) -> None:
     x = np.random.default_rng(1).standard_normal((5, 6)).astype(np.float32)
     with dygraph():
         analysis = AnalysisPTQ(
-            net, data_loader=[x], save_dir=str(tmp_path), ptq_config={"algo": "abs_max"},
+            net, data_loader=[x], save_dir=str(tmp_path),
+            ptq_config={"algo": "abs_max", "activation_scheme": "symmetric"},
             input_spec=[paddle.static.InputSpec([None, 6], "float32", "x")],
         )  # fmt: skip
     (layer,) = analysis.metric_error_analyse().layers
@@ -321,3 +323,22 @@ def test_a_network_that_the_engine_cannot_run_is_ranked_by_its_own_errors(tmp_pa
     assert all(each.output_error is None for each in report.layers)
     assert sum(each.share for each in report.layers) == pytest.approx(1)
     assert all(0 < each.own.both < 0.1 for each in report.layers)
+
+
+@pytest.mark.parametrize("config", [{"algo": "auto"}, {"bias_correction": True}, {"optimize_model": True}])
+def test_the_target_of_no_layer_in_float_is_what_quant_post_static_writes(
+    config: Any, tmp_path: Path
+) -> None:
+    analysis = saved_analysis(tmp_path, quant_config=config, eval_function=lambda *_: 1.0)
+    target = analysis.get_target_quant_model(0.5)
+    assert target.skip_tensor_list == []
+    quant_post_static(
+        paddle.static.Executor(paddle.CPUPlace()), str(tmp_path / "float"), str(tmp_path / "int8"),
+        data_loader=[images(8)], **config,
+    )  # fmt: skip
+    for ending in ("json", "pdiparams"):
+        written = tmp_path / "out" / "target_quant_model" / f"model.{ending}"
+        assert written.read_bytes() == (tmp_path / "int8" / f"model.{ending}").read_bytes()
+    sessions = [Session(str(path)) for path in (written.parent, tmp_path / "int8")]
+    results = [session.run({"image": images(4, 7)})[0] for session in sessions]
+    np.testing.assert_array_equal(*results)
