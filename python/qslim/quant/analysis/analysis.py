@@ -36,10 +36,10 @@ __all__ = ["Analysis"]
 _EvalFunction = Callable[[Any, Any, list[str], list[Any]], float]
 
 CHECKPOINT = "analysis_checkpoint.pkl"
-# Layers with a smaller share are not worth their latency in fp32, nor is any where all errors are small.
-_WORST_SHARE = 0.1
-_SMALL_OWN_ERROR = 5e-2
-_SMALL_OUTPUT_ERROR = 1e-3
+# Layers with so large a share and own error stay in fp32 in any case, for little is left of them. Others do
+# if the outputs' error is large: so many that it falls to a part, of those that lower it noticeably.
+_LARGE_SHARE, _LARGE_OWN_ERROR, _LARGE_OUTPUT_ERROR = 0.1, 5e-2, 1e-3
+_MENDED, _NOTICED, _MOST_SKIPPED = 0.25, 0.75, 16
 
 
 class Analysis:
@@ -196,13 +196,13 @@ class Analysis:
         reports.sort(key=lambda each: each.rank_key, reverse=True)
         self.sensitivity_ranklist = [each.name for each in reports]
         quantization = self._quantization()
-        skipped = _worst(reports)
-        kept = [each.layer for each in reports if each.name not in skipped]
+        error = outputs.of(quantization.layers)
+        skipped, error_without = _mend(reports, outputs, error)
         return AnalysisReport(
             reports,
             skipped,
-            outputs.of(quantization.layers),
-            outputs.of(kept) if skipped else None,
+            error,
+            error_without,
             self.base_metric,
             self.quant_metric,
             quantization.calibration.batches,
@@ -368,14 +368,28 @@ def _set_shares(reports: Sequence[LayerReport]) -> None:
         each.share = sum(shares) / len(shares)
 
 
-def _worst(reports: Sequence[LayerReport]) -> list[str]:
-    """Return the names of the layers that make up a large part of errors that are not small."""
-    return [
-        each.name
-        for each in reports
-        if each.share >= _WORST_SHARE
-        and (each.own.both >= _SMALL_OWN_ERROR or (each.output_error or 0.0) >= _SMALL_OUTPUT_ERROR)
-    ]
+def _mend(
+    reports: Sequence[LayerReport], outputs: OutputErrors, error: Optional[float]
+) -> tuple[list[str], Optional[float]]:
+    """Return names of layers that mend the network in fp32, and the error of its outputs then.
+
+    They are the layers of which little is left and, where that is not enough, the first of the ranking.
+    """
+    best = [each for each in reports if each.share >= _LARGE_SHARE and each.own.both >= _LARGE_OWN_ERROR]
+
+    def error_without(skipped: Sequence[LayerReport]) -> Optional[float]:
+        return outputs.of([each.layer for each in reports if each not in skipped])
+
+    least = error_without(best) if best else error
+    if error is not None and least is not None and error >= _LARGE_OUTPUT_ERROR:
+        count = 1
+        while least > _MENDED * error and count <= min(_MOST_SKIPPED, len(reports) // 2):
+            tried = [each for index, each in enumerate(reports) if index < count or each in best]
+            found = error_without(tried)
+            if found is not None and found < min(least, _NOTICED * error):
+                best, least = tried, found
+            count *= 2
+    return [each.name for each in best], least if best else None
 
 
 def _fewest(most: int, reaches: Callable[[int], bool]) -> Optional[int]:

@@ -85,7 +85,7 @@ class AnalysisReport:
     ----------
     layers : list of LayerReport, the most harmful first
     skip_tensor_list : list of str
-        The layers that make up most of the error; for ``quant_post_static``.
+        The layers that mend the network in fp32; for ``quant_post_static``. Empty if no layer stands out.
     output_error : float or None
         In the network's outputs with every layer quantized; ``output_error_without`` with those in fp32.
     """
@@ -112,8 +112,8 @@ class AnalysisReport:
         if self.skip_tensor_list:
             without = self.output_error_without
             lines.append(
-                f"most of it comes from {', '.join(map(repr, self.skip_tensor_list))}"
-                + (f"; with these in fp32 it is {without:.3g}" if without is not None else "")
+                f"worst layers: {', '.join(map(repr, self.skip_tensor_list))}"
+                + (f"; with these in fp32 the error is {without:.3g}" if without is not None else "")
             )
         return "\n".join(lines)
 

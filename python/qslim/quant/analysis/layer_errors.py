@@ -4,17 +4,18 @@
 Of an output channel c, over samples s with the mean square E_s of the output in float:
 
     noise_c = sum_s |dy_sc|^2 / E_s      signal_c = sum_s |y_sc|^2 / E_s
-    error   = mean_c min(1, noise_c / signal_c)
+    error   = mean_c min(1, noise_c / (signal_c + 1e-8 mean(signal)))
 
 Each sample counts alike, and so does each channel: 1 means that nothing of the layer is left, and one large
-channel or sample does not hide the loss of all others.
+channel or sample does not hide the loss of all others. Channels that are dead in float, below 1e-4 of a
+typical magnitude, count for little; where a normalization revives one the outputs show it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from qslim.runtime import Session
 __all__ = ["LayerError", "fake_quantized", "float_activations", "layer_errors"]
 
 _Array = NDArray[Any]
+_DEAD = 1e-8  # of the mean square of all channels
 _Run = Callable[[Mapping[str, _Array]], _Array]
 
 
@@ -59,7 +61,7 @@ class _Noise:
     def error(self, kind: str) -> float:
         noise, signal = np.asarray(self.noise[kind]), np.asarray(self.signal)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(noise > 0, noise / signal, 0.0)
+            ratio = np.where(noise > 0, noise / (signal + _DEAD * signal.mean()), 0.0)
         return float(np.minimum(ratio, 1.0).mean())
 
 
@@ -72,8 +74,9 @@ class _Operator:
         self._layer = layer
         self._noise = _Noise()
         self._run = self._run_quantized = _runner(part)
-        self._axis = 1 if layer.operator in CONVOLUTIONS else -1
+        self._axis: Optional[int] = None  # without a weight all of the output is one channel
         if layer.weight is not None:
+            self._axis = 1 if layer.operator in CONVOLUTIONS else -1
             layer.set_constants(part)
             part.tensors[layer.weight].quantization = None  # the real values of its integers, in float
             self._run_quantized = _runner(part)
@@ -94,7 +97,7 @@ class _Operator:
 
     def _power(self, y: _Array) -> _Array:
         """Return the sum of squares of each channel."""
-        axis = self._axis % y.ndim if y.ndim else 0
+        axis = None if self._axis is None else self._axis % y.ndim
         others = tuple(each for each in range(y.ndim) if each != axis)
         return np.asarray(np.square(y, dtype=np.float64).sum(axis=others))
 

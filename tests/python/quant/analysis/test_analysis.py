@@ -58,15 +58,16 @@ def test_a_weight_with_one_channel_scaled_by_1000_is_ranked_first(layer: str, tm
     assert worst.own.activation < 0.01
 
 
-def test_a_dead_channel_that_its_normalization_revives_is_ranked_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1e-3, 1e-7])
+def test_a_dead_channel_that_its_normalization_revives_is_ranked_first(size: float, tmp_path: Path) -> None:
     net = small_network()
     with dygraph():
         values = net.depthwise.weight.numpy()
-        values[1] *= 1e-7
+        values[1] *= size
         net.depthwise.weight.set_value(values)
         norm = net.depthwise_norm
         norm._epsilon = 1e-15
-        for tensor, value in ((norm._variance, 1e-14), (norm._mean, 0.0)):
+        for tensor, value in ((norm._variance, size**2), (norm._mean, 0.0)):
             values = tensor.numpy()
             values[1] = value
             tensor.set_value(values)
@@ -74,7 +75,7 @@ def test_a_dead_channel_that_its_normalization_revives_is_ranked_first(tmp_path:
     report = analysis.metric_error_analyse()
     worst = report.layers[0]
     assert worst.name == weight_name(net, "depthwise")
-    assert worst.own.weight == pytest.approx(1 / 8, rel=0.01)
+    assert (worst.own.weight > 0.1) == (size == 1e-3)  # a channel of 1e-7 counts in the outputs alone
     assert worst.own.activation < 0.01
     assert report.skip_tensor_list == [worst.name]
     assert report.output_error is not None
