@@ -122,7 +122,6 @@ class Analysis:
         self.checkpoint_name = os.path.join(self.save_dir, CHECKPOINT)
         with staged_directory(self.save_dir):  # it can be written to, which is known before hours of work
             pass
-        os.makedirs(self.save_dir, exist_ok=True)
         self.base_metric: Optional[float] = None
         self.quant_metric: Optional[float] = None
         self.layer_metrics: dict[str, float] = {}

@@ -32,7 +32,7 @@ _FEWEST_RUNS = 64
 
 
 class OutputErrors:
-    """Measures the outputs of `quantization`'s network with some of its layers quantized.
+    """Errors of the outputs of a network with some of its layers quantized.
 
     Attributes
     ----------

@@ -326,16 +326,27 @@ def test_a_network_that_the_engine_cannot_run_is_ranked_by_its_own_errors(tmp_pa
     assert all(0 < each.own.both < 0.1 for each in report.layers)
 
 
-@pytest.mark.parametrize("config", [{"algo": "auto"}, {"bias_correction": True}, {"optimize_model": True}])
-def test_the_target_of_no_layer_in_float_is_what_quant_post_static_writes(
-    config: Any, tmp_path: Path
+@pytest.mark.parametrize(
+    ("config", "skipped"),
+    [
+        ({"algo": "auto"}, 0),
+        ({"bias_correction": True}, 0),
+        ({"optimize_model": True}, 0),
+        ({"algo": "KL"}, 2),
+        ({"activation_scheme": "symmetric", "onnx_format": False}, 3),
+    ],
+)
+def test_the_target_is_what_quant_post_static_writes_with_its_skip_list(
+    config: Any, skipped: int, tmp_path: Path
 ) -> None:
-    analysis = saved_analysis(tmp_path, quant_config=config, eval_function=lambda *_: 1.0)
-    target = analysis.get_target_quant_model(0.5)
-    assert target.skip_tensor_list == []
+    analysis = saved_analysis(tmp_path, quant_config=config, eval_function=lambda *_: 0.0)
+    analysis.metric_error_analyse(num_evaluated=0)
+    analysis._metric_of = lambda layers, what: float(5 - len(layers))  # type: ignore[method-assign]
+    target = analysis.get_target_quant_model(float(skipped))
+    assert target.skip_tensor_list == analysis.sensitivity_ranklist[:skipped]
     quant_post_static(
         paddle.static.Executor(paddle.CPUPlace()), str(tmp_path / "float"), str(tmp_path / "int8"),
-        data_loader=[images(8)], **config,
+        data_loader=[images(8)], skip_tensor_list=target.skip_tensor_list, **config,
     )  # fmt: skip
     for ending in ("json", "pdiparams"):
         written = tmp_path / "out" / "target_quant_model" / f"model.{ending}"
