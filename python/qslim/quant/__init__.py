@@ -44,7 +44,7 @@ _NEED_PADDLE = {
     "load_checkpoint": "qslim.quant.training",
 }
 
-_SUBPACKAGES = ("constraints", "observers", "quanters")
+_SUBPACKAGES = ("analysis", "constraints", "observers", "quanters")
 
 
 def __getattr__(name: str) -> Any:
