@@ -42,9 +42,7 @@ double py_quantization_error(const TensorStatistics& statistics, float scale, st
   return quantization_error(statistics, {scale, zero_point, qmin, qmax});
 }
 
-}  // namespace
-
-void bind_statistics(py::module_& m) {
+void bind_class(py::module_& m) {
   using py::arg;
   py::class_<TensorStatistics>(
       m, "TensorStatistics",
@@ -97,6 +95,13 @@ void bind_statistics(py::module_& m) {
                                 ", min=", s.min(), ", max=", s.max(), ")");
            })
       .def(py::pickle([](const TensorStatistics& s) { return py::bytes(s.to_bytes()); }, &from_bytes));
+}
+
+}  // namespace
+
+void bind_statistics(py::module_& m) {
+  using py::arg;
+  bind_class(m);
   m.def("find_threshold", &py_find_threshold, arg("statistics"), arg("algo"), arg("quant_bits") = 8,
         arg("is_unsigned") = false, arg("hist_percent") = 0.9999,
         "Return the largest magnitude worth keeping, the threshold.\n"

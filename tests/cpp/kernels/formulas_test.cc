@@ -47,6 +47,10 @@ const std::map<std::string, Definition>& definitions() {
       {"Abs", {[](D x, D) { return std::fabs(x); }, 0}},
       {"Add", {[](D x, D y) { return x + y; }, 0.5}},
       {"Ceil", {[](D x, D) { return std::ceil(x); }, 0}},
+      // As Elu, and x / alpha is rounded before.
+      {"Celu",
+       {[](D x, D) { return x < 0 ? D{0.2f} * std::expm1(x / D{0.2f}) : x; }, 1.6,
+        [](D x) { return x < 0 ? 0.2 * 2.2 * kHalfUlpOfOne : 0; }}},
       {"Clip", {[](D x, D) { return clip(x, -1.0, 0.5); }, 0}},
       {"Cos", {[](D x, D) { return std::cos(x); }, 0.51}},
       {"Div", {[](D x, D y) { return x / y; }, 0.5}},

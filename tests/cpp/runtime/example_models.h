@@ -174,7 +174,8 @@ inline void add_element_models(Models& models) {
       .node("Tile", {"l", "repeats"}, {"t"})
       .node("Gather", {"t", "indices"}, {"g"}, {{"axis", 1}})
       .node("Expand", {"x", "wanted"}, {"e"})
-      .node("Identity", {"g"}, {"y"})
+      .node("Trilu", {"g"}, {"u"})
+      .node("Identity", {"u"}, {"y"})
       .output("y")
       .output("e");
   models["reductions"]
@@ -276,8 +277,8 @@ inline void add_unary_models(Models& models) {
   ModelBuilder& unary = models["unary"];
   unary.input("x0", Dims{-1, 7});
   std::string last = "x0";
-  for (const char* op : {"Abs", "Sqrt", "Log", "Ceil", "Floor", "Neg", "Elu", "LeakyRelu", "Mish", "Softplus",
-                         "Sin", "Cos", "Round", "Erf", "Tanh", "Exp", "Reciprocal"}) {
+  for (const char* op : {"Abs", "Sqrt", "Log", "Ceil", "Floor", "Neg", "Elu", "Celu", "LeakyRelu", "Mish",
+                         "Softplus", "Sin", "Cos", "Round", "Erf", "Tanh", "Exp", "Reciprocal"}) {
     unary.node(op, {last}, {std::string("y_") + op});
     last = std::string("y_") + op;
   }

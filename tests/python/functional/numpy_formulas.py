@@ -31,12 +31,12 @@ def kl_losses(statistics: F.TensorStatistics, levels: int) -> dict[int, float]:
     while len(counts) > 2048:
         counts = np.append(counts, np.zeros(len(counts) % 2)).reshape(-1, 2).sum(1)
     losses = {}
-    for cut in range(max(1, len(counts) // 2 - 1), len(counts) + 1):
+    for cut in range(min(max(levels, 2), len(counts)), len(counts) + 1):
         if counts[cut - 1] == 0:
             continue
         p = counts[:cut].copy()
         p[-1] += counts[cut:].sum()
-        groups = min(levels - 2, max(cut - 2, 0))
+        groups = min(max(levels - 2, 1), max(cut - 2, 0))
         parts = [slice(1 + g * (cut - 2) // groups, 1 + (g + 1) * (cut - 2) // groups) for g in range(groups)]
         q = np.zeros(cut)
         for part in [slice(0, 1), *parts, slice(cut - 1, cut)]:  # the first and the last by themselves

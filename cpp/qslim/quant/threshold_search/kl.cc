@@ -2,7 +2,7 @@
 //
 // KL: the cut of the histogram of |x| that loses the least information.
 //
-//   for every cut i in the upper half of n (about 2048) coarse bins with hist[i - 1] > 0, and i = n:
+//   for every cut i of n (about 2048) coarse bins, i >= levels, with hist[i - 1] > 0, and i = n:
 //     P = hist[0 .. i), what lies beyond added to P[i - 1]
 //     Q = bins 0 and i - 1 as they are in hist, and those between them summed into `levels` - 2 groups, group g
 //         from bin 1 + g * (i - 2) / (levels - 2) on, each sum spread evenly over the group's bins with P > 0
@@ -17,7 +17,8 @@
 //
 // Source: S. Migacz, 8-bit inference with TensorRT, GTC 2017. It differs from PaddleSlim 2.6.0
 // (cal_kl_threshold), which spreads all bins, gives every group int(i / levels) of them and the rest to the
-// last, and never tries to keep everything: of a ReLU6 it keeps 3.98, where the groups come out even.
+// last, and never tries to keep everything: of a ReLU6 it keeps 3.98, where the groups come out even. Nor does
+// it try to cut below the middle, where one outlier may leave all the rest.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -55,7 +56,7 @@ struct Prefixes {
 };
 
 double divergence(const ArrayXd& hist, const Prefixes& before, Index cut, Index levels) {
-  const Index inner = std::max<Index>(cut - 2, 0), groups = std::min(levels - 2, inner);
+  const Index inner = std::max<Index>(cut - 2, 0), groups = std::min(std::max<Index>(levels - 2, 1), inner);
   const double total = before.counts[hist.size()], kept = before.counts[cut], outliers = total - kept;
   const double last_p = hist[cut - 1] + outliers;
   const double p_log_p = before.x_log_x[cut - 1] + x_log_x(last_p);
@@ -82,7 +83,7 @@ double kl(const Magnitudes& magnitudes, int levels) {
     hist = sum_pairs(hist);
     width *= 2;
   }
-  const Index bins = hist.size(), start = std::max<Index>(1, bins / 2 - 1);
+  const Index bins = hist.size(), start = std::clamp<Index>(levels, 2, bins);
   const Prefixes before{prefix_sums(hist), prefix_sums((hist > 0).cast<double>()),
                         prefix_sums(hist.unaryExpr([](double x) { return x_log_x(x); }))};
   double least = std::numeric_limits<double>::infinity();

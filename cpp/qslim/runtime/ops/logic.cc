@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Comparisons, logic on masks, and Where. Everything is in plain order.
+// Comparisons, logic on masks, Trilu and Where. Everything is in plain order.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
 #include "qslim/kernels/typed_elementwise/typed_elementwise.h"
 #include "qslim/runtime/lowering/broadcasting.h"
 #include "qslim/runtime/lowering/conversions.h"
@@ -8,6 +12,8 @@
 
 namespace qslim::runtime {
 namespace {
+
+constexpr std::int64_t kMaxDiagonal = std::int64_t{1} << 40;
 
 void infer_comparison(InferContext& context) {
   require_same_types(context, 0, 1);
@@ -78,6 +84,52 @@ void compile_Where(Compiler& compiler, const Node& node) {
   step.run = [=, c = condition.buffer, p = a.buffer, q = b.buffer, r = to.buffer](const Execution& e) {
     typed_where(e.context, size, extents, e.at<const std::uint8_t>(c), e.at<void>(p), e.at<void>(q),
                 e.at<void>(r));
+  };
+  compiler.emit(std::move(step));
+  round_if_needed(compiler, y, to);
+}
+
+void infer_Trilu(InferContext& context) {
+  context.require(context.rank(0) >= 2, "expected two axes at least");
+  if (context.has_input(1)) {
+    const std::vector<std::int64_t>& k = context.integers(1);
+    context.require(k.size() == 1 && std::abs(k[0]) < kMaxDiagonal, "its diagonal is out of range");
+  }
+  context.set_output(0, context.dims(0), context.input(0).dtype);
+}
+bool splits_Trilu(const InferContext& context) { return context.rank(0) > 2; }
+void compile_Trilu(Compiler& compiler, const Node& node) {
+  const int x = node.inputs[0], y = node.outputs[0];
+  const Dims& dims = compiler.dims(x);
+  const std::int64_t rows = dims[dims.size() - 2], columns = dims.back();
+  const bool has_k = node.inputs.size() > 1 && node.inputs[1] >= 0;
+  const std::int64_t k = has_k ? (*compiler.facts(node.inputs[1]).integers)[0] : 0;
+  const bool is_upper = Attributes(node).integer("upper", 1) != 0;
+  const Value from = get_plain(compiler, x);
+  const Value to = define_or_round_later(compiler, y, Layout::kPlain, real_storage());
+  const std::size_t size = size_of(to.dtype), count = static_cast<std::size_t>(element_count(dims));
+  Step step = compiler.step_for(node, "triangle", name_of(to.dtype));
+  step.reads = {from.buffer};
+  step.writes = {to.buffer};
+  step.run = [=, p = from.buffer, q = to.buffer](const Execution& e) {
+    const auto* source = e.at<const std::uint8_t>(p);
+    auto* target = e.at<std::uint8_t>(q);
+    const std::size_t row_bytes = static_cast<std::size_t>(columns) * size;
+    for (std::size_t i = 0; i * row_bytes < count * size; ++i) {
+      // Columns of a row up to its diagonal: of the upper triangle they are 0, of the lower one those behind are.
+      const std::int64_t row = static_cast<std::int64_t>(i) % rows;
+      const std::int64_t before = std::clamp<std::int64_t>(row + k + (is_upper ? 0 : 1), 0, columns);
+      const std::size_t head = static_cast<std::size_t>(before) * size;
+      const std::uint8_t* in = source + i * row_bytes;
+      std::uint8_t* out = target + i * row_bytes;
+      if (is_upper) {
+        std::memset(out, 0, head);
+        std::memcpy(out + head, in + head, row_bytes - head);
+      } else {
+        std::memcpy(out, in, head);
+        std::memset(out + head, 0, row_bytes - head);
+      }
+    }
   };
   compiler.emit(std::move(step));
   round_if_needed(compiler, y, to);

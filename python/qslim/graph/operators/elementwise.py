@@ -105,6 +105,11 @@ def _prelu(_: Attributes, inputs: list[Array]) -> list[Array]:
     return [np.where(x < 0, x * slope, x)]
 
 
+def _celu(attributes: Attributes, inputs: list[Array]) -> list[Array]:
+    alpha, x = np.float64(attributes.get("alpha", 1.0)), inputs[0].astype(np.float64)
+    return [np.where(x < 0, alpha * np.expm1(np.minimum(x, 0) / alpha), x).astype(inputs[0].dtype)]
+
+
 def _elu(attributes: Attributes, inputs: list[Array]) -> list[Array]:
     x = inputs[0].astype(np.float64)
     alpha = attributes.get("alpha", 1.0)
@@ -169,6 +174,7 @@ ELEMENTWISE = table(
     _binary("Add", np.add, 7, if_all_are),
     _same_shape("Cast", _cast, 9, if_first_is),
     _unary("Ceil", np.ceil, 6, if_first_is),
+    _same_shape("Celu", _celu, 12, if_first_is),
     _same_shape("Clip", _clip, 11, _clip_is_non_negative),
     _unary("Cos", np.cos, 7),
     _binary("Div", _divide, 7),

@@ -41,5 +41,21 @@ TEST(LogicOperators, AndOrXorNotAndWhereTakeAnyByteButZeroForTrue) {
             (Floats{-1, 2, -1, 4}));
 }
 
+TEST(LogicOperators, TriluKeepsATriangleOfEveryMatrix) {
+  const Floats x = {1, 2, 3, 4, 5, 6};
+  const auto triangle = [&](std::int64_t k, std::int64_t upper) {
+    return OneNode().in(Dims{2, 3}, x).constants({k}).run<float>("Trilu", {{"upper", upper}});
+  };
+  EXPECT_EQ(triangle(0, 1), (Floats{1, 2, 3, 0, 5, 6}));
+  EXPECT_EQ(triangle(1, 1), (Floats{0, 2, 3, 0, 0, 6}));
+  EXPECT_EQ(triangle(-5, 1), x);
+  EXPECT_EQ(triangle(9, 1), Floats(6));
+  EXPECT_EQ(triangle(0, 0), (Floats{1, 0, 0, 4, 5, 0}));
+  EXPECT_EQ(triangle(-1, 0), (Floats{0, 0, 0, 4, 0, 0}));
+  EXPECT_EQ(triangle(9, 0), x);
+  const Wide whole = {1, 2, 3, 4};
+  EXPECT_EQ(OneNode().in(Dims{1, 2, 2}, whole).run<std::int64_t>("Trilu"), (Wide{1, 2, 0, 4}));
+}
+
 }  // namespace
 }  // namespace qslim::test

@@ -194,15 +194,6 @@ def _prelu(op: SourceOp) -> Optional[ConvertedOp]:
     return ConvertedOp("PRelu", [op.inputs[0], shaped])
 
 
-def _celu(op: SourceOp) -> ConvertedOp:
-    """Convert alpha * (exp(x / alpha) - 1) below 0."""
-    alpha = float(op.attributes["alpha"])
-    if alpha == 1.0:
-        return ConvertedOp("Elu", op.inputs, {"alpha": 1.0})
-    curved = op.like("Elu", [op.like("Div", [op.inputs[0], op.number(alpha)])], alpha=1.0)
-    return ConvertedOp("Mul", [curved, op.number(alpha)])
-
-
 def _selu(op: SourceOp) -> ConvertedOp:
     curved = op.like("Elu", op.inputs[:1], alpha=float(op.attributes["alpha"]))
     return ConvertedOp("Mul", [curved, op.number(op.attributes["scale"])])
@@ -284,7 +275,7 @@ ELEMENTWISE: dict[str, Converter] = {
     "add_n": _add_n,
     "cast": _cast,
     "ceil": renamed("Ceil"),
-    "celu": _celu,
+    "celu": renamed("Celu", alpha="alpha"),
     "clip": _clip,
     "cos": renamed("Cos"),
     "divide": renamed("Div"),

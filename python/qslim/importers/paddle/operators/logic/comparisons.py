@@ -73,20 +73,11 @@ def _sequence_mask(op: SourceOp) -> Optional[ConvertedOp]:
 
 
 def _triangle(op: SourceOp) -> Optional[ConvertedOp]:
-    """Convert tril and triu to a choice by a mask of the last two axes."""
-    shape, diagonal = op.shape(0), int(op.attributes["diagonal"])
-    if shape is None or len(shape) < 2:
+    rank = op.rank(0)
+    if rank is None or rank < 2:
         return None
-    if shape[-2] is None or shape[-1] is None:
-        rows, columns = (op.unsqueezed(op.places(op.extent(axis)), at) for axis, at in ((-2, 1), (-1, 0)))
-        offset = op.integers("Sub", columns, rows, (None, None))
-        kept = "LessOrEqual" if op.name == "tril" else "GreaterOrEqual"
-        bound = op.new_constant(np.asarray(diagonal, np.int64))
-        kept_places = op.before(kept, [offset, bound], "bool", (None, None))
-        return ConvertedOp("Where", [kept_places, op.inputs[0], op.number(0)])
-    ones = np.ones((shape[-2], shape[-1]), bool)
-    mask = np.tril(ones, diagonal) if op.name == "tril" else np.triu(ones, diagonal)
-    return ConvertedOp("Where", [op.new_constant(mask), op.inputs[0], op.number(0)])
+    diagonal = op.new_constant(np.asarray(op.attributes["diagonal"], np.int64))
+    return ConvertedOp("Trilu", [op.inputs[0], diagonal], {"upper": int(op.name == "triu")})
 
 
 def _truncate(op: SourceOp) -> ConvertedOp:
