@@ -76,6 +76,7 @@ def peak_of(job: str, network: str, directory: str) -> None:
                 model_filename=name + suffix,
                 params_filename=name + ".pdiparams",
                 is_full_quantize=job == "all operators",
+                round_type="adaround" if job == "adaround" else "round",
             )
     print(before / 1024, (resident("VmHWM") - before) / 1024)
 
@@ -89,7 +90,7 @@ def resident(field: str) -> int:
 def measure(network: str, directory: str) -> None:
     print(f"{network}, shapes {SHAPES[network][0]} to {SHAPES[network][-1]}")
     plain = 0.0
-    for job in ("inference", "calibration", "all operators"):
+    for job in ("inference", "calibration", "all operators", "adaround"):
         command = [sys.executable, __file__, "--job", job, "--network", network, "--model", directory]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         imports, rise = (float(word) for word in output.split()[-2:])
