@@ -27,7 +27,26 @@ class ReleasedGil {
   ReleasedGil& operator=(const ReleasedGil&) = delete;
 
  private:
+  friend class TakenGil;
   PyThreadState* state_;
+};
+
+// Takes the GIL back while the object lives, in the thread that released it.
+class TakenGil {
+ public:
+  explicit TakenGil(ReleasedGil& released) : released_(released) {
+    try {
+      PyEval_RestoreThread(released.state_);
+    } catch (abi::__forced_unwind&) {
+      for (;;) ::pause();
+    }
+  }
+  ~TakenGil() { released_.state_ = PyEval_SaveThread(); }
+  TakenGil(const TakenGil&) = delete;
+  TakenGil& operator=(const TakenGil&) = delete;
+
+ private:
+  ReleasedGil& released_;
 };
 
 }  // namespace qslim::python

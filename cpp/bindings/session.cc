@@ -7,6 +7,7 @@
 
 #include <cstring>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,10 @@ constexpr char kSessionDoc[] =
     "    One of available_isas(); None: the best one that QSLIM_ISA allows.\n"
     "max_memory : int or None, default=None\n"
     "    Bytes that packed weights and the activations of all kept extents may take; None: 8 GiB.\n"
+    "observes : bool, default=False\n"
+    "    Show outputs by observe, and do not return them by run.\n"
+    "splits_batches : bool, default=True\n"
+    "    Run a batch image by image where images do not meet in the network.\n"
     "\n"
     "Raises\n"
     "------\n"
@@ -55,6 +60,22 @@ constexpr char kRunDoc[] =
     "------\n"
     "TypeError : an array of another dtype.\n"
     "ValueError : another number of inputs, extents that the model does not take, too little memory.\n";
+constexpr char kObserveDoc[] =
+    "Run the model and show each output as soon as it is complete.\n"
+    "\n"
+    "Parameters\n"
+    "----------\n"
+    "inputs : list of ndarrays, as for run\n"
+    "callback : callable\n"
+    "    Called as callback(output, array, image): the output's number, its elements, which cannot be "
+    "written\n"
+    "    and are there until the call returns, and the image that it belongs to.\n"
+    "\n"
+    "Raises\n"
+    "------\n"
+    "TypeError, ValueError : as run.\n"
+    "RuntimeError : the callback kept an array.\n"
+    "Exceptions of the callback pass through.\n";
 constexpr char kProfileDoc[] =
     "Time the steps of a run.\n"
     "\n"
@@ -80,9 +101,12 @@ runtime::Model model_from_bytes(const py::bytes& bytes) {
 }
 
 std::unique_ptr<Session> make_session(const py::object& source, const py::object& num_threads,
-                                      const py::object& isa, const std::optional<std::size_t>& max_memory) {
+                                      const py::object& isa, const std::optional<std::size_t>& max_memory,
+                                      bool observes, bool splits_batches) {
   Session::Options options{thread_count(num_threads, "Session"), isa_of(isa, "Session")};
   if (max_memory) options.max_memory = *max_memory;
+  options.observes = observes;
+  options.splits_batches = splits_batches;
   if (py::isinstance<py::bytes>(source)) {
     runtime::Model model = model_from_bytes(py::cast<py::bytes>(source));
     const ReleasedGil release;
@@ -116,15 +140,19 @@ std::vector<Session::Input> views_of(const std::vector<py::array>& arrays) {
   return views;
 }
 
+std::vector<runtime::Dims> dims_of(const std::vector<Session::Input>& inputs) {
+  std::vector<runtime::Dims> dims;
+  for (const Session::Input& input : inputs) dims.push_back(input.dims);
+  return dims;
+}
+
 std::vector<py::array> run(const Session& session, const std::vector<py::object>& objects) {
   const std::vector<py::array> arrays = checked_inputs(session, objects);
   const std::vector<Session::Input> inputs = views_of(arrays);
-  std::vector<runtime::Dims> dims;
-  for (const Session::Input& input : inputs) dims.push_back(input.dims);
   std::vector<Session::OutputSpec> specs;
   {
     const ReleasedGil release;
-    specs = session.output_specs(dims);
+    specs = session.output_specs(dims_of(inputs));
   }
   std::vector<py::array> outputs;
   std::vector<void*> targets;
@@ -135,6 +163,41 @@ std::vector<py::array> run(const Session& session, const std::vector<py::object>
   const ReleasedGil release;
   session.run(inputs, {targets.data(), targets.size()});
   return outputs;
+}
+
+// An array on memory that is there until the callback returns; numpy owns nothing of it.
+py::array lent_array(const Session::Shown& shown) {
+  py::array array(numpy_dtype(shown.dtype), shown.dims, shown.data, py::none());
+  py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  return array;
+}
+
+void observe(const Session& session, const std::vector<py::object>& objects, const py::function& callback) {
+  const std::vector<py::array> arrays = checked_inputs(session, objects);
+  const std::vector<Session::Input> inputs = views_of(arrays);
+  ReleasedGil release;
+  session.observe(inputs, [&](const Session::Shown& shown) {
+    const TakenGil taken(release);
+    const py::array array = lent_array(shown);
+    callback(shown.output, array, shown.image);
+    if (array.ref_count() > 1) {
+      throw std::runtime_error("Session.observe: the callback kept an array, whose memory is used again");
+    }
+  });
+}
+
+py::tuple observed_shapes(const Session& session, const std::vector<py::object>& objects) {
+  const std::vector<runtime::Dims> dims = dims_of(views_of(checked_inputs(session, objects)));
+  std::vector<Session::OutputSpec> specs;
+  std::size_t images = 1;
+  {
+    const ReleasedGil release;
+    specs = session.output_specs(dims);
+    images = session.images_apart(dims);
+  }
+  py::list shapes;
+  for (const Session::OutputSpec& spec : specs) shapes.append(py::tuple(py::cast(spec.dims)));
+  return py::make_tuple(shapes, images);
 }
 
 py::list profile(const Session& session, const std::vector<py::object>& objects, std::size_t runs) {
@@ -190,8 +253,12 @@ void bind_session(py::module_& m) {
         "computes, moves, moves_all, moves_if_nearest or pads.");
   py::class_<Session>(m, "Session", "A model, ready to run.")
       .def(py::init(&make_session), arg("source"), arg("num_threads") = 1, arg("isa") = py::none(),
-           arg("max_memory") = py::none(), kSessionDoc)
+           arg("max_memory") = py::none(), arg("observes") = false, arg("splits_batches") = true, kSessionDoc)
       .def("run", &run, arg("inputs"), kRunDoc)
+      .def("observe", &observe, arg("inputs"), arg("callback"), kObserveDoc)
+      .def("observed_shapes", &observed_shapes, arg("inputs"),
+           "Return the outputs' shapes for those inputs, and the number of images that observe shows one by\n"
+           "one; 1 where it runs the batch at once.")
       .def("profile", &profile, arg("inputs"), arg("runs"), kProfileDoc)
       .def_property_readonly(
           "inputs", [](const Session& s) { return signatures(s.inputs()); },

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C++ core. Arrays are C-contiguous; nothing is copied. `qslim.functional` is the friendlier door."""
 
+from collections.abc import Callable
 from typing import Any, Literal, Optional, Union, overload
 
 import numpy as np
@@ -195,8 +196,14 @@ class Session:
         num_threads: int = 1,
         isa: Optional[str] = None,
         max_memory: Optional[int] = None,
+        observes: bool = False,
+        splits_batches: bool = True,
     ) -> None: ...
     def run(self, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]: ...
+    def observe(
+        self, inputs: list[NDArray[Any]], callback: Callable[[int, NDArray[Any], int], None]
+    ) -> None: ...
+    def observed_shapes(self, inputs: list[NDArray[Any]]) -> tuple[list[tuple[int, ...]], int]: ...
     def profile(
         self, inputs: list[NDArray[Any]], runs: int
     ) -> list[tuple[str, str, str, str, str, int, float]]: ...

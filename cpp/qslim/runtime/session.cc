@@ -20,6 +20,7 @@
 
 #include "qslim/core/aligned_buffer.h"
 #include "qslim/core/error.h"
+#include "qslim/runtime/compile/batch_split.h"
 #include "qslim/runtime/compile/compile.h"
 #include "qslim/runtime/compile/inference.h"
 #include "qslim/runtime/model/model_file.h"
@@ -111,6 +112,8 @@ struct Session::Impl {
   Impl(Model m, const Options& o)
       : model(std::move(m)),
         max_memory(o.max_memory),
+        observes(o.observes),
+        splits_batches(o.splits_batches),
         context(o.num_threads, o.isa),
         inputs(signatures(model, model.inputs)),
         outputs(signatures(model, model.outputs)) {
@@ -182,16 +185,17 @@ struct Session::Impl {
     for (Dims& d : single) {
       if (!d.empty()) d[0] = 1;
     }
-    if (images > 1 && images_stay_apart(facts, images, single)) {
+    if (images > 1 && splits_batches && images_stay_apart(model, facts, images, single)) {
       recipe.prepared = find_locked(single)->prepared;
       recipe.images = static_cast<std::size_t>(images);
     } else {
-      Plan plan = compile(model, std::move(facts), context.isa(), context.pool().num_threads(), weights);
+      Plan plan = compile(model, std::move(facts), context.isa(), context.pool().num_threads(), weights,
+                          observes ? OutputUse::kShown : OutputUse::kReturned);
       check_room(Workspace::bytes_for(plan));
       recipe.prepared = std::make_shared<Prepared>(std::move(plan), usage);
     }
     recipes.push_front(std::make_shared<const Recipe>(std::move(recipe)));
-    if (recipes.size() > kMaxPlans) recipes.pop_back();
+    if (recipes.size() > (observes ? 1 : kMaxPlans)) recipes.pop_back();
     return recipes.front();
   }
 
@@ -298,53 +302,6 @@ struct Session::Impl {
     QSLIM_REQUIRE(count == inputs.size(), "expected ", inputs.size(), " inputs, got ", count);
   }
 
-  // Return true if a batch may run image by image: its operators do not combine images, and compute from one
-  // image what they compute from the batch but for axis 0. The second is not implied: a constant may have as
-  // many rows as the batch has images.
-  bool images_stay_apart(std::vector<TensorFacts>& facts, std::int64_t images,
-                         const std::vector<Dims>& single) const {
-    const auto index = [](int id) { return static_cast<std::size_t>(id); };
-    for (const int id : model.inputs) {
-      const std::optional<Dims>& shape = model.tensors[index(id)].shape;
-      const Dims& dims = facts[index(id)].dims;
-      if (dims.empty() || dims[0] != images || (shape && (*shape)[0] != kUnknownExtent)) return false;
-    }
-    std::vector<TensorFacts> one;
-    try {
-      one = infer(model, single);
-    } catch (const InvalidArgument&) {
-      return false;  // one image alone does not go through
-    }
-    const auto is_split = [&](int id) {
-      if (id == kAbsent) return true;
-      const Dims &all = facts[index(id)].dims, &part = one[index(id)].dims;
-      return !all.empty() && !part.empty() && all[0] == images && part[0] == 1 &&
-             std::equal(all.begin() + 1, all.end(), part.begin() + 1, part.end());
-    };
-    const auto is_same = [&](int id) {
-      return id == kAbsent || (facts[index(id)].dims == one[index(id)].dims &&
-                               facts[index(id)].integers == one[index(id)].integers);
-    };
-    std::vector<bool> varies(model.tensors.size(), false);  // with the data of the inputs
-    for (const int id : model.inputs) varies[index(id)] = true;
-    const bool apart = std::all_of(model.nodes.begin(), model.nodes.end(), [&](const Node& node) {
-      const auto is_known = [&](int id) { return id == kAbsent || facts[index(id)].integers.has_value(); };
-      const auto is_data = [&](int id) { return id != kAbsent && varies[index(id)]; };
-      if (std::all_of(node.outputs.begin(), node.outputs.end(), is_known)) return true;
-      if (std::none_of(node.inputs.begin(), node.inputs.end(), is_data)) {
-        return std::all_of(node.inputs.begin(), node.inputs.end(), is_same) &&
-               std::all_of(node.outputs.begin(), node.outputs.end(), is_same);
-      }
-      for (const int id : node.outputs) {
-        if (id != kAbsent) varies[index(id)] = true;
-      }
-      return std::all_of(node.outputs.begin(), node.outputs.end(), is_split) &&
-             find_operator(node)->splits(InferContext(model, node, facts));
-    });
-    return apart && std::all_of(model.outputs.begin(), model.outputs.end(),
-                                [&](int id) { return varies[index(id)] && is_split(id); });
-  }
-
   // Points the workspace at image `image` of the caller's arrays.
   static void bind(Workspace& workspace, const Plan& plan, Span<const Input> in, Span<void* const> out,
                    std::size_t image) {
@@ -359,8 +316,8 @@ struct Session::Impl {
     }
   }
 
-  void run_steps(Workspace& workspace, const Plan& plan) {
-    const Execution execution{context, workspace.buffers.data(), workspace.scratch.data()};
+  void run_steps(Workspace& workspace, const Plan& plan, const ShowFn* show = nullptr) {
+    const Execution execution{context, workspace.buffers.data(), workspace.scratch.data(), show};
     for (const Step& step : plan.steps) step.run(execution);
     for (std::size_t i = 0; i < plan.buffers.size(); ++i) {
       const Buffer& buffer = plan.buffers[i];
@@ -371,11 +328,33 @@ struct Session::Impl {
 
   std::vector<LayerProfile> profile(Span<const Input> in, std::size_t runs);
 
+  static void check_data(Span<const Input> in) {
+    for (std::size_t i = 0; i < in.size(); ++i)
+      QSLIM_REQUIRE(in[i].data != nullptr, "input ", i, " has no data");
+  }
+
+  void observe(Span<const Input> in, const Observer& observer) {
+    QSLIM_REQUIRE(observes, "this session returns its outputs: open it with options.observes, or call run()");
+    check_data(in);
+    const std::shared_ptr<const Recipe> recipe = find(in);
+    Prepared& prepared = *recipe->prepared;
+    make_room(prepared, 1);
+    const Plan& plan = prepared.plan();
+    const Borrowed workspace(prepared, room());
+    for (std::size_t image = 0; image < recipe->images; ++image) {
+      const ShowFn show = [&](std::size_t output, const void* data) {
+        observer({output, data, plan.output_dims[output], plan.output_types[output], image});
+      };
+      bind(*workspace, plan, in, {}, image);
+      run_steps(*workspace, plan, &show);
+    }
+  }
+
   void run(Span<const Input> in, Span<void* const> out) {
     QSLIM_REQUIRE(out.size() == outputs.size(), "expected ", outputs.size(), " output arrays, got ",
                   out.size());
-    for (std::size_t i = 0; i < in.size(); ++i)
-      QSLIM_REQUIRE(in[i].data != nullptr, "input ", i, " has no data");
+    QSLIM_REQUIRE(!observes, "this session shows its outputs: call observe()");
+    check_data(in);
     const std::shared_ptr<const Recipe> recipe = find(in);
     for (std::size_t i = 0; i < out.size(); ++i) {
       QSLIM_REQUIRE(out[i] != nullptr || element_count(recipe->outputs[i].dims) == 0, "output ", i,
@@ -398,6 +377,7 @@ struct Session::Impl {
 
   Model model;
   std::size_t max_memory;
+  const bool observes, splits_batches;
   Context context;
   WeightCache weights;
   std::shared_ptr<Usage> usage = std::make_shared<Usage>(0);
@@ -428,6 +408,14 @@ std::vector<Session::OutputSpec> Session::output_specs(const std::vector<Dims>& 
 
 void Session::run(Span<const Input> inputs, Span<void* const> outputs) const {
   with_memory([&] { impl_->run(inputs, outputs); });
+}
+
+void Session::observe(Span<const Input> inputs, const Observer& observer) const {
+  with_memory([&] { impl_->observe(inputs, observer); });
+}
+
+std::size_t Session::images_apart(const std::vector<Dims>& inputs) const {
+  return with_memory([&] { return impl_->find(inputs)->images; });
 }
 
 std::vector<Session::LayerProfile> Session::profile(Span<const Input> inputs, std::size_t runs) const {

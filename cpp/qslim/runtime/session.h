@@ -15,6 +15,7 @@
 // throw InvalidArgument and FormatError alone, also where memory is short.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,6 +35,11 @@ class Session {
     // Bytes that packed weights and the activations and scratch of all kept extents may take together. A run
     // that needs more by itself throws; else the extents that were used longest ago are forgotten.
     std::size_t max_memory = std::size_t{8} << 30;
+    // Show outputs by observe(), and do not return them by run(). An output takes memory from the step that
+    // completes it to the last one that reads it, and no extents are kept but those of the last call.
+    bool observes = false;
+    // Run a batch image by image where images do not meet in the network.
+    bool splits_batches = true;
   };
 
   // Row-major, of the type that the model gives the input.
@@ -47,6 +53,15 @@ class Session {
     DType dtype;
     std::optional<Dims> shape;  // as the model has it; kUnknownExtent where it is open
   };
+  // An output while it is shown. Row-major, as the model has it; may be read until the observer returns.
+  struct Shown {
+    std::size_t output;
+    const void* data;
+    const Dims& dims;  // of one image where the batch runs image by image
+    DType dtype;
+    std::size_t image;
+  };
+  using Observer = std::function<void(const Shown&)>;
   struct LayerProfile {
     std::string label, op, kernel, type, reason;
     std::int64_t macs = 0;
@@ -82,6 +97,14 @@ class Session {
 
   // Write the outputs, in the model's order, to arrays of the specified extents.
   void run(Span<const Input> inputs, Span<void* const> outputs) const;
+
+  // Run the network and show each output as soon as it is complete, in the order of the steps, all those of
+  // one image before the next one's. The observer is called on this thread and may throw; it must not use this
+  // session. NaN have any bits.
+  void observe(Span<const Input> inputs, const Observer& observer) const;
+  // Return the number of images that a call with inputs of those extents runs one by one; 1 if it runs the
+  // batch at once.
+  std::size_t images_apart(const std::vector<Dims>& inputs) const;
 
   // Return the steps of a run, each with the least time that it took in `runs` runs.
   std::vector<LayerProfile> profile(Span<const Input> inputs, std::size_t runs) const;

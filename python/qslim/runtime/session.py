@@ -186,7 +186,7 @@ class Session:
             raise TypeError(f"Session.run: feeds must be a dict of arrays, got {type(feeds).__name__}")
         if feeds.keys() != self._inputs.keys():
             raise ValueError(f"Session.run: expected feeds for {list(self._inputs)}, got {list(feeds)}")
-        return {name: _as_array(feeds[name], spec) for name, spec in self._inputs.items()}
+        return {name: as_array(feeds[name], spec) for name, spec in self._inputs.items()}
 
     def _random_feeds(self) -> dict[str, NDArray[Any]]:
         rng = np.random.default_rng(0)
@@ -214,7 +214,7 @@ def _spec_of(tail: HostTail, name: str) -> TensorSpec:
     )
 
 
-def _as_array(value: ArrayLike, spec: TensorSpec) -> NDArray[Any]:
+def as_array(value: ArrayLike, spec: TensorSpec) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -11,9 +11,9 @@
 namespace qslim::runtime {
 
 Plan compile(const Model& model, std::vector<TensorFacts> facts, Isa isa, std::size_t num_threads,
-             WeightCache& weights) {
+             WeightCache& weights, OutputUse output_use) {
   std::vector<Storage> storage = settle_storage(model, facts);
-  Compiler compiler(model, std::move(facts), std::move(storage), isa, num_threads, weights);
+  Compiler compiler(model, std::move(facts), std::move(storage), isa, num_threads, weights, output_use);
   compiler.prepare_inputs();
   for (const Node& node : model.nodes) {
     if (compiler.is_done(node)) continue;
@@ -23,6 +23,7 @@ Plan compile(const Model& model, std::vector<TensorFacts> facts, Isa isa, std::s
     compiler.mark_done(node);
     if (!is_known) find_operator(node)->compile(compiler, node);
     compiler.round_wide_tensors();
+    compiler.show_outputs();
   }
   return compiler.finish();
 }

@@ -15,6 +15,6 @@ namespace qslim::runtime {
 
 // `facts` are those of infer(). InvalidArgument names the node that cannot be compiled.
 Plan compile(const Model& model, std::vector<TensorFacts> facts, Isa isa, std::size_t num_threads,
-             WeightCache& weights);
+             WeightCache& weights, OutputUse output_use = OutputUse::kReturned);
 
 }  // namespace qslim::runtime

@@ -41,7 +41,7 @@ std::vector<std::vector<const Node*>> consumers_of(const Model& model) {
 }
 
 Compiler::Compiler(const Model& model, std::vector<TensorFacts> facts, std::vector<Storage> storage, Isa isa,
-                   std::size_t num_threads, WeightCache& weights)
+                   std::size_t num_threads, WeightCache& weights, OutputUse output_use)
     : model_(model),
       facts_(std::move(facts)),
       isa_(isa),
@@ -51,12 +51,14 @@ Compiler::Compiler(const Model& model, std::vector<TensorFacts> facts, std::vect
       consumers_(consumers_of(model)),
       is_output_(model.tensors.size(), false),
       forms_(model.tensors.size()),
-      done_(model.nodes.size(), false) {
+      done_(model.nodes.size(), false),
+      output_use_(output_use) {
   for (const int output : model.outputs) is_output_[static_cast<std::size_t>(output)] = true;
   for (std::size_t i = 0; i < model_.tensors.size(); ++i) {
     const Tensor& t = model_.tensors[i];
     is_wide_.push_back(t.quantization && !t.is_constant() && !t.quantization->fits_a_byte());
   }
+  is_unshown_ = output_use == OutputUse::kShown ? is_output_ : std::vector<bool>(model.tensors.size(), false);
 }
 
 bool Compiler::is_private(int id) const {
@@ -176,6 +178,7 @@ Value Compiler::define(int id, Layout layout, const Storage& storage) {
 void Compiler::add_form(int id, Value value) {
   forms(id).push_back(std::move(value));
   if (is_wide_[static_cast<std::size_t>(id)]) to_be_rounded_.push_back(id);
+  if (is_unshown_[static_cast<std::size_t>(id)]) to_be_shown_.push_back(id);
 }
 
 void Compiler::alias(int id, Layout layout, const Value& value) {
@@ -268,6 +271,23 @@ void Compiler::round_wide_tensors() {
   }
 }
 
+void Compiler::show(int id) {
+  if (!is_unshown_[static_cast<std::size_t>(id)]) return;
+  is_unshown_[static_cast<std::size_t>(id)] = false;
+  const Value value = get_plain(*this, id);
+  for (std::size_t i = 0; i < model_.outputs.size(); ++i) {
+    if (model_.outputs[i] == id) emit_show(*this, id, value, i);
+  }
+}
+
+void Compiler::show_outputs() {
+  while (!to_be_shown_.empty()) {
+    const int id = to_be_shown_.back();
+    to_be_shown_.pop_back();
+    show(id);
+  }
+}
+
 void Compiler::replace(int id, const Value& value) { forms(id).assign(1, value); }
 
 void Compiler::prepare_inputs() {
@@ -292,15 +312,19 @@ void Compiler::prepare_inputs() {
     }
   }
   round_wide_tensors();
+  show_outputs();
 }
 
 Plan Compiler::finish() {
   for (std::size_t i = 0; i < model_.outputs.size(); ++i) {
     const int id = model_.outputs[i];
-    const bool is_real = facts(id).dtype == DType::kFloat32;
-    const Value value = is_real ? get_real(id, Layout::kPlain) : get(id, Layout::kPlain);
     plan_.output_dims.push_back(dims(id));
-    plan_.output_types.push_back(value.dtype);
+    plan_.output_types.push_back(facts(id).dtype);
+    if (output_use_ == OutputUse::kShown) {
+      show(id);  // of constants, which no step computes
+      continue;
+    }
+    const Value value = get_plain(*this, id);
     plan_.buffers.push_back(Buffer{Buffer::Kind::kOutput, value.bytes(), i, nullptr});
     emit_output(*this, id, value, static_cast<int>(plan_.buffers.size() - 1));
   }

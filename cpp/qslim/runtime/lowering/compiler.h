@@ -24,12 +24,14 @@ class Compiler {
  public:
   // `storage` has one entry for each tensor.
   Compiler(const Model& model, std::vector<TensorFacts> facts, std::vector<Storage> storage, Isa isa,
-           std::size_t num_threads, WeightCache& weights);
+           std::size_t num_threads, WeightCache& weights, OutputUse output_use);
 
   // ---- the whole graph: first, after each node, last ----
   void prepare_inputs();
   // Tensors of more than 8 bits that have been computed are rounded, in float32, by a step of their own.
   void round_wide_tensors();
+  // Outputs that have been computed are shown, where they are to be shown.
+  void show_outputs();
   Plan finish();
 
   // ---- the graph ----
@@ -90,6 +92,7 @@ class Compiler {
   Value constant_value(int id, Layout layout, bool as_real);
   std::vector<Value>& forms(int id) { return forms_[static_cast<std::size_t>(id)]; }
   void add_form(int id, Value value);
+  void show(int id);
 
   const Model& model_;
   std::vector<TensorFacts> facts_;
@@ -104,6 +107,9 @@ class Compiler {
   std::vector<bool> done_;
   std::vector<bool> is_wide_;       // tensors of more than 8 bits whose rounding is still to come
   std::vector<int> to_be_rounded_;  // those of them that have been computed
+  const OutputUse output_use_;
+  std::vector<bool> is_unshown_;  // outputs that are to be shown and have not been
+  std::vector<int> to_be_shown_;  // those of them that have been computed
   Plan plan_;
 };
 

@@ -202,6 +202,19 @@ void emit_output(Compiler& compiler, int id, const Value& value, int target) {
   emit_bytes(compiler, id, "Output", value, target);
 }
 
+void emit_show(Compiler& compiler, int id, const Value& value, std::size_t output) {
+  Step step;
+  step.label = compiler.tensor(id).name;
+  step.op = "Show";
+  step.kernel = "none";
+  step.type = name_of(value.dtype);
+  step.reads = {value.buffer};
+  step.run = [output, x = value.buffer](const Execution& e) {
+    if (e.show != nullptr) (*e.show)(output, e.at<void>(x));
+  };
+  compiler.emit(std::move(step));
+}
+
 Value get_plain(Compiler& compiler, int id) {
   return compiler.facts(id).dtype == DType::kFloat32 ? compiler.get_real(id, Layout::kPlain)
                                                      : compiler.get(id, Layout::kPlain);

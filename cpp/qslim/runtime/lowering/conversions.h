@@ -40,6 +40,8 @@ void emit_fake_quant(Compiler& compiler, int id, const Value& value);
 void emit_copy_of_input(Compiler& compiler, int id, const Value& from, const Value& to);
 // To the caller's array.
 void emit_output(Compiler& compiler, int id, const Value& value, int target);
+// Shows the value as that output.
+void emit_show(Compiler& compiler, int id, const Value& value, std::size_t output);
 
 // The tensor in plain order, in its own type: float32 if it is quantized.
 Value get_plain(Compiler& compiler, int id);

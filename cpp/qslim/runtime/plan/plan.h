@@ -4,6 +4,8 @@
 // places are fixed. Immutable; what changes during a run is in a Workspace.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -14,11 +16,15 @@
 
 namespace qslim::runtime {
 
+// Takes an output, by its number, from the step that shows it; the elements may be read during the call.
+using ShowFn = std::function<void(std::size_t output, const void* elements)>;
+
 // The view that a step has of a run: its buffers, scratch memory and threads.
 struct Execution {
   Context& context;
   void* const* buffers;
   std::byte* scratch;
+  const ShowFn* show = nullptr;
 
   template <class T>
   T* at(int buffer) const noexcept {
@@ -45,6 +51,10 @@ struct Buffer {
   std::size_t place = 0;  // offset in the arena, or index of the input or output
   std::shared_ptr<const void> constant;
 };
+
+// What becomes of outputs: the last steps copy them to the caller's arrays, or each is shown as soon as it is
+// complete and its memory is used again.
+enum class OutputUse : std::uint8_t { kReturned, kShown };
 
 struct Plan {
   std::vector<Step> steps;

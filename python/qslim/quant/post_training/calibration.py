@@ -4,8 +4,10 @@
 One pass, one batch at a time: the statistics (C++) read each tensor where the run left it and nothing of a
 batch is kept, so memory does not depend on the number of batches.
 
-The engine runs the float model where it has all the operators. The first batch runs in Paddle as well, and if
-a tensor differs by more than rounding, Paddle's executor does the rest: what is quantized is Paddle's model.
+The engine runs the float model where it has all the operators. It shows each tensor when it is computed and
+then uses the memory again, so calibration takes what inference takes; memory for the last shapes alone is
+kept. The first batch runs in Paddle as well, and if a tensor differs by more than rounding, Paddle's executor
+does the rest: what is quantized is Paddle's model. Paddle's executor holds all tensors of a batch.
 
 In a world of several ranks each observes its own batches. Rank 0, which has the first, decides who runs
 them. The statistics are exact, so merged they are, on every rank, what one process would have, to the bit.
@@ -16,10 +18,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import math
 import os
 import pickle
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 from qslim import _core
 from qslim.exporters.engine_file import observing
 from qslim.functional import TensorStatistics
+from qslim.graph import Graph
 from qslim.importers.paddle import PaddleProgram
 from qslim.logger import logger
 from qslim.quant import distributed
@@ -36,9 +40,13 @@ from qslim.quant.post_training.adaptive_rounding import InputMoments
 from qslim.quant.post_training.data_source import Feed
 from qslim.quant.post_training.layer_samples import LayerSamples
 from qslim.quant.post_training.progress import progress_bar
-from qslim.runtime import Session
+from qslim.runtime.observing_session import ObservingSession
 
 __all__ = ["Calibration", "collect_statistics"]
+
+# Takes a tensor's name, its values, which can be read until the call returns, and the number of the image
+# that they belong to; None: they are the batch's.
+_Show = Callable[[str, NDArray[Any], Optional[int]], None]
 
 
 @dataclass(frozen=True)
@@ -75,14 +83,16 @@ def collect_statistics(
     with distributed.together("calibration") as decision:
         feeds = iter(batches if distributed.rank() else progress_bar(batches, "calibrating", total))
         first = list(itertools.islice(feeds, 1))
-        engine = _Engine.of(program, names)
+        # Moments take patches that are evenly spread over the batch.
+        engine = _Engine.of(program, names, by_image=not moments)
         is_agreed = engine is not None and bool(first) and _agree(program, engine, first[0])
         decision.own = b"engine" if is_agreed else b"Paddle"
+        _return_free_memory()
     if decision.all[0] == b"Paddle":
         engine = None
     with distributed.together("calibration") as parts:
         watched = _Watched({name: TensorStatistics() for name in names}, list(moments), list(layers))
-        own = _collect(program, engine or program, watched, itertools.chain(first, feeds))
+        own = _collect(program, engine or _Executor(program), watched, itertools.chain(first, feeds))
         parts.own = pickle.dumps(own)
     return _merge([pickle.loads(part) for part in parts.all])
 
@@ -98,7 +108,7 @@ class _Watched:
 
 def _collect(
     program: PaddleProgram,
-    runner: Union[PaddleProgram, _Engine],
+    runner: Union[_Executor, _Engine],
     watched: _Watched,
     feeds: Iterable[Feed],
 ) -> Calibration:
@@ -138,63 +148,140 @@ def _merge(parts: Sequence[Calibration]) -> Calibration:
     return replace(first, batches=batches, samples=samples, constant_feeds=constant)
 
 
-class _Engine:
-    """The float model in the engine, the tensors to observe as its outputs."""
+class _Executor:
+    """The float model in Paddle's executor, which gives all tensors of a batch at once."""
 
-    def __init__(self, session: Session, names: Sequence[str]) -> None:
+    def __init__(self, program: PaddleProgram) -> None:
+        self._program = program
+
+    def show(self, feed: Feed, names: Sequence[str], show: _Show) -> None:
+        """Run one batch and call ``show(name, array, None)`` for each of `names`."""
+        for name, array in zip(names, self._program.run(feed, names)):
+            show(name, array, None)
+
+
+class _Engine:
+    """The float model in the engine, which shows each tensor when it is computed."""
+
+    def __init__(self, session: ObservingSession, names: Sequence[str], last: Sequence[str]) -> None:
         self._session = session
         self._names = list(names)
+        self._last = list(last)
 
     @classmethod
-    def of(cls, program: PaddleProgram, names: Sequence[str]) -> Optional[_Engine]:
-        """None where the engine lacks an operator."""
+    def of(cls, program: PaddleProgram, names: Sequence[str], by_image: bool) -> Optional[_Engine]:
+        """Return None where the engine lacks an operator."""
         computed = [name for name in dict.fromkeys(names) if name not in program.graph.inputs]
         graph = observing(program.graph, computed) if computed else None
         if graph is None:
             return None
+        # The statistics take an array of less than two axes for one sample, and so must be a whole batch's.
+        shapes = [graph.tensors[name].shape for name in graph.outputs]
+        by_image = by_image and all(shape is not None and len(shape) > 1 for shape in shapes)
         try:
-            return cls(Session(graph), computed)
+            return cls(
+                ObservingSession(graph, by_image=by_image), computed, _last_of(program.graph, computed)
+            )
         except ValueError as error:
             logger.debug("calibration stays with Paddle's executor: %s", error)
             return None
 
-    def run(self, feed: Feed, names: Sequence[str]) -> list[NDArray[Any]]:
-        """As ``PaddleProgram.run``."""
-        feeds = {spec.name: feed[spec.name] for spec in self._session.inputs}
-        values = dict(zip(self._names, self._session.run(feeds)))
-        return [values[name] if name in values else np.ascontiguousarray(feed[name]) for name in names]
+    def show(self, feed: Feed, names: Sequence[str], show: _Show) -> None:
+        """Run one batch and call ``show(name, array, image)`` for each of `names` when it is computed.
+
+        The array can be read until the call returns: one image of a batch that runs image by image, else the
+        whole batch, and `image` is None.
+        """
+        wanted = set(names)
+        for name in names:
+            if name not in self._names:
+                show(name, np.ascontiguousarray(feed[name]), None)
+        feeds = self._feeds(feed)
+        _, images = self._session.shapes(feeds)
+
+        def show_output(output: int, array: NDArray[Any], image: int) -> None:
+            name = self._names[output]
+            if name in wanted:
+                show(name, array, image if images > 1 else None)
+
+        self._session.run(feeds, show_output)
+
+    def to_compare(self, feed: Feed) -> tuple[Feed, list[str]]:
+        """Return a feed and the tensors whose values on it tell whether the engine computes Paddle's model.
+
+        The feed is one image where images do not meet in the network. The tensors are all of the observed
+        ones up to ``_MOST_COMPARED`` bytes, beyond that the last ones, from which no other follows, and the
+        smallest. That suffices: each observed tensor is among those or leads to one of them, so an operator
+        that the engine misreads changes a tensor that is compared.
+        """
+        shapes, images = self._session.shapes(self._feeds(feed))
+        if images > 1:
+            feed = {name: array[:1] if array.ndim else array for name, array in feed.items()}
+        sizes = {name: 4 * math.prod(shape) // images for name, shape in zip(self._names, shapes)}
+        left = _MOST_COMPARED - sum(sizes[name] for name in self._last)
+        kept = set(self._last)
+        for name in sorted(set(sizes) - kept, key=sizes.__getitem__):
+            left -= sizes[name]
+            if left < 0:
+                break
+            kept.add(name)
+        return feed, [name for name in self._names if name in kept]
+
+    def _feeds(self, feed: Feed) -> dict[str, Any]:
+        return {name: feed[name] for name in self._session.inputs}
+
+
+def _last_of(graph: Graph, names: Sequence[str]) -> list[str]:
+    """Return those of `names` from which no other one is computed."""
+    leads: set[str] = set()  # tensors that one of `names` is computed from
+    for node in reversed(graph.nodes):
+        if any(output in leads or output in names for output in node.outputs):
+            leads.update(filter(None, node.inputs))
+    return [name for name in names if name not in leads]
 
 
 # Of a tensor's largest magnitude: orders of magnitude above float rounding through a deep network, and below
 # what a misread operator would do.
 _MAX_DIFFERENCE = 1e-3
+# Bytes of Paddle's tensors that are held while they are compared.
+_MOST_COMPARED = 32 << 20
 
 
-def _agree(program: PaddleProgram, engine: _Engine, feed: Feed) -> bool:
+def _agree(program: PaddleProgram, engine: _Engine, batch: Feed) -> bool:
     """Return True if engine and Paddle compute the same tensors of one batch."""
-    names = list(engine._names)
+    other = ""
+
+    def compare(name: str, mine: NDArray[Any], image: Optional[int]) -> None:
+        nonlocal other
+        paddles = theirs[name]
+        largest = _largest(paddles)
+        is_same = mine.shape == paddles.shape and (
+            not np.isfinite(largest) or _largest(mine - paddles) <= _MAX_DIFFERENCE * largest
+        )
+        if not is_same and not other:
+            other = name
+
     try:
-        ours = engine.run(feed, names)
+        feed, names = engine.to_compare(batch)
+        theirs = dict(zip(names, program.run(feed, names)))
+        engine.show(feed, names, compare)
     except ValueError as error:
         logger.debug("calibration stays with Paddle's executor: %s", error)
         return False
-    for name, mine, paddles in zip(names, ours, program.run(feed, names)):
-        largest = float(np.abs(paddles).max(initial=0.0))
-        is_same = mine.shape == paddles.shape and (
-            not np.isfinite(largest)
-            or float(np.abs(mine - paddles).max(initial=0.0)) <= _MAX_DIFFERENCE * largest
+    if other:
+        logger.warning(
+            "tensor %r differs between the engine and Paddle's executor; Paddle's executor calibrates", other
         )
-        if not is_same:
-            logger.warning(
-                "tensor %r differs between the engine and Paddle's executor; Paddle's executor calibrates",
-                name,
-            )
-            return False
-    return True
+    return not other
+
+
+def _largest(x: NDArray[Any]) -> float:
+    """Return the largest magnitude, 0 of no elements, without a copy of `x`."""
+    return float(np.maximum(x.max(initial=0.0), -x.min(initial=0.0)))
 
 
 def _observe(
-    runner: Union[PaddleProgram, _Engine],
+    runner: Union[_Executor, _Engine],
     feed: Feed,
     watched: _Watched,
     context: _core.Context,
@@ -202,7 +289,8 @@ def _observe(
 ) -> None:
     """Run one batch and show each tensor to what watches it."""
     digests = _digests(feed) if watched.layers else None
-    for name, array in zip(watched.statistics, runner.run(feed, list(watched.statistics))):
+
+    def show(name: str, array: NDArray[Any], image: Optional[int]) -> None:
         try:
             watched.statistics[name].update(array, context=context)
         except ValueError as error:
@@ -213,7 +301,9 @@ def _observe(
         for layer in watched.layers:
             if layer.tensor == name:
                 assert digests is not None
-                layer.update(array, digests)
+                layer.update(array, digests if image is None else digests[image : image + 1])
+
+    runner.show(feed, list(watched.statistics), show)
 
 
 def _digests(feed: Feed) -> NDArray[np.uint64]:
