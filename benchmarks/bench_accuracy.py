@@ -66,15 +66,12 @@ def pipeline(recorder: Recorder) -> Any:
     return engine
 
 
-def read(engine: Any, picture: np.ndarray, least_confidence: float = 0.0) -> str:
-    """Return the lines of `picture` from top to bottom; nothing if their mean confidence is less."""
-    lines, _ = engine(picture)
+def read(engine: Any, picture: np.ndarray, least_confidence: float = 0.0) -> list[str]:
+    """Return the lines of `picture`; none if their mean confidence is less."""
+    lines = engine(picture)[0] or []
     if lines and np.mean([float(line[2]) for line in lines]) < least_confidence:
-        return ""
-    places = [
-        (round(min(y for _, y in box) / 12), min(x for x, _ in box), text) for box, text, _ in lines or []
-    ]
-    return "\n".join(text for *_, text in sorted(places))
+        return []
+    return [line[1] for line in lines]
 
 
 def versions(picture: np.ndarray) -> Iterator[np.ndarray]:
@@ -96,9 +93,14 @@ def edits(a: str, b: str) -> int:
     return row[-1]
 
 
-def agreement(expected: Sequence[str], texts: Sequence[str]) -> float:
-    """Return the share of the characters that are read alike."""
-    return 1 - sum(map(edits, expected, texts)) / max(1, sum(map(len, expected)))
+def agreement(expected: Sequence[list[str]], texts: Sequence[list[str]]) -> float:
+    """Return the share of the characters that are read alike, each line beside the one most like it."""
+    wrong = total = 0
+    for lines, others in zip(expected, texts):
+        for line in lines:
+            total += len(line)
+            wrong += min([edits(line, other) for other in others] + [len(line)])
+    return 1 - wrong / max(1, total)
 
 
 def quantize(
@@ -156,7 +158,7 @@ def main(arguments: Sequence[str]) -> int:
     fed = recorder.fed["det"]
     floats = dict(recorder.sessions)
     maps = [floats["det"].run({floats["det"].inputs[0].name: x})[0] for x in fed]
-    print(f"{sum(map(len, expected))} characters in {len(shown)} pictures")
+    print(f"{sum(len(line) for lines in expected for line in lines)} characters in {len(shown)} pictures")
     print("| options | pipeline | recognition | detection, masks | seconds |\n|---|---|---|---|---|")
     for name in given.only:
         with tempfile.TemporaryDirectory() as scratch:

@@ -58,7 +58,7 @@ class ObservingSession:
 
     @property
     def memory(self) -> dict[str, int]:
-        """As ``Session.memory``, for the shapes of the last run."""
+        """Return the bytes that ``Session.memory`` gives, for the shapes of the last run."""
         return self._core.memory
 
     def shapes(self, feeds: dict[str, ArrayLike]) -> tuple[list[tuple[int, ...]], int]:

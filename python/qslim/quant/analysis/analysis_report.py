@@ -22,7 +22,7 @@ __all__ = ["AnalysisReport", "LayerReport", "TargetModel", "write_report"]
 
 @dataclass
 class LayerReport:
-    """What the quantization of one layer does.
+    """Measurements of one layer: the harm that its quantization does.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class LayerReport:
 
     @property
     def rank_key(self) -> tuple[float, ...]:
-        """What layers are ranked by; evaluated ones come first."""
+        """Return the key that layers are sorted by: evaluated ones first, then by harm."""
         return self.sensitivity is not None, self.sensitivity or 0.0, self.share
 
     def to_dict(self) -> dict[str, Any]:
