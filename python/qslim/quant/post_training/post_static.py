@@ -23,7 +23,7 @@ Examples
 ...     executor, work, os.path.join(work, "int8"), data_loader=batches
 ... )
 >>> [(activation.name, activation.dtype) for activation in report.activations]
-[('image', 'int8'), ('relu_0', 'uint8')]
+[('image', 'uint8'), ('relu_0', 'uint8')]
 >>> sorted(os.listdir(os.path.join(work, "int8")))
 ['model.json', 'model.pdiparams', 'model.qslim']
 """
