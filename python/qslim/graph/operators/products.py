@@ -48,20 +48,15 @@ def pixel_patches(x: Array, kernel: tuple[int, ...], attributes: Attributes, mos
 
     They are evenly spread over the images. [patches, C * KH * KW].
     """
-    windows = _padded_windows(x, kernel, attributes)
-    n, _, height, width = windows.shape[:4]
-    pixels = np.arange(0, n * height * width, -(-n * height * width // most))
-    image, row, column = np.unravel_index(pixels, (n, height, width))
-    return np.asarray(windows[image, :, row, column].reshape(len(pixels), -1))
+    height, width = (window_extent(attributes, i, x.shape[2 + i], kernel[i]) for i in (0, 1))
+    pixels = np.arange(0, len(x) * height * width, -(-len(x) * height * width // most))
+    return pixel_patches_at(x, kernel, attributes, *np.unravel_index(pixels, (len(x), height, width)))
 
 
 def pixel_patches_at(
     x: Array, kernel: tuple[int, ...], attributes: Attributes, image: Array, row: Array, column: Array
 ) -> Array:
-    """Return the patches of `x` [N, C, H, W] behind the output pixels given, [pixels, C * KH * KW].
-
-    Unlike ``pixel_patches`` it reads nothing else of `x`.
-    """
+    """Return the patches of `x` [N, C, H, W] behind the output pixels given, [pixels, C * KH * KW]."""
     strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
     spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations))
     pads = pads_of(attributes, x.shape[2:], spans)

@@ -105,13 +105,15 @@ def _candidates(
     thresholds = {rule: _threshold(statistics, rule, options, is_unsigned) for rule in _RULES}
     largest = thresholds["abs_max"]
     thresholds.update({f"{part:.0%} of abs_max": part * largest for part in _PARTS})
-    names: list[str] = []
+    names: dict[tuple[float, int, int], str] = {}
     candidates: list[QuantParams] = []
     for name, threshold in thresholds.items():
         for params in _forms(statistics, threshold, options, is_unsigned):
-            names.append(name)
-            candidates.append(params)
-    return names, candidates
+            key = (float(params.scale), params.zero_point, params.qmin)
+            if key not in names:  # rules often agree
+                names[key] = name
+                candidates.append(params)
+    return list(names.values()), candidates
 
 
 def _error(statistics: TensorStatistics, params: QuantParams) -> float:

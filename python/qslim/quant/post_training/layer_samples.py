@@ -64,6 +64,8 @@ class LayerSamples:
         if len(self._hashes) == self._most:
             is_less = hashes < self._hashes[-1]
             hashes, places = hashes[is_less], places[is_less]
+        if len(hashes) == 0:
+            return
         order = np.argsort(hashes, kind="stable")[: self._most]
         self._keep(hashes[order], self._patches_at(x, places[order], extent))
 

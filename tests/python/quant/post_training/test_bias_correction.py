@@ -16,7 +16,7 @@ from small_networks import IRS, save_network
 
 import qslim as slim
 from qslim.graph import Graph, Node, QuantParams, Tensor
-from qslim.graph.operators.products import pixel_patches
+from qslim.graph.operators.products import convolve, pixel_patches
 from qslim.importers.paddle import find_model_files, load_program
 from qslim.quant.post_training.bias_correction import correct_biases
 from qslim.quant.post_training.layer_samples import LayerSamples
@@ -64,6 +64,8 @@ def test_samples_are_patches_of_the_convolution(groups: int) -> None:
     rows = weight.reshape(groups, -1, weight[0].size)
     expected = np.einsum("ngk,gok->ngo", every.reshape(len(every), groups, -1), rows).reshape(len(every), -1)
     np.testing.assert_allclose(layer.outputs(every, weight), expected, rtol=1e-4, atol=1e-5)
+    pixels = convolve(x, weight, layer.node.attributes).transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(expected, pixels.reshape(expected.shape), rtol=1e-4, atol=1e-5)
 
 
 def test_order_batches_and_processes_do_not_change_the_sample() -> None:
