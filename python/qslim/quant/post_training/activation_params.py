@@ -138,6 +138,6 @@ def _output_errors(
             continue
         is_known = True
         for index, params in enumerate(candidates):
-            difference = layer.outputs(params.dequantize(params.quantize(patches)) - patches, weight)
+            difference = layer.outputs(params.fake_quantize(patches) - patches, weight)
             errors[index] += float(np.mean(np.square(difference, dtype=np.float64))) / power
     return errors.tolist() if is_known else []

@@ -157,7 +157,7 @@ def least_error_threshold(
     best, least = abs_max, np.full(abs_max.shape, np.inf)
     for share in _CANDIDATES:
         grid = QuantParams.weight(abs_max * share, quant_bits, quant_axis)
-        lost = grid.dequantize(grid.quantize(values)) - values
+        lost = grid.fake_quantize(values) - values
         error = np.square(lost, dtype=np.float64).sum(axis=axes)
         best = np.where(error < least, abs_max * share, best)
         least = np.minimum(error, least)
