@@ -104,3 +104,11 @@ def test_functions_and_files_are_short() -> None:
                     if lines > LONGEST_FUNCTION:
                         long.append(f"{path}: {node.name} has {lines} lines")
     assert not long
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    """pytest imports test modules by their base name: of two with one name it refuses the second."""
+    files: dict[str, Path] = {}
+    for path in sorted((ROOT / "tests/python").rglob("test_*.py")):
+        assert path.name not in files, f"{path} has the name of {files[path.name]}"
+        files[path.name] = path

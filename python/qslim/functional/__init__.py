@@ -17,7 +17,12 @@ from qslim.functional.fake_quant import (
 from qslim.functional.learned_quant import lsq_backward, pact_backward
 from qslim.functional.reductions import abs_max, histogram, min_max, sum, sum_of_squares
 from qslim.functional.saliency import filter_saliency
-from qslim.functional.statistics import TensorStatistics, find_threshold, quantization_error
+from qslim.functional.statistics import (
+    TensorStatistics,
+    find_threshold,
+    least_squares_threshold,
+    quantization_error,
+)
 
 __all__ = [
     "TensorStatistics",
@@ -29,6 +34,7 @@ __all__ = [
     "filter_saliency",
     "find_threshold",
     "histogram",
+    "least_squares_threshold",
     "lsq_backward",
     "min_max",
     "pact_backward",

@@ -7,12 +7,20 @@ so partial statistics of several machines merge into what one machine would have
 
 from __future__ import annotations
 
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, Union
+
+import numpy as np
+from numpy.typing import NDArray
 
 from qslim import _core
 from qslim.functional.arrays import as_float32
+from qslim.functional.fake_quant import THRESHOLD_FLOOR, fake_quant
+from qslim.functional.reductions import abs_max, sum_of_squares
 
 ThresholdAlgo = Literal["abs_max", "avg", "hist", "KL", "mse", "emd", "ptf", "min_max"]
+
+# Of the largest magnitude: the candidates of PaddleSlim's observers that weigh a weight's squared error.
+_FRACTIONS = np.linspace(0.2, 1.0, 41, dtype=np.float32)
 
 
 class TensorStatistics(_core.TensorStatistics):
@@ -121,3 +129,55 @@ def quantization_error(
     1.0
     """
     return _core.quantization_error(statistics, scale, zero_point, qmin, qmax)
+
+
+def least_squares_threshold(
+    x: Any,
+    quant_bits: int = 8,
+    *,
+    quant_axis: Optional[int] = None,
+    context: Optional[_core.Context] = None,
+) -> Union[np.float32, NDArray[np.float32]]:
+    """Return the threshold with the least squared error on the elements of `x` themselves.
+
+    ``find_threshold`` with "mse" works on a histogram, for data that no memory holds; here `x` is a weight,
+    whose channels have few elements.
+
+    Parameters
+    ----------
+    x : array of floats, any shape
+    quant_bits : int in [2, 16], default=8
+    quant_axis : int or None, default=None (one threshold for all of `x`)
+    context : qslim Context or None, default=None (one thread, the best instruction set)
+
+    Returns
+    -------
+    float32, or ndarray of float32, shape (x.shape[quant_axis],)
+        Of 0.20, 0.22, .. 1.00 times the largest magnitude the best; ties go to the smaller one. At least
+        1e-8; NaN or infinity where `x` holds one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qslim.functional import least_squares_threshold
+    >>> weight = np.float32([[1, 1, 1, 1], [1, 1, 1, 0.1]])
+    >>> weight[1, 3] = 2.5
+    >>> least_squares_threshold(weight, quant_bits=2, quant_axis=0)
+    array([1.  , 1.35], dtype=float32)
+    """
+    array = as_float32(x, "least_squares_threshold")
+    largest = np.asarray(abs_max(array, quant_axis=quant_axis, context=context), np.float32)
+    largest = np.maximum(largest, THRESHOLD_FLOOR)
+    is_finite = np.isfinite(largest)
+    best, least = largest, np.full(largest.shape, np.inf)
+    rounded = np.empty_like(array)
+    for fraction in _FRACTIONS:
+        candidate = np.where(is_finite, largest * fraction, THRESHOLD_FLOOR)
+        fake_quant(
+            array, candidate, quant_bits=quant_bits, quant_axis=quant_axis, out=rounded, context=context
+        )
+        np.subtract(rounded, array, out=rounded)
+        error = np.asarray(sum_of_squares(rounded, quant_axis=quant_axis, context=context))
+        best = np.where(is_finite & (error < least), candidate, best)
+        least = np.minimum(error, least)
+    return np.float32(best) if quant_axis is None else best

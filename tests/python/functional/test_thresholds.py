@@ -162,3 +162,32 @@ def test_messages() -> None:
         F.find_threshold(statistics, "hist", hist_percent=2)
     with pytest.raises(ValueError, match=r"quant_bits must be in \[2, 16\], got 1"):
         F.find_threshold(statistics, "mse", quant_bits=1)
+
+
+@pytest.mark.parametrize("quant_axis", [None, 0, 1, 2])
+@pytest.mark.parametrize("quant_bits", [2, 4, 8])
+def test_least_squares_threshold_is_the_best_of_its_candidates(
+    quant_bits: int, quant_axis: int | None
+) -> None:
+    random = np.random.default_rng(5)
+    x = random.standard_normal((6, 5, 7)).astype(np.float32) * random.lognormal(0, 1, (6, 5, 7))
+    x = x.astype(np.float32)
+    found = F.least_squares_threshold(x, quant_bits, quant_axis=quant_axis)
+    channels = [x] if quant_axis is None else np.moveaxis(x, quant_axis, 0)
+    qmax = 2 ** (quant_bits - 1) - 1
+    for channel, threshold in zip(channels, np.atleast_1d(found)):
+        errors = []
+        candidates = np.abs(channel).max() * np.linspace(0.2, 1.0, 41, dtype=np.float32)
+        for candidate in candidates:
+            step = candidate / np.float32(qmax)
+            rounded = np.clip(np.rint(channel / step), -qmax, qmax) * step
+            errors.append(np.square((rounded - channel).astype(np.float64)).sum())
+        assert errors[int(np.argmin(np.abs(candidates - threshold)))] == pytest.approx(min(errors), rel=1e-5)
+        assert threshold in candidates
+
+
+def test_least_squares_threshold_of_what_is_not_finite_and_of_zeros() -> None:
+    x = np.float32([[1, 2], [np.nan, 1], [np.inf, 1], [0, 0]])
+    found = F.least_squares_threshold(x, 8, quant_axis=0)
+    np.testing.assert_array_equal(found[1:3], [np.nan, np.inf])
+    assert found[0] == 2.0 and 0 < found[3] <= np.float32(1e-8)

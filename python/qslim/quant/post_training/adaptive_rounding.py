@@ -157,7 +157,7 @@ def _try_all(
 def _round_in_turn(
     steps: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], sums: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Each element of a row to `low` or `high`, the elements after it moved to where the form is least."""
+    """Round each element of a row to `low` or `high`, and move those after it to where the form is least."""
     # With S^-1 = U^T U, U triangular, an error e of element k moves the later ones by -e U[k] / U[k, k].
     upper = np.linalg.cholesky(np.linalg.inv(sums)).transpose(0, 2, 1)
     left = np.array(steps)

@@ -145,7 +145,7 @@ def _sliced(source: Any, batch_size: int) -> Iterator[Any]:
 
 
 def _stack(samples: Sequence[Any], feeds: Sequence[FeedSpec]) -> Any:
-    """One batch of several samples, each a dict, a tuple in feed order, or one array."""
+    """Return one batch of several samples, each a dict, a tuple in feed order, or one array."""
     first = samples[0]
     if isinstance(first, Mapping):
         return {name: _stack_column([sample[name] for sample in samples]) for name in first}

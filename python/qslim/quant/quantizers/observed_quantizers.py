@@ -15,7 +15,7 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from qslim.functional import TensorStatistics, find_threshold
+from qslim.functional import TensorStatistics, find_threshold, least_squares_threshold
 from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.functional.statistics import ThresholdAlgo
 from qslim.graph import QuantParams
@@ -23,7 +23,7 @@ from qslim.quant.quantizers.activation_quantizers import ActivationQuantizer
 from qslim.quant.quantizers.quantizer import Quantizer
 from qslim.quant.quantizers.recompute import once_a_batch
 from qslim.quant.quantizers.tensors import array_of, as_constant, context, round_to_grid, straight_through
-from qslim.quant.quantizers.weight_quantizers import WeightQuantizer, least_error_threshold
+from qslim.quant.quantizers.weight_quantizers import WeightQuantizer
 
 __all__ = [
     "FixedActivation",
@@ -174,7 +174,9 @@ class ObservedWeight(WeightQuantizer):
         if self._algo == "abs_max":
             return super()._threshold(values)
         if self._algo == "mse":
-            return least_error_threshold(values, self.quant_bits, self.quant_axis)
+            return least_squares_threshold(
+                values, self.quant_bits, quant_axis=self.quant_axis, context=context()
+            )
         statistics = TensorStatistics(self._bins)
         statistics.update(np.ascontiguousarray(values), context())
         return np.float32(

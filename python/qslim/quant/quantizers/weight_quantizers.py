@@ -38,12 +38,9 @@ __all__ = [
     "PACTWeight",
     "TrackedWeight",
     "WeightQuantizer",
-    "least_error_threshold",
     "needs_values",
     "output_channel_axis",
 ]
-
-_CANDIDATES = np.linspace(0.2, 1.0, 41, dtype=np.float32)
 
 
 class WeightQuantizer(Quantizer):
@@ -142,26 +139,6 @@ def needs_values(quantizer: Any) -> bool:
 
 class AbsMaxWeight(WeightQuantizer):
     """abs_max and channel_wise_abs_max."""
-
-
-def least_error_threshold(
-    values: NDArray[np.float32], quant_bits: int, quant_axis: Optional[int]
-) -> NDArray[np.float32]:
-    """Return the threshold, one or one a channel, with the least squared error on `values`."""
-    abs_max = np.maximum(
-        np.asarray(functional.abs_max(values, quant_axis=quant_axis, context=context()), np.float32),
-        THRESHOLD_FLOOR,
-    )
-    others = tuple(axis for axis in range(values.ndim) if axis != quant_axis)
-    axes = None if quant_axis is None else others
-    best, least = abs_max, np.full(abs_max.shape, np.inf)
-    for share in _CANDIDATES:
-        grid = QuantParams.weight(abs_max * share, quant_bits, quant_axis)
-        lost = grid.fake_quantize(values) - values
-        error = np.square(lost, dtype=np.float64).sum(axis=axes)
-        best = np.where(error < least, abs_max * share, best)
-        least = np.minimum(error, least)
-    return np.asarray(best, np.float32)
 
 
 class TrackedWeight(WeightQuantizer):
@@ -265,7 +242,9 @@ class LearnedWeight(WeightQuantizer):
 
     def _initial(self, values: NDArray[np.float32]) -> Any:
         """Return the threshold with the least squared error on `values`."""
-        return least_error_threshold(values, self.quant_bits, self.quant_axis)
+        return functional.least_squares_threshold(
+            values, self.quant_bits, quant_axis=self.quant_axis, context=context()
+        )
 
 
 class PACTWeight(LearnedWeight):
