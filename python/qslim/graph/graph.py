@@ -114,6 +114,11 @@ class Graph:
         """Return the nodes that read `name`, each once, in order."""
         return list(self._consumers.get(name, ()))
 
+    def only_reader(self, name: str) -> Optional[Node]:
+        """Return the node that alone reads `name`, None if there are others or `name` is an output."""
+        readers = self._consumers.get(name, ())
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
     def constant(self, name: str) -> Optional[NDArray[Any]]:
         """Return the value of `name` if it is a constant, else None."""
         tensor = self.tensors.get(name)

@@ -118,10 +118,9 @@ def channel_axis(node: Node) -> int:
 
 def only_reader(graph: Graph, name: str) -> Optional[Node]:
     """Return the node that alone reads `name`, if `name` is neither quantized nor an output of the graph."""
-    readers = graph.consumers(name)
-    if len(readers) != 1 or name in graph.outputs or graph.tensors[name].quantization is not None:
-        return None
-    return None if readers[0].domain else readers[0]
+    reader = graph.only_reader(name)
+    is_quantized = graph.tensors[name].quantization is not None
+    return None if reader is None or reader.domain or is_quantized else reader
 
 
 def channel_constant(

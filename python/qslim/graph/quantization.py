@@ -123,3 +123,7 @@ class QuantParams:
             return _core.dequantize(np.ascontiguousarray(integers), scale, self.zero_point, self.quant_axis)
         centred = integers.astype(np.float32) - np.float32(self.zero_point)
         return np.asarray(centred * self.broadcast_scale(integers.ndim), np.float32)
+
+    def fake_quantize(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the real values of the integers that `values` become."""
+        return self.dequantize(self.quantize(values))

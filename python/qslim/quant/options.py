@@ -160,6 +160,7 @@ class PostTrainingOptions:
             raise ValueError(
                 f"batch_nums: expected an int > 0 or None (all batches), got {self.batch_nums!r}"
             )
+        object.__setattr__(self, "skip_tensor_list", _names_of(self.skip_tensor_list))
         for argument in ("quantizable_op_type", "skip_tensor_list"):
             value = getattr(self, argument)
             if isinstance(value, str) or not all(isinstance(item, str) for item in value or ()):
@@ -181,3 +182,22 @@ class PostTrainingOptions:
     def corrects_biases(self) -> bool:
         """True if biases are corrected."""
         return self.bias_correction or self.algo == "auto"
+
+
+def _names_of(skipped: Any) -> Any:
+    """Return `skipped` with the names of their weights in place of Layers and parameters."""
+    if isinstance(skipped, str) or not isinstance(skipped, Sequence):
+        return skipped  # the check of lists of strings says what is wrong with it
+    names: list[Any] = []
+    for item in skipped:
+        if hasattr(item, "parameters") and hasattr(item, "forward"):
+            # Layer.parameters() does not work in static mode.
+            layers = item.sublayers(include_self=True)
+            parameters = [each for layer in layers for each in layer._parameters.values() if each is not None]
+            weights = [each for each in parameters if len(each.shape) > 1] or parameters
+            if not weights:
+                raise ValueError(f"skip_tensor_list: the Layer {type(item).__name__} has no parameters")
+            names += [each.name for each in weights]
+        else:
+            names.append(item if isinstance(item, str) else getattr(item, "name", item))
+    return names

@@ -45,7 +45,7 @@ def _fit(graph: Graph, operator: IntegerOperator) -> None:
     smallest = bias / _LARGEST / float(x.scale)
     if (scale >= smallest).all():
         return
-    value = params.dequantize(params.quantize(weight.value))
+    value = params.fake_quantize(weight.value)
     fitted = QuantParams(np.maximum(scale, smallest).astype(np.float32), 0, params.qmin, params.qmax, axis)
     if len(graph.consumers(weight.name)) == 1 and weight.name not in graph.outputs:
         weight.value, weight.quantization = value, fitted

@@ -127,9 +127,7 @@ def _scale_quantized(weight: Tensor, factor: NDArray[np.float64], axis: int) -> 
 
 
 def _only_producer(graph: Graph, name: str) -> Optional[Node]:
-    if len(graph.consumers(name)) != 1 or name in graph.outputs:
-        return None
-    return graph.producer(name)
+    return graph.producer(name) if graph.only_reader(name) is not None else None
 
 
 def _data_and_channel_constant(

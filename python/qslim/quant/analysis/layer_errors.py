@@ -29,7 +29,7 @@ from qslim.quant.analysis.quantization import Quantization
 from qslim.quant.op_types import CONVOLUTIONS
 from qslim.runtime import Session
 
-__all__ = ["LayerError", "fake_quantized", "float_activations", "layer_errors"]
+__all__ = ["LayerError", "float_activations", "layer_errors"]
 
 _Array = NDArray[Any]
 _DEAD = 1e-8  # of the mean square of all channels
@@ -116,7 +116,7 @@ def layer_errors(quantization: Quantization) -> dict[str, LayerError]:
     for values in float_activations(quantization, needed):
         for layer in quantization.layers:
             read = {name: params for name, params in layer.activations.items() if name in values}
-            quantized = {name: fake_quantized(values[name], params) for name, params in read.items()}
+            quantized = {name: params.fake_quantize(values[name]) for name, params in read.items()}
             for name, params in read.items():
                 clipped[layer.name][0] += _clipped(values[name], params)
                 clipped[layer.name][1] += values[name].size
@@ -152,11 +152,6 @@ def float_activations(quantization: Quantization, names: list[str]) -> Iterator[
             run = quantization.program.run(feed, computed)
             values.update((name, np.array(value)) for name, value in zip(computed, run))
         yield values
-
-
-def fake_quantized(values: _Array, params: QuantParams) -> _Array:
-    """Return the real values of `values` quantized."""
-    return params.dequantize(params.quantize(values))
 
 
 def _clipped(values: _Array, params: QuantParams) -> int:

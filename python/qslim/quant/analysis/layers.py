@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph import Graph, Node, QuantParams, Tensor
-from qslim.quant.post_training.operator_selection import Decision, _computed_inputs, weight_input
+from qslim.quant.post_training.operator_selection import Decision, computed_inputs, weight_input
 
 __all__ = ["Layer", "find_layers", "graph_of", "nodes_of", "with_quantized"]
 
@@ -68,7 +68,7 @@ def find_layers(
         node = decision.node
         if not decision.is_quantized:
             continue
-        names = _computed_inputs(graph, node) + (node.outputs if with_outputs else [])
+        names = computed_inputs(graph, node) + (node.outputs if with_outputs else [])
         activations = {
             name: params
             for name in names
@@ -81,7 +81,7 @@ def find_layers(
                 name = min(activations, key=lambda each: len(graph.consumers(each)))
                 _add(found, Layer(name, node.source_op, (node.outputs[0],), activations))
             continue
-        value = weight.quantization.dequantize(weight.quantization.quantize(weight.value))
+        value = weight.quantization.fake_quantize(weight.value)
         layer = Layer(
             weight.name,
             node.source_op,

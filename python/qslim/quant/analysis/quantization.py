@@ -25,11 +25,16 @@ from qslim.logger import logger
 from qslim.quant.analysis.layers import Layer, find_layers, nodes_of
 from qslim.quant.op_types import DEFAULT_OP_TYPES, pir_names
 from qslim.quant.options import PostTrainingOptions, choose
-from qslim.quant.post_training import post_static
-from qslim.quant.post_training.bias_correction import _find_bias
+from qslim.quant.post_training.bias_correction import find_bias
 from qslim.quant.post_training.calibration import Calibration, collect_statistics
 from qslim.quant.post_training.data_source import Feed, calibration_batches, expected_batches
-from qslim.quant.post_training.operator_selection import Decision, _computed_inputs, select, weight_input
+from qslim.quant.post_training.operator_selection import Decision, computed_inputs, select, weight_input
+from qslim.quant.post_training.quantize_graph import (
+    calibrate,
+    quantize_graph,
+    select_operators,
+    written_constants,
+)
 
 __all__ = ["Quantization", "options_of", "quantization_of_model", "quantize"]
 
@@ -101,25 +106,23 @@ def options_of(config: Optional[Mapping[str, Any]]) -> PostTrainingOptions:
     known = [field.name for field in fields(PostTrainingOptions)]
     for key in given:
         choose("quant_config", key, known)
-    given["skip_tensor_list"] = post_static._names_of(given.get("skip_tensor_list") or ())
     return PostTrainingOptions(**{"quantizable_op_type": DEFAULT_OP_TYPES, **given})
 
 
 def quantize(files: ModelFiles, data_loader: Any, options: PostTrainingOptions) -> Quantization:
     """Quantize the float model in `files` as ``quant_post_static`` does; write nothing."""
     program, _ = _load(files, False)
-    selection = post_static._select(program, options)
+    selection = select_operators(program, options)
     kept = _Kept(program)
     batches = kept.of(_batches(program, data_loader, options.batch_size, options.batch_nums))
     total = expected_batches(data_loader, options.batch_nums)
-    calibration = post_static._calibrate(program, selection, batches, total, options)
+    calibration = calibrate(program, selection, batches, total, options)
     folded = fold_batch_norm(program.graph) if options.optimize_model else []
     if folded:
-        selection = post_static._select(program, options)
+        selection = select_operators(program, options)
     in_float = program.graph.copy()
-    post_static._quantize_activations(program, selection, calibration, options)
-    written = program.parameter_names - set(program.half_parameters) | {item.bias for item in folded}
-    post_static._quantize_weights(program.graph, selection, calibration, options, written)
+    quantize_graph(program, selection, calibration, options, folded)
+    written = written_constants(program, folded)
     quantized, program.graph = program.graph, in_float
     layers = find_layers(in_float, selection.decisions, quantized, options.is_full_quantize)
     layers = [
@@ -181,7 +184,7 @@ def _corrected(
 ) -> dict[str, NDArray[np.float32]]:
     """Return the biases behind `layer` that differ between `graph` and `quantized`."""
     found = (
-        _find_bias(quantized, each, written) for each in calibration.layers if each.weight == layer.weight
+        find_bias(quantized, each, written) for each in calibration.layers if each.weight == layer.weight
     )
     return {
         view.name: view.value
@@ -221,7 +224,7 @@ def _transferred(graph: Graph, decisions: Sequence[Decision], other: Graph, name
         if source.quantization is None or source.value is None or source.shape != target.shape:
             continue
         target.value, target.quantization = source.value, source.quantization
-        for name, their_name in zip(_computed_inputs(graph, node), _computed_inputs(other, same)):
+        for name, their_name in zip(computed_inputs(graph, node), computed_inputs(other, same)):
             before, params = result.tensors[name].quantization, _params_read(other, same, their_name)
             if before is not None and params is not None and before.scale != params.scale:
                 logger.info("%r is quantized in two ways; its first scale is analysed", name)

@@ -11,7 +11,7 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.quant.analysis.layer_errors import fake_quantized, float_activations
+from qslim.quant.analysis.layer_errors import float_activations
 from qslim.quant.analysis.quantization import Quantization
 
 __all__ = ["COLUMNS", "TensorRow", "tensor_rows"]
@@ -50,7 +50,7 @@ def tensor_rows(quantization: Quantization, axis: Optional[int] = None) -> list[
     for values in float_activations(quantization, [name for _, name, _ in places]):
         for (in_float, quantized), (_, name, params) in zip(sums, places):
             in_float.add(_sliced(values[name], axis))
-            quantized.add(_sliced(fake_quantized(values[name], params), axis))
+            quantized.add(_sliced(params.fake_quantize(values[name]), axis))
     rows = [
         TensorRow(name, "Activation", layer.weight or "", in_float.row, quantized.row)
         for (in_float, quantized), (layer, name, _) in zip(sums, places)

@@ -20,10 +20,10 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.graph import Graph, Node, Tensor
+from qslim.graph import Graph, Tensor
 from qslim.quant.post_training.layer_samples import LayerSamples
 
-__all__ = ["correct_biases", "has_correctable_bias"]
+__all__ = ["Bias", "correct_biases", "find_bias"]
 
 # In standard errors of the mean.
 _CLEAR = 2.0
@@ -32,7 +32,7 @@ _PASSED = frozenset({"Dropout", "Identity"})
 
 
 @dataclass(frozen=True)
-class _Bias:
+class Bias:
     """A constant behind a layer, as all its views; ``sign`` is that of its part in the layer's output."""
 
     views: list[Tensor]
@@ -54,7 +54,7 @@ def correct_biases(
     """
     corrected = []
     for layer in layers:
-        bias, weight = _find_bias(graph, layer, written), weights[layer.weight]
+        bias, weight = find_bias(graph, layer, written), weights[layer.weight]
         if bias is None or weight is None or len(layer.patches) < 2:
             continue
         shift = _shift(graph, layer, weight)
@@ -66,35 +66,30 @@ def correct_biases(
     return corrected
 
 
-def has_correctable_bias(graph: Graph, layer: LayerSamples, written: Collection[str]) -> bool:
-    """Return True if a constant behind `layer` can take its correction."""
-    return _find_bias(graph, layer, written) is not None
-
-
 def _shift(graph: Graph, layer: LayerSamples, weight: NDArray[Any]) -> NDArray[np.float64]:
     """Return the mean error of each output channel where it is clear, else 0."""
     stored, x = graph.tensors[layer.weight], graph.tensors[layer.tensor].quantization
     assert stored.quantization is not None
     assert stored.value is not None
-    rounded = stored.quantization.dequantize(stored.quantization.quantize(stored.value))
-    seen = layer.patches if x is None else x.dequantize(x.quantize(layer.patches))
+    rounded = stored.quantization.fake_quantize(stored.value)
+    seen = layer.patches if x is None else x.fake_quantize(layer.patches)
     error = layer.outputs(seen, rounded).astype(np.float64) - layer.outputs(layer.patches, weight)
     mean = error.mean(axis=0)
     return np.where(np.abs(mean) > _CLEAR * error.std(axis=0) / np.sqrt(len(error)), mean, 0.0)
 
 
-def _find_bias(graph: Graph, layer: LayerSamples, written: Collection[str]) -> Optional[_Bias]:
+def find_bias(graph: Graph, layer: LayerSamples, written: Collection[str]) -> Optional[Bias]:
     """Return the constant that is added behind `layer`, a number for each channel, with no other reader."""
     (node,) = graph.consumers(layer.weight)
     channels = layer.channels(graph)
     if len(node.inputs) > 2 and node.inputs[2]:
         return _own(graph, node.inputs[2], channels, 1, written)
     name = node.outputs[0]
-    reader = _only_reader(graph, name)
-    while reader is not None and reader.op_type in _PASSED:
+    reader = graph.only_reader(name)
+    while reader is not None and reader.op_type in _PASSED and not reader.domain:
         name = reader.outputs[0]
-        reader = _only_reader(graph, name)
-    if reader is None:
+        reader = graph.only_reader(name)
+    if reader is None or reader.domain:
         return None
     if reader.op_type == "BatchNormalization" and reader.inputs[0] == name:
         return _own(graph, reader.inputs[3], channels, -1, written)
@@ -108,7 +103,7 @@ def _find_bias(graph: Graph, layer: LayerSamples, written: Collection[str]) -> O
     return _own(graph, other.name, channels, 1, written)
 
 
-def _own(graph: Graph, name: str, channels: int, sign: int, written: Collection[str]) -> Optional[_Bias]:
+def _own(graph: Graph, name: str, channels: int, sign: int, written: Collection[str]) -> Optional[Bias]:
     """Return constant `name` with what it is a view of, if one node alone reads any of them."""
     tensor = graph.tensors[name]
     if tensor.value is None or tensor.value.dtype != np.float32 or tensor.value.size != channels:
@@ -120,9 +115,4 @@ def _own(graph: Graph, name: str, channels: int, sign: int, written: Collection[
     is_float = all(each.quantization is None and each.value is not None for each in views)
     if root not in written or readers != 1 or is_output or not is_float:
         return None
-    return _Bias(views, sign)
-
-
-def _only_reader(graph: Graph, name: str) -> Optional[Node]:
-    readers = graph.consumers(name)
-    return readers[0] if len(readers) == 1 and name not in graph.outputs and not readers[0].domain else None
+    return Bias(views, sign)

@@ -9,7 +9,7 @@ that saw them changes the sample; merging takes the least hashes of both.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ from qslim.graph.operators.geometry import window_extent
 from qslim.graph.operators.products import pixel_patches_at
 from qslim.quant.post_training.operator_selection import Selection, weight_input
 
-__all__ = ["LayerSamples", "layer_samples", "sampled_layers"]
+__all__ = ["LayerSamples", "layer_samples", "products", "sampled_layers"]
 
-# Elements kept of each layer: 2 MB.
+# Elements kept of each layer: 2 MB; of short patches no more than tell a layer's errors well.
 _MOST_ELEMENTS = 2**19
+_MOST_PATCHES, _FEWEST_PATCHES = 4096, 64
 # Patches of each picture that are looked at, evenly spread.
 _PATCHES_PER_SAMPLE = 256
 
@@ -34,8 +35,6 @@ class LayerSamples:
     ----------
     tensor, weight : str
         The operator's data input and its weight.
-    patches : array [patches, groups * K], float32
-        In the order of their hashes, so that any leading part is a sample too.
     """
 
     def __init__(self, graph: Graph, node: Node, weight: str, axis: int) -> None:
@@ -46,9 +45,17 @@ class LayerSamples:
         self._kernel = value.shape[2:] if is_convolution else ()
         self.groups = int(node.attributes.get("group", 1)) if is_convolution else 1
         size = value.size // value.shape[axis] * self.groups
-        self._most = max(64, _MOST_ELEMENTS // size)
-        self._hashes = np.zeros(0, np.uint64)
-        self.patches: NDArray[np.float32] = np.zeros((0, size), np.float32)
+        self._most = int(np.clip(_MOST_ELEMENTS // size, _FEWEST_PATCHES, _MOST_PATCHES))
+        # Every hash up to this one may still be among the least.
+        self._bound: Optional[np.uint64] = None
+        self._hashes = [np.zeros(0, np.uint64)]
+        self._patches: list[NDArray[np.float32]] = [np.zeros((0, size), np.float32)]
+
+    @property
+    def patches(self) -> NDArray[np.float32]:
+        """The patches, [patches, groups * K], in the order of their hashes: any leading part is a sample."""
+        self._drop_most()
+        return self._patches[0]
 
     def update(self, x: NDArray[np.float32], digests: NDArray[np.uint64]) -> None:
         """Look at one batch, whose pictures have `digests`."""
@@ -61,17 +68,16 @@ class LayerSamples:
         own = digests if pictures > 1 or len(digests) == 1 else np.bitwise_xor.reduce(digests, keepdims=True)
         hashes = _mixed(own[:, None] + places.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)).reshape(-1)
         places = (np.arange(pictures)[:, None] * each + places).reshape(-1)
-        if len(self._hashes) == self._most:
-            is_less = hashes < self._hashes[-1]
+        if self._bound is not None:
+            is_less = hashes < self._bound
             hashes, places = hashes[is_less], places[is_less]
-        if len(hashes) == 0:
-            return
-        order = np.argsort(hashes, kind="stable")[: self._most]
-        self._keep(hashes[order], self._patches_at(x, places[order], extent))
+        if len(hashes) > 0:
+            self._add(hashes, self._patches_at(x, places, extent))
 
     def merge(self, other: LayerSamples) -> None:
         """Keep the least hashes of both."""
-        self._keep(other._hashes, other.patches)
+        patches = other.patches
+        self._add(other._hashes[0], patches)
 
     def channels(self, graph: Graph) -> int:
         """Return the number of output channels."""
@@ -86,12 +92,7 @@ class LayerSamples:
 
     def outputs(self, patches: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the operator makes of `patches`, [patches, output channels]."""
-        rows = self.group_rows(weight)
-        groups = patches.reshape(len(patches), self.groups, -1)
-        if self.groups > 1 and rows.shape[1] == 1:  # depthwise
-            return np.asarray(np.einsum("ngk,gk->ng", groups, rows[:, 0]))
-        product = np.matmul(groups.transpose(1, 0, 2), rows.transpose(0, 2, 1))
-        return np.asarray(product.transpose(1, 0, 2).reshape(len(patches), -1))
+        return products(patches, self.group_rows(weight))
 
     def _rows(self, x: NDArray[np.float32]) -> tuple[int, tuple[int, ...]]:
         """Return the number of patches in `x`, and the extents that they are counted along."""
@@ -109,11 +110,32 @@ class LayerSamples:
         image, row, column = np.unravel_index(places, extent)
         return pixel_patches_at(x, self._kernel, self.node.attributes, image, row, column)
 
-    def _keep(self, hashes: NDArray[np.uint64], patches: NDArray[np.float32]) -> None:
-        every, first = np.unique(np.concatenate([self._hashes, hashes]), return_index=True)
-        kept = first[: self._most]
-        self.patches = np.concatenate([self.patches, patches])[kept]
-        self._hashes = every[: self._most]
+    def _add(self, hashes: NDArray[np.uint64], patches: NDArray[np.float32]) -> None:
+        self._hashes.append(hashes)
+        self._patches.append(patches)
+        if sum(map(len, self._hashes)) >= 2 * self._most:
+            self._drop_most()
+
+    def _drop_most(self) -> None:
+        """Keep one patch of each of the least hashes, sorted."""
+        if len(self._hashes) == 1:
+            return
+        hashes, first = np.unique(np.concatenate(self._hashes), return_index=True)
+        self._hashes = [hashes[: self._most]]
+        self._patches = [np.concatenate(self._patches)[first[: self._most]]]
+        if len(hashes) >= self._most:
+            self._bound = hashes[self._most - 1]
+
+
+def products(patches: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the products of `patches` and `rows` [groups, channels of a group, K], [patches, channels]."""
+    groups = patches.reshape(len(patches), len(rows), -1)
+    if len(rows) == 1:
+        return np.asarray(np.matmul(patches, rows[0].T))
+    if rows.shape[1] == 1:  # depthwise
+        return np.asarray(np.einsum("ngk,gk->ng", groups, rows[:, 0]))
+    product = np.matmul(groups.transpose(1, 0, 2), rows.transpose(0, 2, 1))
+    return np.asarray(product.transpose(1, 0, 2).reshape(len(patches), -1))
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -14,7 +14,7 @@ from qslim.graph import Graph, Node
 from qslim.importers.paddle.quantizers import has_quantizers
 from qslim.quant.op_types import CONVOLUTIONS, MATRIX_PRODUCTS
 
-__all__ = ["Decision", "Selection", "select", "weight_input"]
+__all__ = ["Decision", "Selection", "computed_inputs", "select", "weight_input"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def select(
             # A weight that two operators read with different channel axes gets one scale for all of it.
             selection.weights[name] = axis if selection.weights.get(name, axis) == axis else None
         if not weights_only:
-            names = _computed_inputs(graph, node)
+            names = computed_inputs(graph, node)
             if quantize_outputs:  # but for the model's own: users fetch them in float
                 results = [name for name in node.outputs if name and name not in graph.outputs]
                 names += [name for name in results if _is_float(graph, name)]
@@ -120,7 +120,7 @@ def _decide(
         return Decision(node, False, "its weight is computed at run time")
     if weight is not None and weight[0] in graph.outputs:
         return Decision(node, False, "its weight is an output of the network")
-    data = _computed_inputs(graph, node)
+    data = computed_inputs(graph, node)
     if weight is None and not data:
         return Decision(node, False, "it has no floating-point input")
     if weight is None:
@@ -187,7 +187,7 @@ def _inner_tensors(graph: Graph) -> dict[str, Node]:
     for node in graph.nodes:
         if node.source_op not in _UNARY | _BINARY:
             continue
-        chained = [name for name in _computed_inputs(graph, node) if _ends_a_step(graph, name)]
+        chained = [name for name in computed_inputs(graph, node) if _ends_a_step(graph, name)]
         if chained:
             name = max(chained, key=lambda name: order[id(graph.producer(name))])
             producer = graph.producer(name)
@@ -214,13 +214,14 @@ def _readers(graph: Graph, name: str) -> set[int]:
     return readers
 
 
-def _computed_inputs(graph: Graph, node: Node) -> list[str]:
+def computed_inputs(graph: Graph, node: Node) -> list[str]:
+    """Return the tensors that `node` reads as activations; of a weighted operator its data alone."""
     return [name for name in _data_inputs(graph, node) if not graph.tensors[name].is_constant]
 
 
 def _has_constant_operand(graph: Graph, node: Node) -> bool:
     """Return True if `node` combines a tensor with a constant, which costs nothing beside its neighbours."""
-    return node.source_op in _BINARY | {"scale"} and len(_computed_inputs(graph, node)) < 2
+    return node.source_op in _BINARY | {"scale"} and len(computed_inputs(graph, node)) < 2
 
 
 def _data_inputs(graph: Graph, node: Node) -> list[str]:

@@ -32,40 +32,34 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Callable, Optional
 
 from qslim.exporters.paddle import export_with_engine_file
 from qslim.files.staging import output_path
-from qslim.graph import Graph
-from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm, non_negative_tensors
+from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm
 from qslim.importers.paddle import (
     ModelFiles,
     PaddleProgram,
-    attribute_paths,
     find_model_files,
     fold_weights,
     load_float_program,
 )
 from qslim.logger import logger
 from qslim.quant import distributed
-from qslim.quant.op_types import DEFAULT_OP_TYPES, TENSORRT_OP_TYPES, all_op_types, pir_names
+from qslim.quant.op_types import DEFAULT_OP_TYPES
 from qslim.quant.options import PostTrainingAlgo, PostTrainingOptions
-from qslim.quant.post_training.activation_params import activation_params
-from qslim.quant.post_training.adaptive_rounding import input_moments, moments_of_samples
-from qslim.quant.post_training.bias_correction import correct_biases, has_correctable_bias
-from qslim.quant.post_training.calibration import Calibration, collect_statistics
+from qslim.quant.post_training.calibration import Calibration
 from qslim.quant.post_training.data_source import calibration_batches, expected_batches
-from qslim.quant.post_training.layer_samples import layer_samples
-from qslim.quant.post_training.operator_selection import Selection, select
+from qslim.quant.post_training.operator_selection import Selection
 from qslim.quant.post_training.post_training_report import (
     ActivationReport,
     QuantizationReport,
     WeightReport,
     operator_reports,
 )
-from qslim.quant.post_training.weight_rounding import quantize_weights
+from qslim.quant.post_training.quantize_graph import calibrate, quantize_graph, select_operators
 
 __all__ = ["quant_post", "quant_post_static"]
 
@@ -138,7 +132,7 @@ def quant_post_static(
         options = _options(options_given)
         path = output_path(quantize_model_path, "quantize_model_path")
         program = _load(executor, model_dir, model_filename, params_filename)
-        selection = _select(program, options)
+        selection = select_operators(program, options)
         batches = calibration_batches(
             program.feeds,
             sample_generator=sample_generator,
@@ -148,7 +142,7 @@ def quant_post_static(
             batch_nums=batch_nums,
         )
     total = expected_batches(data_loader, batch_nums)
-    calibration = _calibrate(program, selection, batches, total, options)
+    calibration = calibrate(program, selection, batches, total, options)
     return _finish(
         program, selection, calibration, options, _Target(path, save_model_filename, save_params_filename)
     )
@@ -171,9 +165,7 @@ class _Target:
 
 def _options(arguments: Mapping[str, Any]) -> PostTrainingOptions:
     """Return the options among the arguments of ``quant_post_static``, which have the same names."""
-    options = {field.name: arguments[field.name] for field in fields(PostTrainingOptions)}
-    options["skip_tensor_list"] = _names_of(options["skip_tensor_list"] or ())
-    return PostTrainingOptions(**options)
+    return PostTrainingOptions(**{field.name: arguments[field.name] for field in fields(PostTrainingOptions)})
 
 
 def _load(
@@ -187,21 +179,6 @@ def _load(
     return program
 
 
-def _calibrate(
-    program: PaddleProgram,
-    selection: Selection,
-    batches: Any,
-    total: Optional[int],
-    options: PostTrainingOptions,
-) -> Calibration:
-    """Run the batches and return the statistics; raise ValueError if they say nothing."""
-    moments = input_moments(program.graph, selection) if options.round_type == "adaround" else []
-    layers = layer_samples(program.graph, selection) if options.corrects_biases else []
-    calibration = collect_statistics(program, selection.activations, batches, total, moments, layers)
-    _check_feeds(program, selection, calibration)
-    return calibration
-
-
 def _finish(
     program: PaddleProgram,
     selection: Selection,
@@ -212,9 +189,7 @@ def _finish(
     """Quantize the program's Graph, write it on rank 0 and report it on every rank."""
     with distributed.together(_WHAT) as exchange:
         folded = fold_batch_norm(program.graph) if options.optimize_model else []
-        activations = _quantize_activations(program, selection, calibration, options)
-        constants = program.parameter_names - set(program.half_parameters) | {item.bias for item in folded}
-        weights = _quantize_weights(program.graph, selection, calibration, options, constants)
+        activations, weights = quantize_graph(program, selection, calibration, options, folded)
         if distributed.rank() == 0:
             exchange.own = _write(program, target, options, folded).to_json()
     written = _Written.from_json(exchange.all[0])
@@ -283,77 +258,6 @@ def _place(executor: Any) -> Any:
     return executor.place
 
 
-def _names_of(skipped: Any) -> Any:
-    """Return `skipped` with the names of their weights in place of Layers and parameters."""
-    if isinstance(skipped, str) or not isinstance(skipped, Sequence):
-        return skipped  # the options say what is wrong with it
-    names: list[Any] = []
-    for item in skipped:
-        if hasattr(item, "parameters") and hasattr(item, "forward"):
-            # Layer.parameters() does not work in static mode.
-            layers = item.sublayers(include_self=True)
-            parameters = [each for layer in layers for each in layer._parameters.values() if each is not None]
-            weights = [each for each in parameters if len(each.shape) > 1] or parameters
-            if not weights:
-                raise ValueError(f"skip_tensor_list: the Layer {type(item).__name__} has no parameters")
-            names += [each.name for each in weights]
-        else:
-            names.append(item if isinstance(item, str) else getattr(item, "name", item))
-    return names
-
-
-def _op_types(options: PostTrainingOptions) -> Sequence[str]:
-    if options.is_full_quantize:
-        return all_op_types()
-    if options.deploy_backend == "tensorrt":
-        return [*options.quantizable_op_type, *TENSORRT_OP_TYPES]
-    return options.quantizable_op_type
-
-
-def _select(program: PaddleProgram, options: PostTrainingOptions) -> Selection:
-    """Return the operators of `program` to quantize; at least one."""
-    selection = select(
-        program.graph,
-        pir_names(_op_types(options)),
-        options.skip_tensor_list,
-        attribute_paths=attribute_paths(program.files),
-        quantize_outputs=options.is_full_quantize,
-    )
-    skipped = [d for d in selection.decisions if d.reason.startswith("skip_tensor_list")]
-    if not selection.activations and skipped:
-        raise ValueError(
-            f"skip_tensor_list leaves no operator of {program.files.program!r} to quantize: it names all "
-            f"{len(skipped)} that quantizable_op_type would quantize"
-        )
-    if not selection.activations:
-        raise ValueError(
-            f"{program.files.program!r} holds no operator to quantize: none of its operators is among "
-            f"quantizable_op_type ({', '.join(_op_types(options))}) and has floating-point inputs"
-        )
-    return selection
-
-
-def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Calibration) -> None:
-    """Refuse data that says nothing: an image, or all feeds, that hold one value only in every batch."""
-    constant = calibration.constant_feeds
-    telling = [
-        spec.name
-        for spec in program.feeds
-        if spec.name in constant
-        and (
-            len(constant) == len(program.feeds)
-            or spec.name in selection.activations
-            or (spec.dtype.kind == "f" and len(spec.shape) > 2)
-        )
-    ]
-    if telling and calibration.samples > 0:
-        raise ValueError(
-            f"calibration data: feed {telling[0]!r} holds one value only in each of the "
-            f"{calibration.batches} batches, which says nothing about the network's activations; give "
-            "batches of real data, prepared as in training"
-        )
-
-
 def _constant_tensors(activations: Sequence[ActivationReport]) -> list[str]:
     """Return a note for each tensor that never changed during calibration."""
     notes = []
@@ -381,56 +285,3 @@ def _choices(
     methods = Counter(method for report in weights for method in report.methods)
     notes += [f"{count} of {len(weights)} layers {method}" for method, count in methods.items()]
     return notes
-
-
-def _quantize_activations(
-    program: PaddleProgram, selection: Selection, calibration: Calibration, options: PostTrainingOptions
-) -> list[ActivationReport]:
-    graph = program.graph
-    never_negative = non_negative_tensors(graph) if options.uses_unsigned_grid else set()
-    reports = []
-    for name in selection.activations:
-        if name not in graph.tensors:
-            continue
-        statistics = calibration.statistics[name]
-        readers = [layer for layer in calibration.layers if layer.tensor == name]
-        chosen = activation_params(graph, statistics, options, name in never_negative, readers)
-        graph.tensors[name].quantization = chosen.params
-        producer = graph.producer(name)
-        source = producer.source_op if producer else "feed"
-        reports.append(ActivationReport(name, source, chosen.params, statistics, chosen.rule))
-    return reports
-
-
-# "auto" rounds weights with so few factors of an output adaptively, those of depthwise convolutions say.
-_SHORT_ROW = 25
-
-
-def _quantize_weights(
-    graph: Graph,
-    selection: Selection,
-    calibration: Calibration,
-    options: PostTrainingOptions,
-    written: Collection[str],
-) -> list[WeightReport]:
-    """Quantize the weights, the activations being quantized, and correct biases if the options say so.
-
-    `written` are the constants that exporters write from `graph`.
-    """
-    per_channel = options.weight_quantize_type == "channel_wise_abs_max"
-    axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
-    values = {name: graph.tensors[name].value for name in axes}
-    moments = {each.weight: each for each in calibration.moments}
-    if options.algo == "auto":
-        for layer in calibration.layers:
-            if layer.patches.shape[1] <= _SHORT_ROW * layer.groups and layer.weight not in moments:
-                moments[layer.weight] = moments_of_samples(graph, layer)
-    has_bias = {layer.weight for layer in calibration.layers if has_correctable_bias(graph, layer, written)}
-    corrected = set(axes) - has_bias if options.bias_correction else set()
-    reports = quantize_weights(graph, axes, options.weight_bits, corrected, list(moments.values()))
-    with_bias = correct_biases(graph, calibration.layers, values, written)
-    done = {"rounded adaptively": set(moments), "bias corrected": set(with_bias)}
-    return [
-        replace(report, methods=tuple(name for name, weights in done.items() if report.name in weights))
-        for report in reports
-    ]

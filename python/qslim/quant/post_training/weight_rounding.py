@@ -73,7 +73,7 @@ def _quantize_weight(
 
 def correct_bias(value: NDArray[np.float32], params: QuantParams) -> NDArray[np.float32]:
     """Return `value` moved so that its quantized form keeps each channel's mean and standard deviation."""
-    dequantized = params.dequantize(params.quantize(value)).astype(np.float64)
+    dequantized = params.fake_quantize(value).astype(np.float64)
     axes: Any = None
     if params.quant_axis is not None:
         axes = tuple(axis for axis in range(value.ndim) if axis != params.quant_axis)

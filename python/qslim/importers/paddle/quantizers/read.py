@@ -224,13 +224,13 @@ class _Reader:
         value = graph.constant(root)
         if x is None or x.offset is not None or value is None or not _is_integral(value):
             return
-        scaling = self._only_reader(node.outputs[0])
+        scaling = graph.only_reader(node.outputs[0])
         # Behind a MatMul its channels stay the last axis; behind the Conv of a volume all are its own parts.
         while scaling is not None and (
             (scaling.op_type == "Reshape" and node.op_type == "MatMul")
             or (scaling.op_type in ("Reshape", "Transpose") and node.op_type == "Conv" and is_turned)
         ):
-            scaling = self._only_reader(scaling.outputs[0])
+            scaling = graph.only_reader(scaling.outputs[0])
         axis = channel_axis(node)
         if scaling is None or value.ndim != (2 if node.op_type == "MatMul" else 5 if is_turned else 4):
             return
@@ -318,10 +318,6 @@ class _Reader:
         producer = self._graph.producer(old)
         if old in self._graph.outputs and producer is not None:
             self._graph.replace_node(producer, [Node("Identity", [new], [old])])
-
-    def _only_reader(self, name: str) -> Optional[Node]:
-        readers = self._graph.consumers(name)
-        return readers[0] if len(readers) == 1 and name not in self._graph.outputs else None
 
     def _constant_operand(self, node: Optional[Node], op_type: str) -> Optional[tuple[str, np.float32]]:
         """Return the computed operand of `node` and the number that is its other one."""
