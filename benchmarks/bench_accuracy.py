@@ -29,6 +29,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "KL": {"algo": "KL"},
     "hist, bias_correction": {"algo": "hist", "bias_correction": True},
     "auto": {"algo": "auto"},
+    "auto, adaround": {"algo": "auto", "round_type": "adaround"},
+    "auto, 4-bit weights": {"algo": "auto", "weight_bits": 4},
+    "auto, adaround, 4-bit weights": {"algo": "auto", "round_type": "adaround", "weight_bits": 4},
 }
 # Widest text line, and largest side of a picture, that calibration is given.
 _WIDEST_LINE, _LARGEST_SIDE = 640, 1280

@@ -155,5 +155,5 @@ def _fewer_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     channels = rows.shape[1]
     if channels <= _MOST_SUMS:
         return rows
-    signs = np.random.default_rng(0).choice(np.float32([-1, 1]), (_MOST_SUMS, channels))
-    return np.asarray(np.matmul(signs / np.float32(np.sqrt(_MOST_SUMS)), rows), np.float32)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (_MOST_SUMS, channels))
+    return np.asarray(np.matmul((signs / np.sqrt(_MOST_SUMS)).astype(np.float32), rows))

@@ -9,6 +9,7 @@ that saw them changes the sample; merging takes the least hashes of both.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Optional
 
 import numpy as np
@@ -19,11 +20,13 @@ from qslim.graph.operators.geometry import window_extent
 from qslim.graph.operators.products import pixel_patches_at
 from qslim.quant.post_training.operator_selection import Selection, weight_input
 
-__all__ = ["LayerSamples", "layer_samples", "products", "sampled_layers"]
+__all__ = ["LayerSamples", "layer_samples", "products"]
 
 # Elements kept of each layer: 2 MB; of short patches no more than tell a layer's errors well.
 _MOST_ELEMENTS = 2**19
 _MOST_PATCHES, _FEWEST_PATCHES = 4096, 64
+# A solution for a row of weights needs several times as many patches as the row has factors, within 16 MB.
+_PATCHES_PER_FACTOR, _FEWEST_TO_SOLVE, _MOST_ELEMENTS_TO_SOLVE = 8, 256, 2**22
 # Patches of each picture that are looked at, evenly spread.
 _PATCHES_PER_SAMPLE = 256
 
@@ -35,27 +38,51 @@ class LayerSamples:
     ----------
     tensor, weight : str
         The operator's data input and its weight.
+    node : Node
+    axis : int
+        The weight's axis of output channels.
+    groups, size : int
+        A patch has so many elements in all, a group of channels after the other.
     """
 
-    def __init__(self, graph: Graph, node: Node, weight: str, axis: int) -> None:
+    def __init__(self, graph: Graph, node: Node, weight: str, axis: int, to_solve: bool = False) -> None:
         value = graph.tensors[weight].value
         assert value is not None
         self.tensor, self.weight, self.node, self.axis = node.inputs[0], weight, node, axis
         is_convolution = node.op_type == "Conv"
         self._kernel = value.shape[2:] if is_convolution else ()
         self.groups = int(node.attributes.get("group", 1)) if is_convolution else 1
-        size = value.size // value.shape[axis] * self.groups
-        self._most = int(np.clip(_MOST_ELEMENTS // size, _FEWEST_PATCHES, _MOST_PATCHES))
+        self.size = value.size // value.shape[axis] * self.groups
+        most = _MOST_ELEMENTS // self.size
+        if to_solve:
+            wanted = max(_PATCHES_PER_FACTOR * self.size // self.groups, _FEWEST_TO_SOLVE)
+            most = max(most, min(wanted, _MOST_ELEMENTS_TO_SOLVE // self.size))
+        self._most = int(np.clip(most, _FEWEST_PATCHES, _MOST_PATCHES))
+        self._start()
+
+    def _start(self) -> None:
         # Every hash up to this one may still be among the least.
         self._bound: Optional[np.uint64] = None
         self._hashes = [np.zeros(0, np.uint64)]
-        self._patches: list[NDArray[np.float32]] = [np.zeros((0, size), np.float32)]
+        self._patches: list[NDArray[np.float32]] = [np.zeros((0, self.size), np.float32)]
 
     @property
     def patches(self) -> NDArray[np.float32]:
         """The patches, [patches, groups * K], in the order of their hashes: any leading part is a sample."""
         self._drop_most()
         return self._patches[0]
+
+    def empty(self) -> LayerSamples:
+        """Return samples of the same layer that have seen nothing."""
+        other = copy.copy(self)
+        other._start()
+        return other
+
+    def has_patches_of(self, other: LayerSamples) -> bool:
+        """Return True if each of the patches comes from the place of the same one of `other`."""
+        self._drop_most()
+        other._drop_most()
+        return np.array_equal(self._hashes[0], other._hashes[0])
 
     def update(self, x: NDArray[np.float32], digests: NDArray[np.uint64]) -> None:
         """Look at one batch, whose pictures have `digests`."""
@@ -89,6 +116,11 @@ class LayerSamples:
         """Return `weight` as [groups, channels of a group, K], the factors of each group of a patch."""
         rows = np.moveaxis(weight, self.axis, 0)
         return rows.reshape(self.groups, len(rows) // self.groups, -1)
+
+    def from_group_rows(self, rows: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return the weight of `shape` of which ``group_rows`` has made `rows`."""
+        moved = (shape[self.axis], *shape[: self.axis], *shape[self.axis + 1 :])
+        return np.moveaxis(rows.reshape(moved), 0, self.axis)
 
     def outputs(self, patches: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the operator makes of `patches`, [patches, output channels]."""
@@ -148,24 +180,25 @@ def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return np.asarray(x ^ (x >> np.uint64(31)))
 
 
-def layer_samples(graph: Graph, selection: Selection) -> list[LayerSamples]:
-    """Return empty samples for each of ``sampled_layers``."""
-    return [LayerSamples(graph, *layer) for layer in sampled_layers(graph, selection)]
-
-
-def sampled_layers(graph: Graph, selection: Selection) -> list[tuple[Node, str, int]]:
-    """Return node, weight and the weight's axis of output channels of layers whose patches can be told.
+def layer_samples(graph: Graph, selection: Selection, to_solve: bool = False) -> list[LayerSamples]:
+    """Return empty samples of the layers whose patches can be told, in the order of the Graph's nodes.
 
     Those are convolutions of images and products of rows, on an activation to calibrate, whose weight no
-    other operator reads; transposed convolutions are not among them.
+    other operator reads; transposed convolutions are not among them. `to_solve` keeps as many patches as a
+    solution for the layer's weights needs.
     """
     readers: dict[str, list[tuple[Node, int]]] = {}
     for decision in selection.decisions:
         found = weight_input(graph, decision.node) if decision.is_quantized else None
         if found is not None:
             readers.setdefault(found[0], []).append((decision.node, found[1]))
-    layers = [(nodes[0][0], weight, nodes[0][1]) for weight, nodes in readers.items() if len(nodes) == 1]
-    return [layer for layer in layers if _has_patches(graph, layer[0], layer[1], selection)]
+    layers = [
+        LayerSamples(graph, nodes[0][0], weight, nodes[0][1], to_solve)
+        for weight, nodes in readers.items()
+        if len(nodes) == 1 and _has_patches(graph, nodes[0][0], weight, selection)
+    ]
+    place = {id(node): number for number, node in enumerate(graph.nodes)}
+    return sorted(layers, key=lambda layer: place[id(layer.node)])
 
 
 def _has_patches(graph: Graph, node: Node, weight: str, selection: Selection) -> bool:

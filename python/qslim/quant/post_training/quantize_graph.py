@@ -6,7 +6,7 @@ Nothing is loaded or written here: ``quant_post_static`` writes the Graph, ``qua
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -16,12 +16,13 @@ from qslim.importers.paddle import PaddleProgram, attribute_paths
 from qslim.quant.op_types import TENSORRT_OP_TYPES, all_op_types, pir_names
 from qslim.quant.options import PostTrainingOptions
 from qslim.quant.post_training.activation_params import activation_params
-from qslim.quant.post_training.adaptive_rounding import input_moments, moments_of_samples
-from qslim.quant.post_training.bias_correction import correct_biases, find_bias
+from qslim.quant.post_training.bias_correction import find_bias
 from qslim.quant.post_training.calibration import Calibration, collect_statistics
-from qslim.quant.post_training.layer_samples import layer_samples
+from qslim.quant.post_training.data_source import KeptBatches
+from qslim.quant.post_training.layer_samples import LayerSamples, layer_samples
 from qslim.quant.post_training.operator_selection import Selection, select
 from qslim.quant.post_training.post_training_report import ActivationReport, WeightReport
+from qslim.quant.post_training.rounding_stages import adjust_layers
 from qslim.quant.post_training.weight_rounding import quantize_weights
 
 __all__ = ["calibrate", "quantize_graph", "select_operators", "written_constants"]
@@ -79,9 +80,12 @@ def calibrate(
     ------
     ValueError : a tensor holds NaN or infinite values, or the data holds one value only and so says nothing.
     """
-    moments = input_moments(program.graph, selection) if options.round_type == "adaround" else []
-    layers = layer_samples(program.graph, selection) if options.corrects_biases else []
-    calibration = collect_statistics(program, selection.activations, batches, total, moments, layers)
+    rounds = options.round_type == "adaround"
+    layers = (
+        layer_samples(program.graph, selection, to_solve=rounds) if rounds or options.corrects_biases else []
+    )
+    kept = KeptBatches() if rounds else None
+    calibration = collect_statistics(program, selection.activations, batches, total, layers, kept)
     _check_feeds(program, selection, calibration)
     return calibration
 
@@ -120,7 +124,7 @@ def quantize_graph(
     """
     activations = _quantize_activations(program.graph, selection, calibration, options)
     written = written_constants(program, folded)
-    return activations, _quantize_weights(program.graph, selection, calibration, options, written)
+    return activations, _quantize_weights(program, selection, calibration, options, written)
 
 
 def written_constants(program: PaddleProgram, folded: Sequence[FoldedBatchNorm] = ()) -> set[str]:
@@ -148,7 +152,7 @@ def _quantize_activations(
 
 
 def _quantize_weights(
-    graph: Graph,
+    program: PaddleProgram,
     selection: Selection,
     calibration: Calibration,
     options: PostTrainingOptions,
@@ -156,22 +160,32 @@ def _quantize_weights(
 ) -> list[WeightReport]:
     """Quantize the weights, the activations being quantized, and correct biases if the options say so.
 
-    `written` are the constants that exporters write from `graph`.
+    `written` are the constants that exporters write from the program's Graph.
     """
+    graph = program.graph
     per_channel = options.weight_quantize_type == "channel_wise_abs_max"
     axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
-    values = {name: graph.tensors[name].value for name in axes}
-    moments = {each.weight: each for each in calibration.moments}
-    if options.algo == "auto":
-        for layer in calibration.layers:
-            if layer.patches.shape[1] <= _SHORT_ROW * layer.groups and layer.weight not in moments:
-                moments[layer.weight] = moments_of_samples(graph, layer)
-    has_bias = {layer.weight for layer in calibration.layers if find_bias(graph, layer, written)}
-    corrected = set(axes) - has_bias if options.bias_correction else set()
-    reports = quantize_weights(graph, axes, options.weight_bits, corrected, list(moments.values()))
-    with_bias = correct_biases(graph, calibration.layers, values, written)
-    done = {"rounded adaptively": set(moments), "bias corrected": set(with_bias)}
-    return [
-        replace(report, methods=tuple(name for name, weights in done.items() if report.name in weights))
-        for report in reports
-    ]
+    layers = {layer.weight: layer for layer in calibration.layers if layer.weight in axes}
+    rounds_all, is_auto = options.round_type == "adaround", options.algo == "auto"
+    rounded = {name for name in layers if rounds_all or (is_auto and _is_short(layers[name]))}
+    has_bias = {name for name in layers if find_bias(graph, layers[name], written)}
+    own_mean = set(axes) - has_bias - (rounded if rounds_all else set())
+    reports = quantize_weights(
+        graph,
+        axes,
+        options.weight_bits,
+        own_mean if options.bias_correction else (),
+        layers if is_auto or rounds_all else {},
+    )
+    corrected = has_bias if options.corrects_biases else ()
+    done = adjust_layers(program, list(layers.values()), rounded, corrected, written, calibration.kept)
+    return [replace(report, **_adjusted(report, graph, done)) for report in reports]
+
+
+def _adjusted(report: WeightReport, graph: Graph, done: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    methods = (*report.methods, *(method for method, names in done.items() if report.name in names))
+    return {"values": graph.tensors[report.name].value, "methods": methods}
+
+
+def _is_short(layer: LayerSamples) -> bool:
+    return bool(layer.size <= _SHORT_ROW * layer.groups)
