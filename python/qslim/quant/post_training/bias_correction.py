@@ -98,15 +98,9 @@ def find_bias(graph: Graph, layer: LayerSamples, written: Collection[str]) -> Op
 
 
 def _own(graph: Graph, name: str, channels: int, sign: int, written: Collection[str]) -> Optional[Bias]:
-    """Return constant `name` with what it is a view of, if one node alone reads any of them."""
-    tensor = graph.tensors[name]
-    if tensor.value is None or tensor.value.dtype != np.float32 or tensor.value.size != channels:
+    """Return constant `name` as a bias of so many channels, if one node alone reads it."""
+    value = graph.constant(name)
+    if value is None or value.size != channels:
         return None
-    root = tensor.view_of or name
-    views = [each for each in graph.tensors.values() if root in (each.name, each.view_of)]
-    readers = sum(len(graph.consumers(each.name)) for each in views)
-    is_output = any(each.name in graph.outputs for each in views)
-    is_float = all(each.quantization is None and each.value is not None for each in views)
-    if root not in written or readers != 1 or is_output or not is_float:
-        return None
-    return Bias(views, sign)
+    views = graph.own_constant(name, written)
+    return None if views is None else Bias(views, sign)

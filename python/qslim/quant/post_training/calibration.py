@@ -41,7 +41,7 @@ from qslim.quant.post_training.layer_samples import LayerSamples
 from qslim.quant.post_training.progress import progress_bar
 from qslim.runtime.observing_session import ObservingSession
 
-__all__ = ["Calibration", "collect_statistics", "samples_of_graph"]
+__all__ = ["Calibration", "collect_statistics", "samples_of_graph", "statistics_of_graph"]
 
 # Takes a tensor's name, its values, which can be read until the call returns, and the number of the image
 # that they belong to; None: they are the batch's.
@@ -53,7 +53,8 @@ class Calibration:
     """Statistics by tensor name, and how much data they have seen, on all ranks.
 
     ``constant_feeds`` are those that held one value only in each of the batches; ``kept`` has this rank's
-    batches, if they were to be kept.
+    batches, if they were to be kept; ``by_engine`` is True if the engine ran them;
+    ``scaled`` has the weights that took factors of their inputs' channels afterwards.
     """
 
     statistics: dict[str, TensorStatistics]
@@ -62,6 +63,8 @@ class Calibration:
     layers: list[LayerSamples]
     constant_feeds: frozenset[str]
     kept: Optional[KeptBatches] = None
+    by_engine: bool = False
+    scaled: frozenset[str] = frozenset()
 
 
 def collect_statistics(
@@ -95,7 +98,26 @@ def collect_statistics(
         if kept is not None:
             every = kept.taking(every)
         parts.own = pickle.dumps(_collect(program, engine or _Executor(program), watched, every))
-    return replace(_merge([pickle.loads(part) for part in parts.all]), kept=kept)
+    merged = _merge([pickle.loads(part) for part in parts.all])
+    return replace(merged, kept=kept, by_engine=engine is not None)
+
+
+def statistics_of_graph(
+    program: PaddleProgram, names: Sequence[str], feeds: Iterable[Feed]
+) -> dict[str, TensorStatistics]:
+    """Return statistics of `names` in the program's Graph as it is now, which need not be Paddle's any more.
+
+    Raises
+    ------
+    ValueError : the engine cannot run it.
+    """
+    with distributed.together("calibration") as parts:
+        engine = _Engine.of(program, names)
+        if engine is None:
+            raise ValueError("calibration: the engine cannot run the network that was changed")
+        watched = _Watched({name: TensorStatistics() for name in names}, [])
+        parts.own = pickle.dumps(_collect(program, engine, watched, feeds))
+    return _merge([pickle.loads(part) for part in parts.all]).statistics
 
 
 def samples_of_graph(

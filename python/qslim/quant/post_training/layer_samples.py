@@ -122,6 +122,27 @@ class LayerSamples:
         moved = (shape[self.axis], *shape[: self.axis], *shape[self.axis + 1 :])
         return np.moveaxis(rows.reshape(moved), 0, self.axis)
 
+    @property
+    def input_channels(self) -> int:
+        """The number of channels that the layer reads."""
+        return int(self.size // np.prod(self._kernel, dtype=int))
+
+    def spread(self, factors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the number of each input channel for each element of a patch, [groups * K]."""
+        return np.repeat(factors, self.size // len(factors))
+
+    def divided(self, patches: NDArray[np.float32], factors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return `patches` with each input channel divided by its factor."""
+        return patches / self.spread(factors)
+
+    def divide_channels(self, factors: NDArray[np.float32]) -> None:
+        """Divide the input channels of the samples by `factors`, as the network now does."""
+        self._patches = [self.divided(patches, factors) for patches in self._patches]
+
+    def channel_maxima(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the largest magnitude of each input channel in `patches`."""
+        return np.asarray(np.abs(patches).max(axis=0).reshape(self.input_channels, -1).max(axis=1))
+
     def outputs(self, patches: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the operator makes of `patches`, [patches, output channels]."""
         return products(patches, self.group_rows(weight))

@@ -95,6 +95,7 @@ def quant_post_static(
     skip_tensor_list: Optional[Sequence[Any]] = None,
     deploy_backend: Optional[str] = None,
     activation_scheme: str = "auto",
+    equalize: bool = False,
 ) -> QuantizationReport:
     """Quantize a saved inference model with the statistics of a few batches; nothing is trained.
 
@@ -115,7 +116,7 @@ def quant_post_static(
         One of them; ``calibration_batches`` says what they may be.
     scope : ignored
         The model is loaded into a scope of its own; yours is left alone.
-    batch_size, batch_nums, algo, round_type, ..., activation_scheme : see ``PostTrainingOptions``
+    batch_size, batch_nums, algo, round_type, ..., equalize : see ``PostTrainingOptions``
 
     Returns
     -------

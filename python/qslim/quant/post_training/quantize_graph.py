@@ -17,7 +17,12 @@ from qslim.quant.op_types import TENSORRT_OP_TYPES, all_op_types, pir_names
 from qslim.quant.options import PostTrainingOptions
 from qslim.quant.post_training.activation_params import activation_params
 from qslim.quant.post_training.bias_correction import find_bias
-from qslim.quant.post_training.calibration import Calibration, collect_statistics
+from qslim.quant.post_training.calibration import (
+    Calibration,
+    collect_statistics,
+    statistics_of_graph,
+)
+from qslim.quant.post_training.channel_scaling import scale_channels
 from qslim.quant.post_training.data_source import KeptBatches
 from qslim.quant.post_training.layer_samples import LayerSamples, layer_samples
 from qslim.quant.post_training.operator_selection import Selection, select
@@ -81,13 +86,28 @@ def calibrate(
     ValueError : a tensor holds NaN or infinite values, or the data holds one value only and so says nothing.
     """
     rounds = options.round_type == "adaround"
-    layers = (
-        layer_samples(program.graph, selection, to_solve=rounds) if rounds or options.corrects_biases else []
-    )
-    kept = KeptBatches() if rounds else None
+    needs_samples = rounds or options.corrects_biases or options.equalize
+    layers = layer_samples(program.graph, selection, to_solve=rounds) if needs_samples else []
+    kept = KeptBatches() if rounds or options.equalize else None
     calibration = collect_statistics(program, selection.activations, batches, total, layers, kept)
     _check_feeds(program, selection, calibration)
+    if options.equalize and calibration.by_engine:
+        return _equalized(program, calibration, options)
     return calibration
+
+
+def _equalized(program: PaddleProgram, calibration: Calibration, options: PostTrainingOptions) -> Calibration:
+    """Equalize the program's Graph and look at the tensors again that this has changed."""
+    graph = program.graph
+    non_negative = non_negative_tensors(graph) if options.uses_unsigned_grid else set()
+    done = scale_channels(graph, calibration.layers, options, non_negative, written_constants(program))
+    if not done:
+        return calibration
+    changed = {name for scaling in done for name in scaling.tensors} & set(calibration.statistics)
+    assert calibration.kept is not None
+    own = statistics_of_graph(program, sorted(changed), calibration.kept)
+    scaled = frozenset(name for scaling in done for name in scaling.weights)
+    return replace(calibration, statistics={**calibration.statistics, **own}, scaled=scaled)
 
 
 def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Calibration) -> None:
@@ -178,7 +198,15 @@ def _quantize_weights(
         layers if is_auto or rounds_all else {},
     )
     corrected = has_bias if options.corrects_biases else ()
-    done = adjust_layers(program, list(layers.values()), rounded, corrected, written, calibration.kept)
+    adjusted = adjust_layers(
+        program,
+        list(layers.values()),
+        rounded,
+        corrected,
+        written,
+        calibration.kept if rounds_all else None,
+    )
+    done: dict[str, Collection[str]] = {**adjusted, "equalized": calibration.scaled}
     return [replace(report, **_adjusted(report, graph, done)) for report in reports]
 
 
