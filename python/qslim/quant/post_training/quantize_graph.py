@@ -81,7 +81,9 @@ def calibrate(
     """
     moments = input_moments(program.graph, selection) if options.round_type == "adaround" else []
     layers = layer_samples(program.graph, selection) if options.corrects_biases else []
-    calibration = collect_statistics(program, selection.activations, batches, total, moments, layers)
+    calibration = collect_statistics(
+        program, selection.activations, batches, total, moments, layers, options.max_memory
+    )
     _check_feeds(program, selection, calibration)
     return calibration
 
