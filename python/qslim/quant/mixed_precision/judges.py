@@ -54,9 +54,9 @@ class Agreement:
     share of the places with the same argmax; of other networks 100 (1 - mean of |dy|^2 / |y|^2).
     """
 
-    def __init__(self, quantization: Quantization) -> None:
+    def __init__(self, quantization: Quantization, by_class: bool = True) -> None:
         self._samples = quantization.samples
-        self._axes = _class_axes(quantization.graph)
+        self._axes = _class_axes(quantization.graph) if by_class else []
         network = Network(quantization, [layer.name for layer in quantization.layers])
         self._expected = [self._results(network.run(feed)) for feed in self._samples]
         what = "of equal argmax" if self._axes else "of the outputs' energy without the error's"

@@ -51,7 +51,7 @@ from qslim.quant.post_training.post_training_report import QuantizationReport
 from qslim.quant.post_training.quantize_graph import calibrate, quantize_graph, select_operators
 from qslim.quant.post_training.write_quantized import Target, Written, report_of, write_program
 
-__all__ = ["quant_post", "quant_post_static"]
+__all__ = ["load_float_model", "quant_post", "quant_post_static"]
 
 _Generator = Callable[[], Iterable[Any]]
 _T = TypeVar("_T")
@@ -140,7 +140,7 @@ def _quantize(given: Mapping[str, Any], began: float) -> QuantizationReport:
         path = output_path(given["quantize_model_path"], "quantize_model_path")
         target = Target(path, given["save_model_filename"], given["save_params_filename"])
         check_search(search)
-        program = _load(
+        program = load_float_model(
             given["executor"], given["model_dir"], given["model_filename"], given["params_filename"]
         )
         selection = select_operators(program, options)
@@ -168,10 +168,10 @@ def _options(cls: type[_T], arguments: Mapping[str, Any]) -> _T:
     return cls(**{field.name: arguments[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
 
-def _load(
+def load_float_model(
     executor: Any, model_dir: str, model_filename: Optional[str], params_filename: Optional[str]
 ) -> PaddleProgram:
-    """Load the float model, its computed weights folded."""
+    """Load the float model that `executor` is to run, its computed weights folded."""
     distributed.warn_if_not_initialized(_WHAT)
     files = find_model_files(model_dir, model_filename, params_filename)
     program = load_float_program(files, _place(executor))
