@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Optional, TypeVar, get_args
+from typing import Any, Callable, Literal, Optional, TypeVar, get_args
 
 import numpy as np
 
@@ -16,6 +16,7 @@ __all__ = [
     "ALGORITHMS",
     "PostTrainingAlgo",
     "PostTrainingOptions",
+    "SearchOptions",
     "check_int",
     "check_part",
     "choose",
@@ -126,6 +127,9 @@ class PostTrainingOptions:
         Move ranges that differ from channel to channel from an activation behind a normalization into the
         weights that read it, where that lowers the error of their outputs; see
         ``qslim.quant.post_training.channel_scaling``.
+    max_memory : int, optional
+        Bytes that the engine may take for the float model's weights and activations while it calibrates. A
+        batch that needs more is an error, and so is a model that only Paddle's executor can run.
     """
 
     algo: PostTrainingAlgo = "hist"
@@ -146,6 +150,7 @@ class PostTrainingOptions:
     equalize: bool = False
     batch_size: int = 1
     batch_nums: Optional[int] = None
+    max_memory: Optional[int] = None
 
     def __post_init__(self) -> None:
         choose("algo", self.algo, _POST_TRAINING_ALGORITHMS)
@@ -165,6 +170,8 @@ class PostTrainingOptions:
             raise ValueError(
                 f"batch_nums: expected an int > 0 or None (all batches), got {self.batch_nums!r}"
             )
+        if self.max_memory is not None:
+            check_int("max_memory", self.max_memory, 1)
         object.__setattr__(self, "skip_tensor_list", _names_of(self.skip_tensor_list))
         for argument in ("quantizable_op_type", "skip_tensor_list"):
             value = getattr(self, argument)
@@ -187,6 +194,40 @@ class PostTrainingOptions:
     def corrects_biases(self) -> bool:
         """True if biases are corrected."""
         return self.bias_correction or self.algo == "auto"
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The options of ``quant_post_static`` for mixed precision.
+
+    Attributes
+    ----------
+    accuracy_drop : float, optional
+        What the metric may lose against the float network; as many layers as that takes stay in fp32. In the
+        unit of `eval_function` or, without one, in percent of agreement with the float network.
+    eval_function : callable, optional
+        Takes a network, ``network(array, ...)`` returns its outputs, and returns its metric; or PaddleSlim's
+        form, of (executor, program, feed names, fetch targets). Larger is better.
+    time_budget : float, optional
+        Seconds from the call on after which no network is tried any more; the best so far is the result.
+    """
+
+    accuracy_drop: Optional[float] = None
+    eval_function: Optional[Callable[..., Any]] = None
+    time_budget: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        for argument in ("accuracy_drop", "time_budget"):
+            value = getattr(self, argument)
+            is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            if value is not None and not (is_number and 0 <= value < float("inf")):
+                raise ValueError(f"{argument}: expected a number >= 0 or None, got {value!r}")
+        given = [name for name in ("eval_function", "time_budget") if getattr(self, name) is not None]
+        if given and self.accuracy_drop is None:
+            raise ValueError(
+                f"{given[0]}: is for mixed precision, which accuracy_drop asks for; give accuracy_drop, what "
+                "the metric may lose, or leave both out"
+            )
 
 
 def _names_of(skipped: Any) -> Any:

@@ -11,29 +11,26 @@ analysis_qat.py.
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from qslim.files.pickled import load_pickled
 from qslim.files.staging import output_path, staged_directory, staged_file
-from qslim.importers.paddle import ModelFiles, find_model_files, load_program
+from qslim.importers.paddle import ModelFiles, find_model_files
 from qslim.logger import logger
 from qslim.quant.analysis.analysis_report import AnalysisReport, LayerReport, TargetModel, write_report
 from qslim.quant.analysis.layer_errors import layer_errors
 from qslim.quant.analysis.layers import Layer
+from qslim.quant.analysis.metrics import ProgramMetric, checked_metric, fewest, is_number, program_metric
 from qslim.quant.analysis.output_errors import OutputErrors
 from qslim.quant.analysis.quantization import Quantization, options_of, quantization_of_model, quantize
 from qslim.quant.analysis.tensor_statistics import TensorRow, tensor_rows
 from qslim.quant.options import check_int
 
 __all__ = ["Analysis"]
-
-_EvalFunction = Callable[[Any, Any, list[str], list[Any]], float]
 
 CHECKPOINT = "analysis_checkpoint.pkl"
 # Layers with so large a share and own error stay in fp32 in any case, for little is left of them. Others do
@@ -104,7 +101,7 @@ class Analysis:
         model_filename: Optional[str] = None,
         params_filename: Optional[str] = None,
         data_loader: Any = None,
-        eval_function: Optional[_EvalFunction] = None,
+        eval_function: Optional[ProgramMetric] = None,
         resume: bool = False,
         save_dir: str = "analysis_results",
         quant_config: Optional[Mapping[str, Any]] = None,
@@ -225,7 +222,7 @@ class Analysis:
         """
         if self.eval_function is None:
             raise ValueError("get_target_quant_model: needs an eval_function, which measures the target")
-        if not _is_number(target_metric):
+        if not is_number(target_metric):
             raise ValueError(f"target_metric: expected a number, got {target_metric!r}")
         if self._report is None:
             self.metric_error_analyse()
@@ -241,12 +238,12 @@ class Analysis:
                 logger.info("%d of %d layers in fp32: metric %g", count, len(ranked), metrics[count])
             return metrics[count] >= target_metric
 
-        best = _fewest(len(ranked), reaches)
+        best = fewest(len(ranked), reaches)
         is_reached = best is not None
         if best is None:
             best = max(metrics, key=lambda count: (metrics[count], -count))
         directory = os.path.join(self.save_dir, "target_quant_model")
-        files = self._quantization().write(ranked[best:], directory)
+        files, _, _ = self._quantization().write(ranked[best:], directory)
         target = TargetModel(
             files, [layer.name for layer in ranked[:best]], metrics[best], float(target_metric), is_reached
         )
@@ -320,24 +317,12 @@ class Analysis:
     def _metric_of(self, layers: Sequence[Layer], what: str) -> float:
         """Return the metric with `layers` quantized."""
         with tempfile.TemporaryDirectory(prefix="qslim-") as directory:
-            return self._metric_of_files(self._quantization().write(layers, directory), what)
+            return self._metric_of_files(self._quantization().write(layers, directory)[0], what)
 
     def _metric_of_files(self, files: ModelFiles, what: str) -> float:
         assert self.eval_function is not None
         kept = "" if not self._evaluated else f"; {self.checkpoint_name!r} keeps what was measured before"
-        program = load_program(files)
-        with program.active():
-            try:
-                metric = self.eval_function(
-                    program.executor, program.program, list(program.feed_names), list(program.fetches)
-                )
-            except Exception as error:
-                raise ValueError(
-                    f"eval_function raised {type(error).__name__} with {what}: {error}{kept}"
-                ) from error
-        if not _is_number(metric):
-            raise ValueError(f"eval_function: expected a finite number with {what}, got {metric!r}{kept}")
-        return float(metric)
+        return checked_metric(lambda: program_metric(self.eval_function, files), what, kept)
 
     def _metrics(self) -> dict[str, float]:
         """Return `layer_metrics` in the order of the ranking."""
@@ -348,12 +333,6 @@ class Analysis:
         """Write the files of what is known so far, all of them or none."""
         with staged_directory(self.save_dir) as directory:
             write_report(directory, self._quantization(), self._report, self._metrics(), self._rows)
-
-
-def _is_number(value: Any) -> bool:
-    with contextlib.suppress(TypeError, ValueError):
-        return math.isfinite(float(value))
-    return False
 
 
 def _set_shares(reports: Sequence[LayerReport]) -> None:
@@ -389,16 +368,3 @@ def _mend(
                 best, least = tried, found
             count *= 2
     return [each.name for each in best], least if best else None
-
-
-def _fewest(most: int, reaches: Callable[[int], bool]) -> Optional[int]:
-    """Return the least count up to `most` that reaches the target, None if none does."""
-    low, high = -1, 0  # low does not reach it
-    while not reaches(high):
-        if high == most:
-            return None
-        low, high = high, min(most, max(1, 2 * high))
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reaches(middle) else (middle, high)
-    return high

@@ -10,7 +10,8 @@ from typing import Any, Optional
 
 from qslim.paddle import framework
 from qslim.paddle.tracing import declared_spec, ready_to_trace
-from qslim.quant.analysis.analysis import Analysis, _EvalFunction
+from qslim.quant.analysis.analysis import Analysis
+from qslim.quant.analysis.metrics import ProgramMetric
 from qslim.quant.op_types import DEFAULT_OP_TYPES
 
 __all__ = ["AnalysisPTQ", "AnalysisQAT"]
@@ -52,7 +53,7 @@ class AnalysisPTQ(Analysis):
         model_dir: Any,
         model_filename: Optional[str] = None,
         params_filename: Optional[str] = None,
-        eval_function: Optional[_EvalFunction] = None,
+        eval_function: Optional[ProgramMetric] = None,
         data_loader: Any = None,
         save_dir: str = "analysis_results",
         resume: bool = False,
@@ -104,7 +105,7 @@ class AnalysisQAT(Analysis):
         params_filename: Optional[str] = None,
         quantizable_op_type: Sequence[str] = DEFAULT_OP_TYPES,
         qat_metric: Optional[float] = None,
-        eval_function: Optional[_EvalFunction] = None,
+        eval_function: Optional[ProgramMetric] = None,
         data_loader: Any = None,
         save_dir: str = "analysis_results",
         resume: bool = False,

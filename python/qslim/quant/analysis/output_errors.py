@@ -22,7 +22,7 @@ from qslim.quant.analysis.quantization import Quantization
 from qslim.quant.post_training.data_source import Feed
 from qslim.runtime import Session
 
-__all__ = ["OutputErrors"]
+__all__ = ["OutputErrors", "noise_to_signal", "with_logits"]
 
 # A measurement packs the network's weights once and runs it on some samples. All of them together pack at
 # most so many bytes, and run it so often, or four times for each sample of the calibration if that is less.
@@ -41,7 +41,7 @@ class OutputErrors:
     """
 
     def __init__(self, quantization: Quantization) -> None:
-        self._graph, self._axes = _with_logits(quantization.graph)
+        self._graph, self._axes = with_logits(quantization.graph)
         weights = max(1, self._graph.parameter_bytes())
         count = max(1, min(len(quantization.layers), _MOST_BYTES // weights))
         runs = min(_MOST_RUNS, max(_FEWEST_RUNS, 4 * quantization.calibration.samples))
@@ -64,7 +64,7 @@ class OutputErrors:
         if session is None:
             return None
         errors = [
-            _noise_to_signal(expected[name], outputs[name], self._axes.get(name))
+            noise_to_signal(expected[name], outputs[name], self._axes.get(name))
             for feed, expected in zip(self._samples, self._expected)
             for outputs in [_run(session, feed)]
             for name in expected
@@ -82,7 +82,7 @@ def _session(graph: Graph) -> Optional[Session]:
     return None if part is None else Session(part)
 
 
-def _with_logits(graph: Graph) -> tuple[Graph, dict[str, int]]:
+def with_logits(graph: Graph) -> tuple[Graph, dict[str, int]]:
     """Return a copy of `graph` that gives logits in the place of probabilities, with the axes of these."""
     copy = graph.copy()
     axes = {}
@@ -102,7 +102,7 @@ def _run(session: Session, feed: Feed) -> dict[str, NDArray[Any]]:
     return dict(zip((spec.name for spec in session.outputs), results))
 
 
-def _noise_to_signal(expected: NDArray[Any], result: NDArray[Any], axis: Optional[int]) -> float:
+def noise_to_signal(expected: NDArray[Any], result: NDArray[Any], axis: Optional[int]) -> float:
     """Return |result - expected|^2 / |expected|^2, less the means along `axis`; 1 if the shapes differ."""
     if expected.shape != result.shape:
         return 1.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The quantization to analyse: of ``quant_post_static``, computed here, or that of a quantized model."""
+"""A network's quantization, layer by layer: of ``quant_post_static``, or that of a quantized model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from qslim.exporters.engine_file import EngineFile
 from qslim.exporters.paddle import export_with_engine_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm
@@ -28,7 +29,14 @@ from qslim.quant.options import PostTrainingOptions, choose
 from qslim.quant.post_training.bias_correction import find_bias
 from qslim.quant.post_training.calibration import Calibration, collect_statistics
 from qslim.quant.post_training.data_source import Feed, calibration_batches, expected_batches
-from qslim.quant.post_training.operator_selection import Decision, computed_inputs, select, weight_input
+from qslim.quant.post_training.operator_selection import (
+    Decision,
+    Selection,
+    computed_inputs,
+    select,
+    weight_input,
+)
+from qslim.quant.post_training.post_training_report import ActivationReport, WeightReport
 from qslim.quant.post_training.quantize_graph import (
     calibrate,
     quantize_graph,
@@ -36,10 +44,15 @@ from qslim.quant.post_training.quantize_graph import (
     written_constants,
 )
 
-__all__ = ["Quantization", "options_of", "quantization_of_model", "quantize"]
-
-# Samples that are kept for the measurements.
-_KEPT_SAMPLES = 16
+__all__ = [
+    "KeptSamples",
+    "Quantization",
+    "annotate",
+    "options_of",
+    "quantization_of_model",
+    "quantize",
+    "quantize_calibrated",
+]
 
 
 @dataclass
@@ -57,6 +70,13 @@ class Quantization:
         Statistics of the layers' activations over all batches.
     samples : list of feeds
         The first samples, one each where the batch is open.
+    decisions, activations, weights, folded
+        What was decided for each operator, what was found for each tensor, and the number of normalizations
+        that were folded, of a quantization that was computed.
+    folds : bool
+        True if normalizations are folded first.
+    stores_integers : bool
+        True if weights are written as integers.
     """
 
     files: ModelFiles
@@ -66,23 +86,41 @@ class Quantization:
     samples: list[Feed]
     folds: bool = False
     stores_integers: bool = True
+    decisions: Sequence[Decision] = ()
+    activations: Sequence[ActivationReport] = ()
+    weights: Sequence[WeightReport] = ()
+    folded: int = 0
 
     @property
     def graph(self) -> Graph:
         return self.program.graph
 
-    def write(self, layers: Sequence[Layer], directory: str) -> ModelFiles:
+    def graph_with(self, layers: Iterable[Layer]) -> Graph:
+        """Return a copy of the Graph with `layers` quantized, as `write` writes it."""
+        copy = self.graph.copy()
+        annotate(copy, layers)
+        return copy
+
+    def write(
+        self,
+        layers: Sequence[Layer],
+        directory: str,
+        model_filename: Optional[str] = "model.pdmodel",
+        params_filename: Optional[str] = None,
+    ) -> tuple[ModelFiles, EngineFile, list[FoldedBatchNorm]]:
         """Write the model with `layers` quantized, and the engine's file of it, to `directory`."""
         program, folded = _load(self.files, self.folds)
         annotate(program.graph, layers)
-        files, _ = export_with_engine_file(
+        files, engine = export_with_engine_file(
             program,
             directory,
             program.graph,
+            model_filename=model_filename,
+            params_filename=params_filename,
             weight_storage="int8" if self.stores_integers else "float32",
             folded=folded,
         )
-        return files
+        return files, engine, folded
 
 
 def annotate(graph: Graph, layers: Iterable[Layer]) -> None:
@@ -113,15 +151,26 @@ def quantize(files: ModelFiles, data_loader: Any, options: PostTrainingOptions) 
     """Quantize the float model in `files` as ``quant_post_static`` does; write nothing."""
     program, _ = _load(files, False)
     selection = select_operators(program, options)
-    kept = _Kept(program)
+    kept = KeptSamples(program)
     batches = kept.of(_batches(program, data_loader, options.batch_size, options.batch_nums))
     total = expected_batches(data_loader, options.batch_nums)
     calibration = calibrate(program, selection, batches, total, options)
+    return quantize_calibrated(program, selection, calibration, options, kept.samples)
+
+
+def quantize_calibrated(
+    program: PaddleProgram,
+    selection: Selection,
+    calibration: Calibration,
+    options: PostTrainingOptions,
+    samples: list[Feed],
+) -> Quantization:
+    """Return the quantization of `program`, whose Graph stays in float, folded if `options` say so."""
     folded = fold_batch_norm(program.graph) if options.optimize_model else []
     if folded:
         selection = select_operators(program, options)
     in_float = program.graph.copy()
-    quantize_graph(program, selection, calibration, options, folded)
+    activations, weights = quantize_graph(program, selection, calibration, options, folded)
     written = written_constants(program, folded)
     quantized, program.graph = program.graph, in_float
     layers = find_layers(in_float, selection.decisions, quantized, options.is_full_quantize)
@@ -130,7 +179,17 @@ def quantize(files: ModelFiles, data_loader: Any, options: PostTrainingOptions) 
         for each in layers
     ]
     return Quantization(
-        files, program, layers, calibration, kept.samples, options.optimize_model, options.onnx_format
+        program.files,
+        program,
+        layers,
+        calibration,
+        samples,
+        options.optimize_model,
+        options.onnx_format,
+        selection.decisions,
+        activations,
+        weights,
+        len(folded),
     )
 
 
@@ -170,7 +229,7 @@ def quantization_of_model(
             f"no weight of {files.program!r} is quantized in {quantized_files.program!r}; they must be of "
             "the same network"
         )
-    kept = _Kept(program)
+    kept = KeptSamples(program)
     batches = kept.of(_batches(program, data_loader, 1, batch_nums))
     observed = dict.fromkeys(name for layer in layers for name in layer.activations)
     calibration = collect_statistics(
@@ -260,10 +319,11 @@ def _batches(program: PaddleProgram, data_loader: Any, size: int, most: Optional
     return calibration_batches(program.feeds, data_loader=data_loader, batch_size=size, batch_nums=most)
 
 
-class _Kept:
-    """Copies of the first samples that pass by."""
+class KeptSamples:
+    """Copies of the first samples that pass by: at most `most`, and `most_bytes` but for the first."""
 
-    def __init__(self, program: PaddleProgram) -> None:
+    def __init__(self, program: PaddleProgram, most: int = 16, most_bytes: int = 1 << 30) -> None:
+        self._most, self._most_bytes = most, most_bytes
         self._is_open = all(spec.shape and spec.shape[0] is None for spec in program.feeds)
         self.samples: list[Feed] = []
 
@@ -273,7 +333,10 @@ class _Kept:
             sizes = {len(array) if array.ndim else 0 for array in feed.values()}
             is_divisible = self._is_open and len(sizes) == 1
             count = sizes.pop() if is_divisible else 1
-            for index in range(min(count, _KEPT_SAMPLES - len(self.samples))):
+            size = sum(array.nbytes for array in feed.values()) // max(1, count)
+            for index in range(min(count, self._most - len(self.samples))):
+                if self.samples and (len(self.samples) + 1) * size > self._most_bytes:
+                    break
                 part = slice(index, index + 1) if is_divisible else slice(None)
                 self.samples.append({name: np.array(array[part]) for name, array in feed.items()})
             yield feed

@@ -74,21 +74,35 @@ def collect_statistics(
     total: Optional[int] = None,
     layers: Sequence[LayerSamples] = (),
     kept: Optional[KeptBatches] = None,
+    max_memory: Optional[int] = None,
 ) -> Calibration:
     """Statistics of the tensors `names` over all `batches`, those of the other ranks included.
 
-    `layers` watch some of `names`; `kept` takes the batches.
+    `layers` watch some of `names`; `kept` takes the batches; `max_memory` is the engine's.
 
     Raises
     ------
-    ValueError : a tensor holds NaN or infinite values; names the tensor and the batch.
+    ValueError : a tensor holds NaN or infinite values; names the tensor and the batch. With `max_memory`: a
+        batch needs more, or Paddle's executor would have to run the model.
     """
     with distributed.together("calibration") as decision:
         feeds = iter(batches if distributed.rank() else progress_bar(batches, "calibrating", total))
         first = list(itertools.islice(feeds, 1))
-        engine = _Engine.of(program, names)
-        is_agreed = engine is not None and bool(first) and _agree(program, engine, first[0])
-        decision.own = b"engine" if is_agreed else b"Paddle"
+        engine: Optional[_Engine] = None
+        problem = ""
+        try:
+            engine = _Engine.of(program, names, max_memory)
+            problem = _difference(program, engine, first[0]) if first and engine is not None else ""
+        except ValueError as error:
+            problem = str(error)
+        if problem and max_memory is not None:
+            raise ValueError(
+                f"max_memory: the engine cannot calibrate within {max_memory:,} bytes, and Paddle's executor "
+                f"knows no limit: {problem}"
+            )
+        if problem:
+            logger.debug("calibration stays with Paddle's executor: %s", problem)
+        decision.own = b"engine" if first and engine is not None and not problem else b"Paddle"
         _return_free_memory()
     if decision.all[0] == b"Paddle":
         engine = None
@@ -103,25 +117,27 @@ def collect_statistics(
 
 
 def statistics_of_graph(
-    program: PaddleProgram, names: Sequence[str], feeds: Iterable[Feed]
+    program: PaddleProgram, names: Sequence[str], feeds: Iterable[Feed], max_memory: Optional[int] = None
 ) -> dict[str, TensorStatistics]:
-    """Return statistics of `names` in the program's Graph as it is now, which need not be Paddle's any more.
+    """Return statistics of computed tensors in the program's Graph as it is now, Paddle's program or not.
 
     Raises
     ------
     ValueError : the engine cannot run it.
     """
     with distributed.together("calibration") as parts:
-        engine = _Engine.of(program, names)
-        if engine is None:
-            raise ValueError("calibration: the engine cannot run the network that was changed")
+        engine = _Engine.of(program, names, max_memory)
+        assert engine is not None
         watched = _Watched({name: TensorStatistics() for name in names}, [])
         parts.own = pickle.dumps(_collect(program, engine, watched, feeds))
     return _merge([pickle.loads(part) for part in parts.all]).statistics
 
 
 def samples_of_graph(
-    program: PaddleProgram, layers: Sequence[LayerSamples], feeds: Iterable[Feed]
+    program: PaddleProgram,
+    layers: Sequence[LayerSamples],
+    feeds: Iterable[Feed],
+    max_memory: Optional[int] = None,
 ) -> Optional[list[LayerSamples]]:
     """Return samples of `layers` in the program's Graph as it is quantized now, of the same places.
 
@@ -133,7 +149,9 @@ def samples_of_graph(
     feeds : this rank's batches
     """
     names = list(dict.fromkeys(layer.tensor for layer in layers))
-    engine = _Engine.of(program, names)
+    engine: Optional[_Engine] = None
+    with contextlib.suppress(ValueError):
+        engine = _Engine.of(program, names, max_memory)
     with distributed.together("calibration") as parts:
         watched = _Watched({}, [layer.empty() for layer in layers])
         if engine is not None:
@@ -218,22 +236,26 @@ class _Engine:
         self._last = list(last)
 
     @classmethod
-    def of(cls, program: PaddleProgram, names: Sequence[str]) -> Optional[_Engine]:
-        """Return None where the engine lacks an operator."""
+    def of(
+        cls, program: PaddleProgram, names: Sequence[str], max_memory: Optional[int] = None
+    ) -> Optional[_Engine]:
+        """Return None if there is nothing to compute.
+
+        Raises
+        ------
+        ValueError : the engine lacks an operator.
+        """
         computed = [name for name in dict.fromkeys(names) if name not in program.graph.inputs]
-        graph = observing(program.graph, computed) if computed else None
-        if graph is None:
+        if not computed:
             return None
+        graph = observing(program.graph, computed)
+        if graph is None:
+            raise ValueError("the engine lacks operators that the model needs")
         # The statistics take an array of less than two axes for one sample, and so must be a whole batch's.
         shapes = [graph.tensors[name].shape for name in graph.outputs]
         by_image = all(shape is not None and len(shape) > 1 for shape in shapes)
-        try:
-            return cls(
-                ObservingSession(graph, by_image=by_image), computed, _last_of(program.graph, computed)
-            )
-        except ValueError as error:
-            logger.debug("calibration stays with Paddle's executor: %s", error)
-            return None
+        session = ObservingSession(graph, by_image=by_image, max_memory=max_memory)
+        return cls(session, computed, _last_of(program.graph, computed))
 
     def show(self, feed: Feed, names: Sequence[str], show: _Show) -> None:
         """Run one batch and call ``show(name, array, image)`` for each of `names` when it is computed.
@@ -296,8 +318,13 @@ _MAX_DIFFERENCE = 1e-3
 _MOST_COMPARED = 32 << 20
 
 
-def _agree(program: PaddleProgram, engine: _Engine, batch: Feed) -> bool:
-    """Return True if engine and Paddle compute the same tensors of one batch."""
+def _difference(program: PaddleProgram, engine: _Engine, batch: Feed) -> str:
+    """Return "" if engine and Paddle compute the same tensors of one batch, else a sentence.
+
+    Raises
+    ------
+    ValueError : the engine cannot run the batch.
+    """
     other = ""
 
     def compare(name: str, mine: NDArray[Any], image: Optional[int]) -> None:
@@ -310,18 +337,15 @@ def _agree(program: PaddleProgram, engine: _Engine, batch: Feed) -> bool:
         if not is_same and not other:
             other = name
 
-    try:
-        feed, names = engine.to_compare(batch)
-        theirs = dict(zip(names, program.run(feed, names)))
-        engine.show(feed, names, compare)
-    except ValueError as error:
-        logger.debug("calibration stays with Paddle's executor: %s", error)
-        return False
-    if other:
-        logger.warning(
-            "tensor %r differs between the engine and Paddle's executor; Paddle's executor calibrates", other
-        )
-    return not other
+    feed, names = engine.to_compare(batch)
+    theirs = dict(zip(names, program.run(feed, names)))
+    engine.show(feed, names, compare)
+    if not other:
+        return ""
+    logger.warning(
+        "tensor %r differs between the engine and Paddle's executor; Paddle's executor calibrates", other
+    )
+    return f"tensor {other!r} differs between the engine and Paddle's executor"
 
 
 def _largest(x: NDArray[Any]) -> float:

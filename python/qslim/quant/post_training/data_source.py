@@ -16,6 +16,7 @@ import itertools
 import os
 import pickle
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional
 
@@ -44,7 +45,8 @@ class KeptBatches:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="qslim-")  # noqa: SIM115, gone with the object
+        self._file = tempfile.TemporaryFile(prefix="qslim-")  # noqa: SIM115, closed with the object
+        weakref.finalize(self, self._file.close)
         self._count = 0
 
     def taking(self, batches: Iterable[Feed]) -> Iterator[Feed]:

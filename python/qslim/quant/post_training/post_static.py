@@ -30,40 +30,31 @@ Examples
 
 from __future__ import annotations
 
-import json
-from collections import Counter
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Callable, Optional
+from dataclasses import fields
+from typing import Any, Callable, Optional, TypeVar
 
-from qslim.exporters.paddle import export_with_engine_file
 from qslim.files.staging import output_path
-from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm
-from qslim.importers.paddle import (
-    ModelFiles,
-    PaddleProgram,
-    find_model_files,
-    fold_weights,
-    load_float_program,
-)
+from qslim.graph.passes import fold_batch_norm
+from qslim.importers.paddle import PaddleProgram, find_model_files, fold_weights, load_float_program
 from qslim.logger import logger
 from qslim.quant import distributed
+from qslim.quant.mixed_precision.judges import EvalFunction
+from qslim.quant.mixed_precision.post_training import check_search, quantize_mixed
 from qslim.quant.op_types import DEFAULT_OP_TYPES
-from qslim.quant.options import PostTrainingAlgo, PostTrainingOptions
+from qslim.quant.options import PostTrainingAlgo, PostTrainingOptions, SearchOptions
 from qslim.quant.post_training.calibration import Calibration
 from qslim.quant.post_training.data_source import calibration_batches, expected_batches
 from qslim.quant.post_training.operator_selection import Selection
-from qslim.quant.post_training.post_training_report import (
-    ActivationReport,
-    QuantizationReport,
-    WeightReport,
-    operator_reports,
-)
+from qslim.quant.post_training.post_training_report import QuantizationReport
 from qslim.quant.post_training.quantize_graph import calibrate, quantize_graph, select_operators
+from qslim.quant.post_training.write_quantized import Target, Written, report_of, write_program
 
-__all__ = ["quant_post", "quant_post_static"]
+__all__ = ["load_float_model", "quant_post", "quant_post_static"]
 
 _Generator = Callable[[], Iterable[Any]]
+_T = TypeVar("_T")
 
 
 def quant_post_static(
@@ -96,6 +87,10 @@ def quant_post_static(
     deploy_backend: Optional[str] = None,
     activation_scheme: str = "auto",
     equalize: bool = False,
+    accuracy_drop: Optional[float] = None,
+    eval_function: Optional[EvalFunction] = None,
+    time_budget: Optional[float] = None,
+    max_memory: Optional[int] = None,
 ) -> QuantizationReport:
     """Quantize a saved inference model with the statistics of a few batches; nothing is trained.
 
@@ -116,7 +111,8 @@ def quant_post_static(
         One of them; ``calibration_batches`` says what they may be.
     scope : ignored
         The model is loaded into a scope of its own; yours is left alone.
-    batch_size, batch_nums, algo, round_type, ..., equalize : see ``PostTrainingOptions``
+    batch_size, batch_nums, algo, ..., equalize, max_memory : see ``PostTrainingOptions``
+    accuracy_drop, eval_function, time_budget : see ``SearchOptions``
 
     Returns
     -------
@@ -127,26 +123,9 @@ def quant_post_static(
     ------
     ModelFileError, UnsupportedModelError : both are ValueErrors.
     ValueError : an option or the calibration data; nothing is written then. What one rank raises ends all.
+        `eval_function` raised or returned no number: what was written before is kept, with a journal.
     """
-    options_given = dict(locals())
-    with distributed.together(_WHAT):
-        options = _options(options_given)
-        path = output_path(quantize_model_path, "quantize_model_path")
-        program = _load(executor, model_dir, model_filename, params_filename)
-        selection = select_operators(program, options)
-        batches = calibration_batches(
-            program.feeds,
-            sample_generator=sample_generator,
-            batch_generator=batch_generator,
-            data_loader=data_loader,
-            batch_size=batch_size,
-            batch_nums=batch_nums,
-        )
-    total = expected_batches(data_loader, batch_nums)
-    calibration = calibrate(program, selection, batches, total, options)
-    return _finish(
-        program, selection, calibration, options, _Target(path, save_model_filename, save_params_filename)
-    )
+    return _quantize(dict(locals()), time.monotonic())
 
 
 quant_post = quant_post_static
@@ -155,24 +134,45 @@ quant_post = quant_post_static
 _WHAT = "quant_post_static"
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The directory to write to, and the user's names for the files."""
+def _quantize(given: Mapping[str, Any], began: float) -> QuantizationReport:
+    """Do what ``quant_post_static`` does with the arguments `given`, called at `began`."""
+    with distributed.together(_WHAT):
+        options, search = _options(PostTrainingOptions, given), _options(SearchOptions, given)
+        path = output_path(given["quantize_model_path"], "quantize_model_path")
+        target = Target(path, given["save_model_filename"], given["save_params_filename"])
+        check_search(search)
+        program = load_float_model(
+            given["executor"], given["model_dir"], given["model_filename"], given["params_filename"]
+        )
+        selection = select_operators(program, options)
+        batches = calibration_batches(
+            program.feeds,
+            sample_generator=given["sample_generator"],
+            batch_generator=given["batch_generator"],
+            data_loader=given["data_loader"],
+            batch_size=options.batch_size,
+            batch_nums=options.batch_nums,
+        )
+    total = expected_batches(given["data_loader"], options.batch_nums)
+    if search.accuracy_drop is not None:
+        report = quantize_mixed(program, selection, batches, total, options, search, target, began)
+    else:
+        calibration = calibrate(program, selection, batches, total, options)
+        report = _finish(program, selection, calibration, options, target)
+    if distributed.rank() == 0:
+        logger.info("%s", report.summary)
+    return report
 
-    directory: str
-    model_filename: Optional[str]
-    params_filename: Optional[str]
+
+def _options(cls: type[_T], arguments: Mapping[str, Any]) -> _T:
+    """Return a `cls`, a dataclass, of the arguments of ``quant_post_static``, which have the same names."""
+    return cls(**{field.name: arguments[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
 
-def _options(arguments: Mapping[str, Any]) -> PostTrainingOptions:
-    """Return the options among the arguments of ``quant_post_static``, which have the same names."""
-    return PostTrainingOptions(**{field.name: arguments[field.name] for field in fields(PostTrainingOptions)})
-
-
-def _load(
+def load_float_model(
     executor: Any, model_dir: str, model_filename: Optional[str], params_filename: Optional[str]
 ) -> PaddleProgram:
-    """Load the float model, its computed weights folded."""
+    """Load the float model that `executor` is to run, its computed weights folded."""
     distributed.warn_if_not_initialized(_WHAT)
     files = find_model_files(model_dir, model_filename, params_filename)
     program = load_float_program(files, _place(executor))
@@ -185,104 +185,21 @@ def _finish(
     selection: Selection,
     calibration: Calibration,
     options: PostTrainingOptions,
-    target: _Target,
+    target: Target,
 ) -> QuantizationReport:
     """Quantize the program's Graph, write it on rank 0 and report it on every rank."""
     with distributed.together(_WHAT) as exchange:
         folded = fold_batch_norm(program.graph) if options.optimize_model else []
         activations, weights = quantize_graph(program, selection, calibration, options, folded)
         if distributed.rank() == 0:
-            exchange.own = _write(program, target, options, folded).to_json()
-    written = _Written.from_json(exchange.all[0])
-    report = QuantizationReport(
-        algo=options.algo,
-        operators=operator_reports(selection.decisions, options.weight_bits),
-        activations=activations,
-        weights=weights,
-        files=ModelFiles(written.program, written.params),
-        bytes_before=program.files.bytes,
-        bytes_after=written.size,
-        batches=calibration.batches,
-        samples=calibration.samples,
-        notes=[
-            *([f"{len(folded)} batch normalizations folded"] if folded else []),
-            *_choices(activations, weights, options),
-            *_constant_tensors(activations),
-            *written.notes,
-        ],
-        engine_file=written.engine_file,
+            exchange.own = write_program(program, target, options, folded).to_json()
+    written = Written.from_json(exchange.all[0])
+    return report_of(
+        program, options, calibration, selection.decisions, activations, weights, len(folded), written
     )
-    if distributed.rank() == 0:
-        logger.info("%s", report.summary)
-    return report
-
-
-@dataclass(frozen=True)
-class _Written:
-    """The files that rank 0 wrote, for the report on every rank; they need not share a disk."""
-
-    program: str
-    params: Optional[str]
-    size: int
-    engine_file: Optional[str]
-    notes: list[str]
-
-    def to_json(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes) -> _Written:
-        return cls(**json.loads(data))
-
-
-def _write(
-    program: PaddleProgram,
-    target: _Target,
-    options: PostTrainingOptions,
-    folded: Sequence[FoldedBatchNorm],
-) -> _Written:
-    files, engine = export_with_engine_file(
-        program,
-        target.directory,
-        program.graph,
-        model_filename=target.model_filename,
-        params_filename=None if target.params_filename == "model.pdiparams" else target.params_filename,
-        weight_storage="int8" if options.onnx_format else "float32",
-        folded=folded,
-    )
-    return _Written(files.program, files.params, files.bytes, engine.path, list(engine.notes))
 
 
 def _place(executor: Any) -> Any:
     if executor is None or not hasattr(executor, "place"):
         raise ValueError(f"executor: expected a paddle.static.Executor, got {type(executor).__name__}")
     return executor.place
-
-
-def _constant_tensors(activations: Sequence[ActivationReport]) -> list[str]:
-    """Return a note for each tensor that never changed during calibration."""
-    notes = []
-    for activation in activations:
-        statistics = activation.statistics
-        if statistics.min == statistics.max:
-            notes.append(
-                f"tensor {activation.name!r} was {statistics.min:g} everywhere during calibration: its "
-                f"threshold {activation.threshold:g} may clip what other data brings"
-            )
-    return notes
-
-
-def _choices(
-    activations: Sequence[ActivationReport], weights: Sequence[WeightReport], options: PostTrainingOptions
-) -> list[str]:
-    """Return notes on what was chosen for single tensors and layers."""
-    notes = []
-    affine = sum(report.params.zero_point > 0 for report in activations)
-    if affine:
-        notes.append(f"{affine} of {len(activations)} activations have a zero point")
-    if options.algo == "auto":
-        rules = Counter(report.rule for report in activations).most_common()
-        notes.append("thresholds by " + ", ".join(f"{rule} ({count})" for rule, count in rules))
-    methods = Counter(method for report in weights for method in report.methods)
-    notes += [f"{count} of {len(weights)} layers {method}" for method, count in methods.items()]
-    return notes

@@ -16,7 +16,14 @@ from qslim.graph import QuantParams
 from qslim.importers.paddle import ModelFiles
 from qslim.quant.post_training.operator_selection import Decision
 
-__all__ = ["ActivationReport", "OperatorReport", "QuantizationReport", "WeightReport", "operator_reports"]
+__all__ = [
+    "ActivationReport",
+    "MixedPrecisionReport",
+    "OperatorReport",
+    "QuantizationReport",
+    "WeightReport",
+    "operator_reports",
+]
 
 
 @dataclass(frozen=True)
@@ -93,11 +100,74 @@ class WeightReport:
 
 
 @dataclass(frozen=True)
+class MixedPrecisionReport:
+    """The result of a search for layers to leave in fp32.
+
+    Attributes
+    ----------
+    measure : str
+        What the metrics are, and their unit; larger is better.
+    in_float : list of str
+        Layers that stay in fp32, by what skip_tensor_list takes.
+    target : float
+        The least metric that is accepted.
+    metric_float, metric_int8, metric : float
+        Of the float network, with every layer in int8, and of the network that was written.
+    trials : int
+        Networks that were judged.
+    stopped : str
+        Why the search ended early; empty if it did not.
+    seconds_float, seconds_int8, seconds : float or None
+        Latency of the same three for one sample in the engine, the sum over its steps; None where it cannot
+        run the network.
+    """
+
+    measure: str
+    in_float: list[str]
+    target: float
+    metric_float: float
+    metric_int8: float
+    metric: float
+    trials: int
+    stopped: str = ""
+    seconds_float: Optional[float] = None
+    seconds_int8: Optional[float] = None
+    seconds: Optional[float] = None
+
+    @property
+    def is_reached(self) -> bool:
+        return self.metric >= self.target
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for a report."""
+        names = ", ".join(map(repr, self.in_float[:8])) + (", ..." if len(self.in_float) > 8 else "")
+        notes = [
+            f"mixed precision: {len(self.in_float)} layers stay in fp32{': ' + names if names else ''}",
+            f"{self.measure}: {self.metric_float:.6g} in float, {self.metric_int8:.6g} all in int8, "
+            f"{self.metric:.6g} as written, after {self.trials} trials",
+        ]
+        if not self.is_reached:
+            reason = self.stopped or "of what was tried the float network alone reaches it"
+            notes.append(f"the target {self.target:.6g} is NOT reached: {reason}; this is the best so far")
+        elif self.stopped:
+            notes.append(f"{self.stopped}: fewer layers in fp32 may do")
+        times = (self.seconds_float, self.seconds_int8, self.seconds)
+        if None not in times:
+            spent = [f"{1e3 * (seconds or 0.0):.3g} ms" for seconds in times]
+            notes.append(
+                f"latency of one sample: {spent[0]} in float, {spent[1]} all in int8, {spent[2]} as written"
+            )
+        return notes
+
+
+@dataclass(frozen=True)
 class QuantizationReport:
     """The result of ``quant_post_static`` and ``quant_post_dynamic``. ``print(report)`` shows the table.
 
     ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the path of the ``.qslim`` file
-    that ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
+    that ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why). ``mixed_precision`` is
+    there where ``accuracy_drop`` was given.
     """
 
     algo: str
@@ -111,6 +181,7 @@ class QuantizationReport:
     samples: int = 0
     notes: list[str] = field(default_factory=list)
     engine_file: Optional[str] = None
+    mixed_precision: Optional[MixedPrecisionReport] = None
 
     @property
     def summary(self) -> str:

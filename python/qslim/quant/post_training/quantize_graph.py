@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Optional
 
 from qslim.graph import Graph
@@ -20,6 +21,7 @@ from qslim.quant.post_training.bias_correction import find_bias
 from qslim.quant.post_training.calibration import (
     Calibration,
     collect_statistics,
+    samples_of_graph,
     statistics_of_graph,
 )
 from qslim.quant.post_training.channel_scaling import scale_channels
@@ -89,7 +91,9 @@ def calibrate(
     needs_samples = rounds or options.corrects_biases or options.equalize
     layers = layer_samples(program.graph, selection, to_solve=rounds) if needs_samples else []
     kept = KeptBatches() if rounds or options.equalize else None
-    calibration = collect_statistics(program, selection.activations, batches, total, layers, kept)
+    calibration = collect_statistics(
+        program, selection.activations, batches, total, layers, kept, options.max_memory
+    )
     _check_feeds(program, selection, calibration)
     if options.equalize and calibration.by_engine:
         return _equalized(program, calibration, options)
@@ -105,7 +109,7 @@ def _equalized(program: PaddleProgram, calibration: Calibration, options: PostTr
         return calibration
     changed = {name for scaling in done for name in scaling.tensors} & set(calibration.statistics)
     assert calibration.kept is not None
-    own = statistics_of_graph(program, sorted(changed), calibration.kept)
+    own = statistics_of_graph(program, sorted(changed), calibration.kept, options.max_memory)
     scaled = frozenset(name for scaling in done for name in scaling.weights)
     return replace(calibration, statistics={**calibration.statistics, **own}, scaled=scaled)
 
@@ -198,14 +202,10 @@ def _quantize_weights(
         layers if is_auto or rounds_all else {},
     )
     corrected = has_bias if options.corrects_biases else ()
-    adjusted = adjust_layers(
-        program,
-        list(layers.values()),
-        rounded,
-        corrected,
-        written,
-        calibration.kept if rounds_all else None,
-    )
+    again = None
+    if rounds_all and calibration.kept is not None:
+        again = partial(samples_of_graph, program, feeds=calibration.kept, max_memory=options.max_memory)
+    adjusted = adjust_layers(graph, list(layers.values()), rounded, corrected, written, again)
     done: dict[str, Collection[str]] = {**adjusted, "equalized": calibration.scaled}
     return [replace(report, **_adjusted(report, graph, done)) for report in reports]
 

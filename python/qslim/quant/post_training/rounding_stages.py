@@ -10,45 +10,45 @@ take up the same errors.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph import Graph
-from qslim.importers.paddle import PaddleProgram
 from qslim.quant import distributed
 from qslim.quant.post_training.adaptive_rounding import round_adaptively
 from qslim.quant.post_training.bias_correction import correct_bias
-from qslim.quant.post_training.calibration import samples_of_graph
-from qslim.quant.post_training.data_source import KeptBatches
 from qslim.quant.post_training.layer_samples import LayerSamples
 from qslim.quant.post_training.progress import progress_bar
 
-__all__ = ["adjust_layers"]
+__all__ = ["SampleAgain", "adjust_layers"]
+
+# Takes layers with samples of the float model, and returns samples of the same places in the Graph as it is
+# quantized now; None where it cannot be run.
+SampleAgain = Callable[[Sequence[LayerSamples]], Optional[list[LayerSamples]]]
 
 
 def adjust_layers(
-    program: PaddleProgram,
+    graph: Graph,
     layers: Sequence[LayerSamples],
     rounded: Collection[str],
     corrected: Collection[str],
     written: Collection[str],
-    kept: Optional[KeptBatches] = None,
+    again: Optional[SampleAgain] = None,
 ) -> dict[str, list[str]]:
     """Round weights adaptively and correct biases, in place; return the weights' names by what was done.
 
     Parameters
     ----------
-    program : with a Graph whose activations and weights have their parameters
+    graph : its activations and weights have their parameters
     layers : samples of the float model, in the order of the Graph's nodes
     rounded, corrected : names of the weights to round, and of those whose layers' biases to correct
-    written : names of the constants that exporters write from the program's Graph
-    kept : this rank's batches, for stages; None takes the float model's inputs, quantized, for the layers'
+    written : names of the constants that exporters write from `graph`
+    again : samples layers in `graph` as it is, in stages; None takes the float model's inputs, quantized
     """
-    graph = program.graph
     done: dict[str, list[str]] = {"rounded adaptively": [], "bias corrected": []}
-    for layer, seen in _with_seen(program, layers, kept):
+    for layer, seen in _with_seen(graph, layers, again):
         if len(layer.patches) == 0:
             continue
         tensor, params = graph.tensors[layer.weight], graph.tensors[layer.tensor].quantization
@@ -67,16 +67,16 @@ def adjust_layers(
 
 
 def _with_seen(
-    program: PaddleProgram, layers: Sequence[LayerSamples], kept: Optional[KeptBatches]
+    graph: Graph, layers: Sequence[LayerSamples], again: Optional[SampleAgain]
 ) -> Iterator[tuple[LayerSamples, LayerSamples]]:
     """Yield each layer, and samples of its inputs behind all that is adjusted by then."""
-    if kept is None:
+    if again is None:
         yield from zip(layers, layers)
         return
-    stages = _stages(program.graph, layers)
+    stages = _stages(graph, layers)
     shown = stages if distributed.rank() else progress_bar(stages, "rounding weights", len(stages), "stage")
     for stage in shown:
-        yield from zip(stage, samples_of_graph(program, stage, kept) or stage)
+        yield from zip(stage, again(stage) or stage)
 
 
 def _stages(graph: Graph, layers: Sequence[LayerSamples]) -> list[list[LayerSamples]]:

@@ -223,7 +223,7 @@ def test_a_target_that_cannot_be_reached_gives_the_best_that_was_found(tmp_path:
 
 
 def test_few_evaluations_find_the_fewest_layers() -> None:
-    from qslim.quant.analysis.analysis import _fewest
+    from qslim.quant.analysis.metrics import fewest
 
     for most in range(7):
         for least in range(most + 2):
@@ -233,7 +233,7 @@ def test_few_evaluations_find_the_fewest_layers() -> None:
                 seen.append(count)
                 return count >= least
 
-            assert _fewest(most, reaches) == (least if least <= most else None)
+            assert fewest(most, reaches) == (least if least <= most else None)
             assert len(set(seen)) == len(seen)
 
 

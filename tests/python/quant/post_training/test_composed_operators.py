@@ -18,7 +18,7 @@ from qslim.graph.integer_operators import find_integer_operator
 from qslim.graph.passes import prepare_for_runtime
 from qslim.importers.paddle import find_model_files, load_program
 from qslim.quant.op_types import all_op_types, pir_names
-from qslim.quant.post_training import post_static
+from qslim.quant.post_training import write_quantized
 from qslim.quant.post_training.operator_selection import select
 
 
@@ -70,13 +70,13 @@ def test_the_exported_model_is_the_simulated_one(
     model: str, is_full_quantize: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graphs: list[Graph] = []
-    export = post_static.export_with_engine_file
+    export = write_quantized.export_with_engine_file
 
     def keep_graph(program: Any, *args: Any, **kwargs: Any) -> Any:
         graphs.append(program.graph)
         return export(program, *args, **kwargs)
 
-    monkeypatch.setattr(post_static, "export_with_engine_file", keep_graph)
+    monkeypatch.setattr(write_quantized, "export_with_engine_file", keep_graph)
     slim.quant.quant_post_static(
         paddle.static.Executor(paddle.CPUPlace()),
         model,

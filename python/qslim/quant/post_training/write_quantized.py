@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a quantized program, and the report of what was done to it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Optional
+
+from qslim.exporters.engine_file import EngineFile
+from qslim.exporters.paddle import export_with_engine_file
+from qslim.graph.passes import FoldedBatchNorm
+from qslim.importers.paddle import ModelFiles, PaddleProgram
+from qslim.quant.options import PostTrainingOptions
+from qslim.quant.post_training.calibration import Calibration
+from qslim.quant.post_training.operator_selection import Decision
+from qslim.quant.post_training.post_training_report import (
+    ActivationReport,
+    MixedPrecisionReport,
+    QuantizationReport,
+    WeightReport,
+    operator_reports,
+)
+
+__all__ = ["Target", "Written", "report_of", "write_program"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The directory to write to, and the user's names for the files."""
+
+    directory: str
+    model_filename: Optional[str]
+    params_filename: Optional[str]
+
+    @property
+    def own_params_filename(self) -> Optional[str]:
+        """The name of the parameter file, None where it is that of the program."""
+        return None if self.params_filename == "model.pdiparams" else self.params_filename
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that rank 0 wrote, for the report on every rank; they need not share a disk."""
+
+    program: str
+    params: Optional[str]
+    size: int
+    engine_file: Optional[str]
+    notes: list[str]
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def of(cls, files: ModelFiles, engine: EngineFile) -> Written:
+        return cls(files.program, files.params, files.bytes, engine.path, list(engine.notes))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Written:
+        return cls(**json.loads(data))
+
+
+def write_program(
+    program: PaddleProgram,
+    target: Target,
+    options: PostTrainingOptions,
+    folded: Sequence[FoldedBatchNorm] = (),
+) -> Written:
+    """Write `program` as its Graph is annotated, and the engine's file of it."""
+    files, engine = export_with_engine_file(
+        program,
+        target.directory,
+        program.graph,
+        model_filename=target.model_filename,
+        params_filename=target.own_params_filename,
+        weight_storage="int8" if options.onnx_format else "float32",
+        folded=folded,
+    )
+    return Written.of(files, engine)
+
+
+def report_of(
+    program: PaddleProgram,
+    options: PostTrainingOptions,
+    calibration: Calibration,
+    decisions: Sequence[Decision],
+    activations: Sequence[ActivationReport],
+    weights: Sequence[WeightReport],
+    folded: int,
+    written: Written,
+    mixed_precision: Optional[MixedPrecisionReport] = None,
+) -> QuantizationReport:
+    """Return the report of a quantization that was written; `folded` counts normalizations."""
+    return QuantizationReport(
+        algo=options.algo,
+        operators=operator_reports(list(decisions), options.weight_bits),
+        activations=list(activations),
+        weights=list(weights),
+        files=ModelFiles(written.program, written.params),
+        bytes_before=program.files.bytes,
+        bytes_after=written.size,
+        batches=calibration.batches,
+        samples=calibration.samples,
+        notes=[
+            *([f"{folded} batch normalizations folded"] if folded else []),
+            *_choices(activations, weights, options),
+            *_constant_tensors(activations),
+            *written.notes,
+            *(mixed_precision.notes if mixed_precision is not None else []),
+        ],
+        engine_file=written.engine_file,
+        mixed_precision=mixed_precision,
+    )
+
+
+def _constant_tensors(activations: Sequence[ActivationReport]) -> list[str]:
+    """Return a note for each tensor that never changed during calibration."""
+    notes = []
+    for activation in activations:
+        statistics = activation.statistics
+        if statistics.min == statistics.max:
+            notes.append(
+                f"tensor {activation.name!r} was {statistics.min:g} everywhere during calibration: its "
+                f"threshold {activation.threshold:g} may clip what other data brings"
+            )
+    return notes
+
+
+def _choices(
+    activations: Sequence[ActivationReport], weights: Sequence[WeightReport], options: PostTrainingOptions
+) -> list[str]:
+    """Return notes on what was chosen for single tensors and layers."""
+    notes = []
+    affine = sum(report.params.zero_point > 0 for report in activations)
+    if affine:
+        notes.append(f"{affine} of {len(activations)} activations have a zero point")
+    if options.algo == "auto":
+        rules = Counter(report.rule for report in activations).most_common()
+        notes.append("thresholds by " + ", ".join(f"{rule} ({count})" for rule, count in rules))
+    methods = Counter(method for report in weights for method in report.methods)
+    notes += [f"{count} of {len(weights)} layers {method}" for method, count in methods.items()]
+    return notes
