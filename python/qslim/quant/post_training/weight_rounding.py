@@ -20,6 +20,7 @@ from qslim import functional
 from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import Graph, QuantParams, Tensor
 from qslim.quant.post_training.adaptive_rounding import InputMoments, round_adaptively
+from qslim.quant.post_training.group_scales import group_params
 from qslim.quant.post_training.post_training_report import WeightReport
 
 __all__ = ["correct_bias", "quantize_weights"]
@@ -31,8 +32,11 @@ def quantize_weights(
     quant_bits: int,
     corrected: Collection[str] = (),
     moments: Sequence[InputMoments] = (),
+    group_size: Optional[int] = None,
 ) -> list[WeightReport]:
     """Annotate the constants that `axes` names, each along its channel axis (None: one scale for all).
+
+    With a `group_size` matrices get a scale for each so many elements of a channel (``group_scales.py``).
 
     Those that have `moments` are rounded adaptively, which keeps the mean of the output; the values of the
     other ones among `corrected` keep their mean and spread.
@@ -45,7 +49,8 @@ def quantize_weights(
     moments_of = {each.weight: each for each in moments}
     for name, axis in axes.items():
         tensor = graph.tensors[name]
-        params = _quantize_weight(tensor, quant_bits, axis, name in corrected and name not in moments_of)
+        is_corrected = name in corrected and name not in moments_of
+        params = _quantize_weight(tensor, quant_bits, axis, is_corrected, group_size)
         assert tensor.value is not None
         if name in moments_of:
             tensor.value = round_adaptively(tensor.value, params, moments_of[name])
@@ -54,7 +59,11 @@ def quantize_weights(
 
 
 def _quantize_weight(
-    tensor: Tensor, quant_bits: int, quant_axis: Optional[int], is_corrected: bool
+    tensor: Tensor,
+    quant_bits: int,
+    quant_axis: Optional[int],
+    is_corrected: bool,
+    group_size: Optional[int] = None,
 ) -> QuantParams:
     value = tensor.value
     assert value is not None
@@ -63,6 +72,9 @@ def _quantize_weight(
             f"parameter {tensor.name!r} holds NaN or infinite values and cannot be quantized: "
             "the training that made it has diverged"
         )
+    if group_size is not None and value.ndim == 2 and quant_axis is not None:
+        tensor.quantization = group_params(value, quant_bits, quant_axis, group_size)
+        return tensor.quantization
     threshold = np.maximum(functional.abs_max(value, quant_axis=quant_axis), THRESHOLD_FLOOR)
     params = QuantParams.weight(threshold, quant_bits, quant_axis)
     tensor.quantization = params
