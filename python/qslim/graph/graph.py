@@ -9,6 +9,7 @@ annotation (``Tensor.quantization``); Q/DQ nodes exist only in files, never here
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
@@ -16,7 +17,7 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.graph.quantization import QuantParams
+from qslim.graph.quantization import QuantParams, stored_shape
 
 __all__ = ["Graph", "Node", "Tensor"]
 
@@ -208,11 +209,11 @@ class Graph:
         """Return the bytes of all constants as they are stored: integers where a tensor is quantized."""
         total = 0
         for tensor in self.tensors.values():
-            if tensor.value is not None:
-                itemsize = tensor.value.itemsize
-                if tensor.quantization is not None:
-                    itemsize = np.dtype(tensor.quantization.dtype).itemsize
-                total += tensor.value.size * itemsize
+            if tensor.value is not None and tensor.quantization is not None:
+                stored = stored_shape(tensor.value.shape, tensor.quantization)
+                total += math.prod(stored) * np.dtype(tensor.quantization.dtype).itemsize
+            elif tensor.value is not None:
+                total += tensor.value.nbytes
         return total
 
     def __repr__(self) -> str:

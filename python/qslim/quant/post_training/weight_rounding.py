@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from qslim import functional
 from qslim.functional.fake_quant import THRESHOLD_FLOOR
 from qslim.graph import Graph, QuantParams
+from qslim.quant.post_training.group_scales import group_params
 from qslim.quant.post_training.layer_samples import LayerSamples
 from qslim.quant.post_training.post_training_report import WeightReport
 
@@ -32,6 +33,7 @@ def quantize_weights(
     quant_bits: int,
     corrected: Collection[str] = (),
     searched: Mapping[str, LayerSamples] = MappingProxyType({}),
+    group_size: Optional[int] = None,
 ) -> list[WeightReport]:
     """Annotate the constants that `axes` names, each along its channel axis (None: one scale for all).
 
@@ -40,6 +42,8 @@ def quantize_weights(
     corrected : names of those whose values keep their mean and spread
     searched : layers by their weights' names; such a weight takes the threshold of least squared error where
         that lowers the error of the layer's output, channel by channel
+    group_size : int, optional
+        Matrices get a scale for each so many elements of a channel; see ``group_scales``.
 
     Raises
     ------
@@ -55,11 +59,14 @@ def quantize_weights(
                 f"parameter {name!r} holds NaN or infinite values and cannot be quantized: "
                 "the training that made it has diverged"
             )
-        threshold = np.maximum(functional.abs_max(value, quant_axis=axis), THRESHOLD_FLOOR)
         is_less = False
-        if name in searched:
-            threshold, is_less = _searched_threshold(value, threshold, quant_bits, axis, searched[name])
-        params = QuantParams.weight(threshold, quant_bits, axis)
+        if group_size is not None and value.ndim == 2 and axis is not None:
+            params = group_params(value, quant_bits, axis, group_size)
+        else:
+            threshold = np.maximum(functional.abs_max(value, quant_axis=axis), THRESHOLD_FLOOR)
+            if name in searched:
+                threshold, is_less = _searched_threshold(value, threshold, quant_bits, axis, searched[name])
+            params = QuantParams.weight(threshold, quant_bits, axis)
         tensor.quantization = params
         if name in corrected:
             tensor.value = value = keep_mean(value, params)
