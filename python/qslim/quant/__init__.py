@@ -47,7 +47,7 @@ _NEED_PADDLE = {
     "load_checkpoint": "qslim.quant.training",
 }
 
-_SUBPACKAGES = ("analysis", "constraints", "observers", "quanters")
+_SUBPACKAGES = ("analysis", "constraints", "observers", "quanters", "recipes")
 
 
 def __getattr__(name: str) -> Any:

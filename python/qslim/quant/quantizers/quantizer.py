@@ -36,10 +36,27 @@ class Quantizer(nn.Layer):  # type: ignore[misc]
     role = "input"
 
     def __init__(self, quant_bits: int) -> None:
+        object.__setattr__(self, "_is_frozen", False)
         super().__init__()
         self.quant_bits = quant_bits
         self.layer_name = ""
         self._state_buffer("_batches", [0])
+
+    @property
+    def training(self) -> bool:
+        """True in training mode, unless the quantizer is frozen."""
+        return self.__dict__.get("_is_training", True) and not self._is_frozen
+
+    @training.setter
+    def training(self, value: bool) -> None:
+        self.__dict__["_is_training"] = value
+
+    def freeze(self, frozen: bool) -> None:
+        """Keep the quantization parameters as they are, or release them; a weight's abs_max follows it."""
+        object.__setattr__(self, "_is_frozen", frozen)
+        for parameter in self._parameters.values():
+            if parameter is not None:
+                parameter.stop_gradient = frozen
 
     # ---- state -------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from paddle.quantization import QuantConfig
 
 from qslim.logger import logger
 from qslim.quant.options import choose
+from qslim.quant.quantizers.quantizer import Quantizer
 from qslim.quant.training.batch_norm import set_batch_norm_frozen
 from qslim.quant.training.by_config import ConfigStrategy
 from qslim.quant.training.by_options import OptionsStrategy
@@ -175,6 +176,18 @@ class QAT:
             legacy=legacy,
             weight_storage="int8" if self.config.onnx_format else "float32",
         )
+
+    def freeze_scales(self, model: Any, frozen: bool = True) -> None:
+        """Let quantizers keep their parameters in training too; abs_max of a weight goes on following it.
+
+        For the last epochs: the weights then settle for the scales that are deployed. A quantizer that has
+        seen no batch is passed over.
+        """
+        found = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, Quantizer)]
+        seen = [layer for layer in found if layer.batches > 0 or not frozen]
+        for quantizer in seen:
+            quantizer.freeze(frozen)
+        logger.info("%s %d quantizers", "froze" if frozen else "released", len(seen))
 
     def freeze_batch_norm(self, model: Any, frozen: bool = True) -> None:
         """Let batch normalizations use their running statistics in training too, and stop updating them.
