@@ -273,6 +273,23 @@ inline void add_sequence_models(Models& models) {
       .output("y");
 }
 
+// A table and a linear layer of 4-bit integers in groups of 4: 6 = 4 + 2.
+inline void add_packed_models(Models& models) {
+  std::vector<std::int8_t> integers = some_bytes(6 * 6);
+  for (std::int8_t& q : integers) q = static_cast<std::int8_t>(q / 16);
+  models["packed"]
+      .input("x", Dims{-1, 6})
+      .packed_weights("w", {6, 6}, integers, {2, 6}, some_scales(12), 1, 4)
+      .packed_weights("t", {6, 6}, integers, {6, 2}, some_scales(12, 2), 0, 4)
+      .integers("i", {5, 0, -2})
+      .node("MatMul", {"x", "w"}, {"m"})
+      .node("Relu", {"m"}, {"y"})
+      .node("Gather", {"t", "i"}, {"rows"})
+      .node("ReduceSum", {"rows"}, {"sum"})
+      .node("Add", {"y", "sum"}, {"z"})
+      .output("z");
+}
+
 inline void add_unary_models(Models& models) {
   ModelBuilder& unary = models["unary"];
   unary.input("x0", Dims{-1, 7});
@@ -295,6 +312,7 @@ inline Models example_models() {
   add_integer_models(models);
   add_element_models(models);
   add_sequence_models(models);
+  add_packed_models(models);
   add_unary_models(models);
   return models;
 }

@@ -10,14 +10,17 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
+        "qslim.graph.passes.dynamic_quantization",
         "qslim.importers.paddle.quantizers.read",
         "qslim.importers.paddle.layer",
         "qslim.importers.paddle.model",
         "qslim.paddleslim.common",
         "qslim.paddleslim.importer",
         "qslim.quant.distributed",
+        "qslim.quant.post_training.group_scales",
         "qslim.quant.post_training.post_dynamic",
         "qslim.quant.post_training.post_static",
+        "qslim.quant.programs.embedding",
         "qslim.quant.programs.quant_aware",
     ],
 )

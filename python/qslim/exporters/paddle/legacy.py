@@ -3,6 +3,7 @@
 
     weight:      int8 variable -> dequantize_linear(thresholds, quant_axis)
     with groups: int8 variable -> cast -> multiply by gather(steps, group of each element of the axis)
+    table:       int8 variable -> lookup_table_v2 -> cast -> multiply by the step, or by those looked up
     activation:  quantize_linear(threshold) -> dequantize_linear(threshold)
     an unsigned one that may be negative:
                  relu before the pair
@@ -28,6 +29,8 @@ from qslim.paddle.marks import is_legacy_mark
 from qslim.paddle.program import PaddleProgram
 
 __all__ = ["pair_attributes", "write_legacy"]
+
+_LOOKUPS = ("lookup_table", "lookup_table_v2")
 
 
 def write_legacy(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> None:
@@ -90,6 +93,13 @@ class _Rewriter:
         if weight.stored.dtype == np.int8:
             variable.desc.set_dtype(framework.legacy_core().VarDesc.VarType.INT8)
         _set(self._paddle, self._scope, weight.name, weight.stored)
+        if weight.params.quant_axis in (None, 0):
+            lookups = [op for op in self._block.ops if op.type in _LOOKUPS and op.input("W") == [weight.name]]
+            for op in lookups:
+                self._look_up(op, weight)
+            readers = [op for op in self._block.ops if weight.name in op.input_arg_names]
+            if len(readers) == len(lookups):
+                return
         if weight.params.group_size is not None:
             self._redirect(self._multiply_groups(weight), weight.name, weight.name + ".dequantized")
             return
@@ -101,6 +111,42 @@ class _Rewriter:
             self._threshold(weight.name, weight.params),
         )
         self._redirect(1, weight.name, weight.name + ".dequantized")
+
+    def _look_up(self, op: Any, weight: WeightRewrite) -> None:
+        """Let `op` look up integers, and make floats of its rows."""
+        name, params, out = weight.name, weight.params, op.output("Out")[0]
+        shape = self._block.var(out).shape
+        rows, steps = out + ".rows", name + "@steps"
+        if not self._block.has_var(steps):
+            scale = params.scale if params.group_size is not None else params.scale_of(weight.stored.shape)
+            self._persistable(steps, np.atleast_1d(scale))
+        position = self._block.ops.index(op) + 1
+        self._block.create_var(
+            name=rows, shape=list(shape), dtype=str(weight.stored.dtype), stop_gradient=True
+        )
+        op._rename_output(out, rows)
+        if params.quant_axis is not None:
+            extents = [*shape[:-1], params.scale.shape[1] if params.group_size else 1]
+            self._variable(out + ".steps", extents)
+            operands = {"W": [steps], "Ids": op.input("Ids")}
+            self._insert(position, op.type, operands, {"Out": [out + ".steps"]}, {"padding_idx": -1})
+            steps, position = out + ".steps", position + 1
+        if params.group_size is not None:
+            if not self._block.has_var(name + "@group"):
+                self._persistable(name + "@group", params.group_of_each(weight.stored.shape))
+            self._variable(out + ".each_step", shape)
+            operands = {"X": [steps], "Index": [name + "@group"]}
+            attributes = {"axis": len(shape) - 1}
+            self._insert(position, "gather", operands, {"Out": [out + ".each_step"]}, attributes)
+            steps, position = out + ".each_step", position + 1
+        if weight.stored.dtype != np.float32:
+            self._variable(out + ".floats", shape)
+            types = framework.legacy_core().VarDesc.VarType
+            cast = {"in_dtype": types.INT8, "out_dtype": types.FP32}
+            self._insert(position, "cast", {"X": [rows]}, {"Out": [out + ".floats"]}, cast)
+            rows, position = out + ".floats", position + 1
+        operands = {"X": [rows], "Y": [steps]}
+        self._insert(position, "elementwise_mul", operands, {"Out": [out]}, {"axis": -1})
 
     def _multiply_groups(self, weight: WeightRewrite) -> int:
         """Insert the operators that restore a weight with groups; return how many."""

@@ -2,6 +2,7 @@
 """Rewrite a PIR program with quantize/dequantize and save it.
 
     weight:      int8 parameter -> cast to float32 -> multiply by the step
+    table:       int8 parameter -> embedding -> cast to float32 -> multiply by the step, or by those looked up
     activation:  multiply by 1 / step -> quantize_linear(qmax, qmax) -> multiply by the step
     with a zero point z, or unsigned for a tensor that may be negative:
                  ... -> quantize_linear(qmax, qmax) -> clip(-z, qmax - z) -> multiply by the step
@@ -116,6 +117,13 @@ class Rewriter:
         group = None
         if params.group_size is not None:
             group = self._parameter(weight.name + ".group", params.group_of_each(shape))
+        if weight.stored.dtype != np.int16 and params.quant_axis in (None, 0):  # Paddle looks up no int16
+            for op, index in users:
+                if op.name() == "pd_op.embedding" and index == 1:
+                    self._look_up(op, integers, step, params, group)
+            users = [(op, index) for op, index in users if op.name() != "pd_op.embedding"]
+            if not users:
+                return
         with self._paddle.static.program_guard(self._program, self._startup):
             # New parameters go in front of the older ones, so `step` stands before `integers`.
             self._pir.set_insertion_point_after(integers.get_defining_op())
@@ -125,6 +133,25 @@ class Rewriter:
             real = self._paddle.multiply(data, step)
         self._integers[real.id] = data, weight.params
         self._redirect(users, real)
+
+    def _look_up(self, op: Any, integers: Any, steps: Any, params: QuantParams, group: Optional[Any]) -> None:
+        """Put in the place of `op`, an embedding, one that makes floats of the integers it reads."""
+        result, ids = op.result(0), op.operand_source(0)
+        users, embedding = uses_of(result), framework.operators().embedding
+        with self._paddle.static.program_guard(self._program, self._startup):
+            self._pir.set_insertion_point_after(op)
+            rows = embedding(ids, integers, op.attrs()["padding_idx"], False)
+            if params.quant_axis is not None:
+                steps = embedding(ids, steps, -1, False)
+            if group is not None:
+                steps = self._paddle.gather(steps, group, axis=len(result.shape) - 1)
+            if "float32" not in str(rows.dtype).lower():
+                rows = self._paddle.cast(rows, "float32")
+            real = self._paddle.multiply(rows, steps)
+        self._redirect(users, real)
+        for name in [name for name, value in self._values.items() if value.is_same(result)]:
+            self._values[name] = real
+        self._program.global_block().remove_op(op)
 
     def quantize_activation(self, name: str, params: QuantParams) -> None:
         value = self._values[name]

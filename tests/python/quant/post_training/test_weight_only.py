@@ -109,6 +109,25 @@ def test_a_network_runs_with_integers(
     assert os.path.getsize(file) - 3000 < size * floats  # 3000: names, shapes and the bias
 
 
+def test_16_bits(model: str, tmp_path: Path) -> None:
+    slim.quant.quant_post_dynamic(model, str(tmp_path), quantizable_op_type=LAYERS, weight_bits=16)
+    directory, feeds = str(tmp_path / "quantized_model"), _ids(3)
+    expected = _run_paddle(model, feeds)
+    for got in (_run_paddle(directory, feeds), Session(directory).run(feeds)[0]):
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_paddle_makes_floats_of_the_rows_that_it_looks_up(model: str, tmp_path: Path) -> None:
+    slim.quant.quant_post_dynamic(model, str(tmp_path), quantizable_op_type=LAYERS, group_size=32)
+    graph = load_program(find_model_files(str(tmp_path / "quantized_model"))).graph
+    tables = [node.inputs[0] for node in graph.nodes if node.source_op == "embedding"]
+    assert graph.tensors[tables[0]].dtype == "int8"
+    assert len(tables) == 2  # and one lookup of its scales
+    for node in graph.nodes:
+        if node.op_type == "Cast":  # of the weights of linear layers, and of rows
+            assert graph.tensors[node.inputs[0]].shape != (200, 70)
+
+
 def test_the_paddle_model_is_read_back_with_its_integers(model: str, tmp_path: Path) -> None:
     slim.quant.quant_post_dynamic(
         model, str(tmp_path), quantizable_op_type=LAYERS, weight_bits=4, group_size=32
@@ -124,6 +143,35 @@ def test_the_paddle_model_is_read_back_with_its_integers(model: str, tmp_path: P
         assert other.quantization is not None
         assert same_params(other.quantization, tensor.quantization)
         np.testing.assert_array_equal(other.value, tensor.value)
+
+
+class Tied(nn.Layer):
+    """A language model that scores words with the table that it looks them up in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(200, 70)
+
+    def forward(self, ids: Any) -> Any:
+        x = nn.functional.tanh(self.words(ids))
+        return paddle.matmul(x, self.words.weight, transpose_y=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"weight_bits": 4, "group_size": 32}, {"weight_bits": 16}], ids=str)
+def test_a_table_that_a_product_reads_too(options: dict[str, Any], tmp_path: Path) -> None:
+    paddle.seed(5)
+    directory = _save(Tied().eval(), tmp_path / "float", "pir")
+    slim.quant.quant_post_dynamic(directory, str(tmp_path), quantizable_op_type=LAYERS, **options)
+    quantized, feeds = str(tmp_path / "quantized_model"), _ids(3)
+    [got] = Session(os.path.join(quantized, "model.qslim")).run(feeds)
+    expected = _run_paddle(directory, feeds)
+    error = {4: 0.2, 8: 0.02, 16: 1e-4}[options.get("weight_bits", 8)]
+    assert np.abs(got - expected).max() < error * np.abs(expected).max()
+    np.testing.assert_allclose(_run_paddle(quantized, feeds), got, rtol=0, atol=1e-5 * np.abs(got).max())
+    read = prepare_for_runtime(load_program(find_model_files(quantized)).graph)
+    np.testing.assert_allclose(
+        next(iter(evaluate(read, feeds).values())), got, rtol=0, atol=1e-5 * np.abs(got).max()
+    )
 
 
 def test_rows_of_padding_stay_zero(tmp_path: Path) -> None:

@@ -203,6 +203,8 @@ class _Reader:
     def _read_multiplication(self, node: Node) -> None:
         """Read a Mul of integers by their scale or scales."""
         for data, other in (node.inputs, node.inputs[::-1]):
+            if self._read_lookup(node, data, other):
+                return
             if _is_stored(self._graph, data):
                 root = _root(self._graph, data)
                 params = _group_params(self._graph, root, other)
@@ -212,8 +214,6 @@ class _Reader:
             steps = self._graph.constant(other)
             if steps is None or steps.dtype != np.float32:
                 continue
-            if steps.size == 1 and self._read_lookup(node, data, steps):
-                return
             integers = self._integers.get(data)
             if integers is not None and steps.size == 1 and steps.reshape(()) == integers.params.scale:
                 self._replace(node.outputs[0], integers.real)
@@ -226,13 +226,11 @@ class _Reader:
                 continue
             return
 
-    def _read_lookup(self, node: Node, data: str, steps: NDArray[np.float32]) -> bool:
-        """Read rows of integers times their step as rows of a quantized table; False if they are none."""
+    def _read_lookup(self, node: Node, data: str, steps: str) -> bool:
+        """Read rows of integers times their steps as rows of a quantized table; False if they are none."""
         lookup = _lookup(self._graph, data)
-        if lookup is None:
-            return False
-        params = _params_of(self._graph.tensors[lookup.inputs[0]].value, steps, 0)  # type: ignore[arg-type]
-        if params is None:
+        params = None if lookup is None else _table_params(self._graph, lookup, steps)
+        if lookup is None or params is None:
             return False
         table = self._weight(lookup.inputs[0], params)
         name = self._new_tensor(lookup.outputs[0] + ".real", node.outputs[0])
@@ -373,6 +371,28 @@ def _lookup(graph: Graph, name: str) -> Optional[Node]:
     return node if table is not None and table.ndim == 2 and table.dtype in (np.int8, np.int16) else None
 
 
+def _table_params(graph: Graph, lookup: Node, steps: str) -> Optional[QuantParams]:
+    """Return the quantization parameters of the table that `lookup` reads, from the factor of its rows."""
+    table = graph.constant(lookup.inputs[0])
+    assert table is not None
+    step = graph.constant(steps)
+    if step is not None:
+        return _params_of(table, step, 0) if step.dtype == np.float32 and step.size == 1 else None
+    found, group = graph.producer(steps), None
+    if found is not None and found.op_type == "Gather" and found.attributes.get("axis", 0) != 0:
+        group, found = graph.constant(found.inputs[1]), graph.producer(found.inputs[0])
+        if group is None:
+            return None
+    if found is None or found.op_type != "Gather" or found.inputs[1] != lookup.inputs[1]:
+        return None
+    scale = graph.constant(found.inputs[0])
+    if scale is None or scale.dtype != np.float32 or scale.ndim != 2:
+        return None
+    if group is not None:
+        return _params_of_groups(table, scale, group, 0)
+    return _params_of(table, scale, 0) if scale.shape[1] == 1 else None
+
+
 def _is_stored(graph: Graph, name: str) -> bool:
     """Return True if `name` holds the integers of a weight."""
     root = _root(graph, name)
@@ -407,7 +427,16 @@ def _group_params(graph: Graph, weight: str, steps: str) -> Optional[QuantParams
         return None
     scale, group = (graph.constant(name) for name in node.inputs[:2])
     axis = node.attributes.get("axis", 0)
-    if scale is None or group is None or scale.ndim != 2 or axis not in (0, 1) or group.ndim != 1:
+    if scale is None or group is None or axis not in (0, 1):
+        return None
+    return _params_of_groups(value, scale, group, 1 - axis)
+
+
+def _params_of_groups(
+    value: NDArray[Any], scale: NDArray[Any], group: NDArray[Any], quant_axis: int
+) -> Optional[QuantParams]:
+    """Return the quantization parameters of integers from scales and the number of each element's group."""
+    if scale.dtype != np.float32 or scale.ndim != 2 or group.ndim != 1:
         return None
     size = int((group == 0).sum())
     if size < 2 or size % 2 or not (np.isfinite(scale).all() and (scale > 0).all()):
@@ -415,8 +444,8 @@ def _group_params(graph: Graph, weight: str, steps: str) -> Optional[QuantParams
     like = _params_of(value, np.ones(1, np.float32), 0)
     if like is None:
         return None
-    params = QuantParams(scale, 0, like.qmin, like.qmax, 1 - axis, size)
-    is_right = params.fits_shape(value.shape) and (group == params.group_of_each(value.shape)).all()
+    params = QuantParams(scale, 0, like.qmin, like.qmax, quant_axis, size)
+    is_right = params.fits_shape(value.shape) and np.array_equal(group, params.group_of_each(value.shape))
     return params if is_right else None
 
 
