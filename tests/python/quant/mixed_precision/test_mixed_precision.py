@@ -334,3 +334,10 @@ def test_costs_are_found_for_every_layer_with_a_weight(tmp_path: Path) -> None:
     steps = _by_tensor(Network(quantization, ()).session.profile({"image": images(1, size=64)}))
     for layer in quantization.layers:
         assert len(_steps_of(quantization.graph, layer, set(steps))) == 1
+
+
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qslim.quant.mixed_precision.post_training.distributed.world_size", lambda: 2)
+    with pytest.raises(ValueError, match="accuracy_drop: the search for layers runs in one process"):
+        quantized(small_network(), tmp_path, accuracy_drop=1)
+    assert not (tmp_path / "out").exists()
