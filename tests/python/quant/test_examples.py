@@ -17,6 +17,7 @@ import pytest
         "qslim.paddleslim.importer",
         "qslim.quant.distributed",
         "qslim.quant.post_training.post_dynamic",
+        "qslim.quant.post_training.post_hpo",
         "qslim.quant.post_training.post_static",
         "qslim.quant.programs.quant_aware",
     ],
