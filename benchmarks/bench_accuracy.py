@@ -30,6 +30,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "KL": {"algo": "KL"},
     "hist, bias_correction": {"algo": "hist", "bias_correction": True},
     "auto": {"algo": "auto"},
+    "auto, adaround": {"algo": "auto", "round_type": "adaround"},
+    "auto, 4-bit weights": {"algo": "auto", "weight_bits": 4},
+    "auto, adaround, 4-bit weights": {"algo": "auto", "round_type": "adaround", "weight_bits": 4},
     "auto, accuracy_drop=1": {"algo": "auto", "accuracy_drop": 1.0},
 }
 # Widest text line, and largest side of a picture, that calibration is given.

@@ -25,6 +25,7 @@ Isa isa_of(const pybind11::object& isa, const char* function);
 
 void bind_context(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
+void bind_rounding(pybind11::module_& m);
 void bind_session(pybind11::module_& m);
 void bind_statistics(pybind11::module_& m);
 

@@ -15,6 +15,7 @@ PYBIND11_MODULE(_core, m) {
       "Bytes that are no valid model file or no valid statistics.";
   qslim::python::bind_context(m);
   qslim::python::bind_kernels(m);
+  qslim::python::bind_rounding(m);
   qslim::python::bind_session(m);
   qslim::python::bind_statistics(m);
 }

@@ -41,7 +41,8 @@ set(qslim_headers
   cpp/qslim/runtime/model/model.h
   cpp/qslim/runtime/model/model_file.h
   cpp/qslim/runtime/session.h)
-file(GLOB qslim_core_headers RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS cpp/qslim/core/*.h)
+file(GLOB qslim_core_headers RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS
+  cpp/qslim/core/*.h cpp/qslim/core/*.inc)
 foreach(header ${qslim_headers} ${qslim_core_headers})
   get_filename_component(folder ${header} DIRECTORY)
   string(REGEX REPLACE "^cpp/" "" folder ${folder})

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The only place that names instruction-set flags. A file called x86_avx2.cc, x86_avx512.cc or
-# x86_avx512vnni.cc gets its flags here and every other file is compiled for the baseline, so the library starts
+# The only place that names instruction-set flags. A file called x86_avx2.cc, x86_avxvnni.cc,
+# x86_avx512.cc or x86_avx512vnni.cc gets its flags here and every other file is compiled for the baseline, so the library starts
 # on any machine of the architecture. A family has the files it needs.
 
 # -fno-exceptions: kernels throw nothing, and the personality routine would be a weak symbol.
 set(QSLIM_FLAGS_x86_avx2 -mavx2 -mfma -fno-exceptions)
+set(QSLIM_FLAGS_x86_avxvnni ${QSLIM_FLAGS_x86_avx2})  # its one instruction is written in assembly
 set(QSLIM_FLAGS_x86_avx512 ${QSLIM_FLAGS_x86_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's own AVX-512 header leaves the unused source operand of unmasked forms undefined, and warns of it.
@@ -20,7 +21,7 @@ set(QSLIM_BUILD_X86 0)
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" qslim_processor)
 if(qslim_processor MATCHES "^(x86_64|amd64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
   set(QSLIM_BUILD_X86 1)
-  set(QSLIM_ISAS x86_avx2 x86_avx512 x86_avx512vnni)
+  set(QSLIM_ISAS x86_avx2 x86_avxvnni x86_avx512 x86_avx512vnni)
 endif()
 
 # Families whose kernels are plain loops (kernels/loop_kernels.h). The flags let the compiler vectorize square
@@ -33,7 +34,8 @@ set(QSLIM_FLAGS_loops -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
 # Adds the kernels of every family (a folder of cpp/qslim/kernels with a kernels.inc) to a target.
 function(qslim_add_kernels target)
   target_compile_definitions(${target} PUBLIC
-    QSLIM_BUILD_X86=${QSLIM_BUILD_X86} QSLIM_EMULATE_AVX512=$<BOOL:${QSLIM_EMULATE_AVX512}>)
+    QSLIM_BUILD_X86=${QSLIM_BUILD_X86} QSLIM_EMULATE_AVX512=$<BOOL:${QSLIM_EMULATE_AVX512}>
+    QSLIM_EVEX_AVXVNNI=$<BOOL:${QSLIM_EVEX_AVXVNNI}>)
   file(GLOB rows CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cpp/qslim/kernels/*/kernels.inc)
   foreach(row ${rows})
     get_filename_component(folder ${row} DIRECTORY)

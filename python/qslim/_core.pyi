@@ -176,6 +176,15 @@ class TensorStatistics:
     @property
     def negative_histogram(self) -> NDArray[np.uint64]: ...
 
+def round_rows(
+    targets: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    upper_factor: NDArray[np.float64],
+    most_sweeps: int,
+    context: Optional[Context] = None,
+) -> NDArray[np.float64]: ...
 def find_threshold(
     statistics: TensorStatistics,
     algo: str,

@@ -10,26 +10,29 @@
 namespace qslim {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kScalar, Isa::kNeon, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni};
+constexpr Isa kAll[] = {
+#define QSLIM_ISA(enumerator, name, runs) Isa::enumerator,
+#include "qslim/core/isa.inc"
+#undef QSLIM_ISA
+};
+
+#if QSLIM_BUILD_X86
+// __builtin_cpu_supports also asks XGETBV whether the kernel saves the wide registers.
+#define QSLIM_CPU_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#else
+#define QSLIM_CPU_HAS(feature) false
+#endif
 
 bool machine_has(Isa isa) noexcept {
-  if (isa == Isa::kScalar) return true;
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-  // __builtin_cpu_supports also asks XGETBV whether the kernel saves the wide registers.
+#if QSLIM_BUILD_X86
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  [[maybe_unused]] const bool avx512 =
-      avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (isa == Isa::kAvx2) return avx2;
-#if QSLIM_EMULATE_AVX512
-  // Tests only: these kernels are emulated on AVX2.
-  if (isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni) return avx2;
-#else
-  if (isa == Isa::kAvx512) return avx512;
-  if (isa == Isa::kAvx512Vnni) return avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
-#endif
+  switch (isa) {
+#define QSLIM_ISA(enumerator, name, runs) \
+  case Isa::enumerator: return runs;
+#include "qslim/core/isa.inc"
+#undef QSLIM_ISA
+  }
   return false;
 }
 
@@ -37,11 +40,10 @@ bool machine_has(Isa isa) noexcept {
 
 const char* name_of(Isa isa) noexcept {
   switch (isa) {
-    case Isa::kScalar: return "scalar";
-    case Isa::kNeon: return "neon";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kAvx512: return "avx512";
-    case Isa::kAvx512Vnni: return "avx512vnni";
+#define QSLIM_ISA(enumerator, name, runs) \
+  case Isa::enumerator: return name;
+#include "qslim/core/isa.inc"
+#undef QSLIM_ISA
   }
   return "?";
 }

@@ -2,10 +2,11 @@
 //
 // Instruction sets: those whose kernels this machine can run, and the one that a call uses.
 //
-// The values are ordered, a higher one implies the lower ones of its architecture:
+// Instruction sets of this machine, in rising order (isa.inc):
 //   scalar      any machine (on x86-64 the compiler still uses SSE2)
 //   neon        place kept for ARM; no kernel yet
 //   avx2        AVX2 and FMA
+//   avxvnni     avx2 and VNNI of 256 bits without AVX-512; no avx512 machine needs to have it
 //   avx512      AVX-512 F, BW, DQ, VL
 //   avx512vnni  avx512 and VNNI
 // QSLIM_ISA=<name> caps the choice of every Context made afterwards; it never raises it.
@@ -18,7 +19,11 @@
 
 namespace qslim {
 
-enum class Isa : std::uint8_t { kScalar, kNeon, kAvx2, kAvx512, kAvx512Vnni };
+enum class Isa : std::uint8_t {
+#define QSLIM_ISA(enumerator, name, runs) enumerator,
+#include "qslim/core/isa.inc"
+#undef QSLIM_ISA
+};
 
 const char* name_of(Isa isa) noexcept;
 // Throw InvalidArgument, which names the known instruction sets, for another name.

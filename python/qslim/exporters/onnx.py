@@ -180,6 +180,11 @@ class _Writer:
                 f"export_onnx: tensor {name!r} is quantized to {params.dtype}, which opset {self._opset} "
                 "has no quantization for (8 bits always, 16 from opset 21)"
             )
+        if params.group_size is not None and self._opset < 21:
+            raise ValueError(
+                f"export_onnx: tensor {name!r} has a scale for each group of {params.group_size} elements, "
+                f"which needs opset 21, got opset={self._opset}"
+            )
         zero_point = np.full(params.scale.shape, params.zero_point, params.dtype)
         return [
             self._initializer(self._new_name(name + ".scale"), params.scale),
@@ -283,4 +288,6 @@ def _since(node: Node) -> int:
 
 
 def _axis(params: QuantParams) -> dict[str, int]:
+    if params.group_size is not None:
+        return {"axis": params.group_axis, "block_size": params.group_size}
     return {} if params.quant_axis is None else {"axis": params.quant_axis}

@@ -23,6 +23,7 @@ from qslim.files.qslim_format import DTYPES, FORMAT_VERSION
 from qslim.files.staging import staged_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.host_tail import HostTail
+from qslim.graph.quantization import packed_in_halves, stored_shape
 
 __all__ = ["dumps_qslim", "save_qslim"]
 
@@ -41,7 +42,8 @@ def save_qslim(
     Parameters
     ----------
     graph : Graph
-        Constants quantized to at most 8 bits are stored as int8 or uint8, all others as they are. Tensors
+        Constants quantized to at most 8 bits are stored as int8 or uint8, matrices of at most 4 bits with two
+        integers in a byte, all others as they are. Tensors
         that no node reads or writes are left out.
     path : str or path
         By custom it ends in ".qslim". Missing directories are created.
@@ -111,7 +113,7 @@ def _plan(
             scales[tensor.name] = name
             entries[name] = params.scale
     description = {
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if any(map(_needs_version_2, tensors)) else 1,
         "producer": f"qslim {__version__}",
         "inputs": graph.inputs,
         "outputs": graph.outputs,
@@ -159,8 +161,19 @@ def _stored(tensor: Tensor) -> NDArray[Any]:
     assert tensor.value is not None
     params = tensor.quantization
     if params is not None and params.dtype.itemsize == 1:
-        return params.quantize(tensor.value).reshape(tensor.value.shape)
+        integers = params.quantize(tensor.value).reshape(tensor.value.shape)
+        return packed_in_halves(integers) if _is_packed(tensor) else integers
     return np.asarray(tensor.value, order="C")
+
+
+def _is_packed(tensor: Tensor) -> bool:
+    value, params = tensor.value, tensor.quantization
+    return value is not None and params is not None and stored_shape(value.shape, params) != value.shape
+
+
+def _needs_version_2(tensor: Tensor) -> bool:
+    params = tensor.quantization
+    return params is not None and (params.group_size is not None or _is_packed(tensor))
 
 
 def _describe_tensor(tensor: Tensor, scales: Union[str, None]) -> dict[str, Any]:
@@ -179,6 +192,10 @@ def _describe_tensor(tensor: Tensor, scales: Union[str, None]) -> dict[str, Any]
     }
     if tensor.quantization is not None:
         described["quantization"] = _describe_params(tensor.quantization, scales)
+        if tensor.quantization.group_size is not None:
+            described["quantization"]["group_size"] = int(tensor.quantization.group_size)
+        if _is_packed(tensor):
+            described["quantization"]["packed_bits"] = 4
     return described
 
 

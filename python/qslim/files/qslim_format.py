@@ -10,7 +10,8 @@ from qslim.graph.host_tail import HostTail
 
 __all__ = ["DTYPES", "FORMAT_VERSION", "FormatError", "check_cut"]
 
-FORMAT_VERSION = 1
+# 2: groups of scales, and integers of 4 bits two a byte. A file that has neither is written as 1.
+FORMAT_VERSION = 2
 
 # safetensors' name of each dtype that a tensor may have.
 DTYPES = {

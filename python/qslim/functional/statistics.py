@@ -180,4 +180,4 @@ def least_squares_threshold(
         error = np.asarray(sum_of_squares(rounded, quant_axis=quant_axis, context=context))
         best = np.where(is_finite & (error < least), candidate, best)
         least = np.minimum(error, least)
-    return np.float32(best) if quant_axis is None else best
+    return np.float32(best) if quant_axis is None else np.asarray(best, np.float32)

@@ -13,8 +13,11 @@ clipped r would give. fl() is one float32 operation; rint rounds ties to even. T
 a quantized tensor is r = float32(sum of (qx - zx)) * fl(sx / count). Every other operator works in float32 on
 real values (``operators/``).
 
-Integers are exact: a runtime must give the same bits. Floats are rounded once from float64 where an operator
-sums, so a runtime may differ by the rounding of its own sums.
+A MatMul or Gemm of float data with a constant matrix of integers (``weight_only.py``) computes one chain of
+fused multiply-adds a result, of the real values that the integers stand for.
+
+Integers and these chains are exact: a runtime must give the same bits. Other floats are rounded once from
+float64 where an operator sums, so a runtime may differ by the rounding of its own sums.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from qslim.graph.operators.detection import DETECTION
 from qslim.graph.operators.products import convolve, convolve_transposed
 from qslim.graph.operators.windows import average_parts
 from qslim.graph.quantization import QuantParams
+from qslim.graph.weight_only import is_weight_only, multiply_weight_only
 
 __all__ = ["can_evaluate", "evaluate"]
 
@@ -157,7 +161,10 @@ class _Run:
         inputs = [self.real(name) if name else None for name in node.inputs]
         while inputs and inputs[-1] is None:
             inputs.pop()
-        results = definition(node.attributes, inputs)  # type: ignore[arg-type]
+        if is_weight_only(self._graph, node):
+            results = [multiply_weight_only(node, inputs)]
+        else:
+            results = definition(node.attributes, inputs)  # type: ignore[arg-type]
         for name, result in zip(node.outputs, results):
             if name:
                 self._store(name, result)
@@ -274,11 +281,11 @@ def _exact_sum(node: Node, x: _Array, weight: _Array) -> _Array:
 
 def _quantize(values: _Array, params: QuantParams) -> _Array:
     """Quantize `values` to int32; NaN becomes qmin, as no integer stands for it."""
-    steps = np.rint(values * (np.float32(1) / params.broadcast_scale(values.ndim)))
+    steps = np.rint(values * (np.float32(1) / params.scale_of(values.shape)))
     integers = steps + np.float32(params.zero_point)
     return np.asarray(np.fmin(np.fmax(integers, params.qmin), params.qmax)).astype(np.int32)
 
 
 def _dequantize(integers: _Array, params: QuantParams) -> _Array:
     centred = (integers - params.zero_point).astype(np.float32)
-    return np.asarray(centred * params.broadcast_scale(integers.ndim), np.float32)
+    return np.asarray(centred * params.scale_of(integers.shape), np.float32)

@@ -9,13 +9,15 @@ annotation (``Tensor.quantization``); Q/DQ nodes exist only in files, never here
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.graph.quantization import QuantParams
+from qslim.graph.quantization import QuantParams, stored_shape
 
 __all__ = ["Graph", "Node", "Tensor"]
 
@@ -124,6 +126,22 @@ class Graph:
         tensor = self.tensors.get(name)
         return tensor.value if tensor is not None else None
 
+    def own_constant(self, name: str, among: Collection[str]) -> Optional[list[Tensor]]:
+        """Return float constant `name` as all views of one of `among`, if one node alone reads any of them.
+
+        None for other constants: one that is quantized, an output, or not among them. What changes the
+        constant changes every one of its views.
+        """
+        tensor = self.tensors[name]
+        if tensor.value is None or tensor.value.dtype != np.float32:
+            return None
+        root = tensor.view_of or name
+        views = [each for each in self.tensors.values() if root in (each.name, each.view_of)]
+        readers = sum(len(self._consumers.get(each.name, ())) for each in views)
+        is_output = any(each.name in self.outputs for each in views)
+        is_float = all(each.quantization is None and each.value is not None for each in views)
+        return views if root in among and readers == 1 and not is_output and is_float else None
+
     def remove_node(self, node: Node) -> None:
         """Take `node` out. Whoever reads its outputs must have been given others before."""
         self.nodes = [other for other in self.nodes if other is not node]
@@ -191,11 +209,11 @@ class Graph:
         """Return the bytes of all constants as they are stored: integers where a tensor is quantized."""
         total = 0
         for tensor in self.tensors.values():
-            if tensor.value is not None:
-                itemsize = tensor.value.itemsize
-                if tensor.quantization is not None:
-                    itemsize = np.dtype(tensor.quantization.dtype).itemsize
-                total += tensor.value.size * itemsize
+            if tensor.value is not None and tensor.quantization is not None:
+                stored = stored_shape(tensor.value.shape, tensor.quantization)
+                total += math.prod(stored) * np.dtype(tensor.quantization.dtype).itemsize
+            elif tensor.value is not None:
+                total += tensor.value.nbytes
         return total
 
     def __repr__(self) -> str:

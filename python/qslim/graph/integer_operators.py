@@ -65,6 +65,8 @@ def find_integer_operator(graph: Graph, node: Node) -> Optional[IntegerOperator]
     params = weight.quantization
     if params is None or params.dtype.itemsize != 1 or params.zero_point != 0:
         return None
+    if params.group_size is not None:  # a sum of integers has one scale
+        return None
     if params.quant_axis not in (None, channel_axis(node)) or params.qmin < -128 or params.qmax > 127:
         return None
     bias: Optional[NDArray[np.float32]] = None

@@ -28,6 +28,7 @@ from qslim.files.digests import file_digests
 from qslim.files.qslim_format import DTYPES, FORMAT_VERSION, FormatError, check_cut
 from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.host_tail import HostTail
+from qslim.graph.quantization import unpacked_halves
 
 __all__ = ["FormatError", "check_beside", "load_qslim", "load_tail"]
 
@@ -307,7 +308,10 @@ class _GraphReader:
                 f"the file has format version {version}, this qslim reads up to {FORMAT_VERSION}: "
                 "install a newer qslim, or export the model again"
             )
-        _require(version == FORMAT_VERSION, f"format_version: expected {FORMAT_VERSION}, got {version!r}")
+        _require(
+            type(version) is int and version >= 1,
+            f"format_version: expected 1 to {FORMAT_VERSION}, got {version!r}",
+        )
         graph = Graph(
             _strings(self._description.get("inputs"), "inputs"),
             _strings(self._description.get("outputs"), "outputs"),
@@ -357,16 +361,12 @@ class _GraphReader:
         value = self._entries.get(name)
         if value is not None:
             self._used.add(name)
+            if params is not None and "packed_bits" in item["quantization"]:
+                value = self._unpacked(value, shape, params, what)
             _require(shape == value.shape, f"{what} has another shape than its entry, {list(value.shape)}")
             value = self._constant(value, dtype, params, what)
         if params is not None and params.quant_axis is not None:
-            channels = params.scale.size
-            _require(
-                shape is not None
-                and params.quant_axis < len(shape)
-                and shape[params.quant_axis] in (None, channels),
-                f"{what}: {channels} scales along axis {params.quant_axis} do not fit its shape",
-            )
+            _require(shape is not None and params.fits_shape(shape), _misfit(params, what))
         return Tensor(name, dtype, shape, value, params)
 
     @staticmethod
@@ -380,21 +380,38 @@ class _GraphReader:
                 not stored.size or (stored.min() >= params.qmin and stored.max() <= params.qmax),
                 f"{what}: an integer lies outside [{params.qmin}, {params.qmax}]",
             )
-            axis = params.quant_axis
-            _require(
-                axis is None or (axis < stored.ndim and stored.shape[axis] == params.scale.size),
-                f"{what}: {params.scale.size} scales along axis {axis} do not fit its shape",
-            )
+            _require(params.fits_shape(stored.shape), _misfit(params, what))
             return params.dequantize(stored).reshape(stored.shape)
         _require(stored.dtype == dtype, f"{what}: dtype {dtype} expected, its entry has {stored.dtype}")
         return stored
 
+    @staticmethod
+    def _unpacked(
+        stored: NDArray[Any], shape: Optional[tuple[Optional[int], ...]], params: QuantParams, what: str
+    ) -> NDArray[Any]:
+        """Return integers of 4 bits, one a byte; what is left of a row's last byte must be 0."""
+        _require(stored.dtype == np.uint8, f"{what}: packed integers are U8, got {stored.dtype}")
+        _require(params.fits_half_a_byte and shape, f"{what}: only integers in [-8, 7] are packed")
+        assert shape is not None
+        width = shape[-1]
+        if width is None or stored.ndim != len(shape) or stored.shape[-1] != (width + 1) // 2:
+            raise FormatError(f"{what} has another shape than its entry, {list(stored.shape)}")
+        rows = unpacked_halves(stored.reshape(-1, stored.shape[-1]))
+        _require(not rows[:, width:].any(), f"{what}: what is left of a row's last byte is not 0")
+        return rows[:, :width].reshape(*stored.shape[:-1], width)
+
     def _quantization(self, item: Any, what: str) -> QuantParams:
         _require(
             isinstance(item, dict)
-            and set(item) == {"dtype", "scale", "zero_point", "qmin", "qmax", "quant_axis"},
+            and set(item) - {"group_size", "packed_bits"}
+            == {"dtype", "scale", "zero_point", "qmin", "qmax", "quant_axis"},
             f"{what}: quantization needs dtype, scale, zero_point, qmin, qmax and quant_axis",
         )
+        group_size, bits = item.get("group_size"), item.get("packed_bits", 4)
+        is_even = type(group_size) is int and group_size in range(2, 2**31, 2)
+        message = f"{what}: group_size should be even and > 0, got {group_size!r}"
+        _require(is_even or "group_size" not in item, message)
+        _require(type(bits) is int and bits == 4, f"{what}: packed_bits should be 4, got {bits!r}")
         integers = [item["zero_point"], item["qmin"], item["qmax"]]
         _require(
             all(type(value) is int and -(2**31) <= value < 2**31 for value in integers),
@@ -405,19 +422,22 @@ class _GraphReader:
             _require(axis is not None, f"{what}: one scale needs quant_axis null, several an axis")
             _require(type(axis) is int and 0 <= axis < 64, f"{what}: bad quant_axis {axis!r}")
             array = self._entries.get(scale)
-            if array is None or array.dtype != np.float32 or array.ndim != 1:
+            axes = 1 if group_size is None else 2
+            if array is None or array.dtype != np.float32 or array.ndim != axes:
                 raise FormatError(
-                    f"{what}: its scales {scale!r} should be a stored float32 entry of one axis"
+                    f"{what}: its scales {scale!r} should be a stored float32 entry of "
+                    f"{'one axis' if axes == 1 else 'two axes'}"
                 )
             self._used.add(scale)
             scale = array
         else:
             _require(axis is None, f"{what}: one scale needs quant_axis null, several an axis")
+            _require(group_size is None, f"{what}: groups need stored scales")
             _require(type(scale) in (int, float), f"{what}: scale should be a number, got {scale!r}")
         zero_point, qmin, qmax = integers
         try:
             with np.errstate(over="ignore", under="ignore"):
-                params = QuantParams(np.float32(scale), zero_point, qmin, qmax, axis)
+                params = QuantParams(np.float32(scale), zero_point, qmin, qmax, axis, group_size)
             dtype = params.dtype
         except (ValueError, OverflowError) as error:
             raise FormatError(f"{what}: {error}") from None
@@ -448,6 +468,10 @@ class _GraphReader:
         graph.add_node(
             Node(op_type, inputs, outputs, attributes, domain, "" if source_op == op_type else source_op)
         )
+
+
+def _misfit(params: QuantParams, what: str) -> str:
+    return f"{what}: {params.scale.size} scales along axis {params.quant_axis} do not fit its shape"
 
 
 def _is_attribute(value: Any) -> bool:

@@ -14,7 +14,7 @@ from qslim.quant.post_training.post_dynamic import quant_post_dynamic, quant_pos
 from qslim.quant.post_training.post_hpo import quant_post_hpo
 from qslim.quant.post_training.post_static import quant_post, quant_post_static
 from qslim.quant.post_training.post_training_report import QuantizationReport
-from qslim.quant.programs import convert, get_pact_optimizer, pact, quant_aware
+from qslim.quant.programs import convert, get_pact_optimizer, pact, quant_aware, quant_embedding
 
 __all__ = [
     "PTQ",
@@ -29,6 +29,7 @@ __all__ = [
     "load_checkpoint",
     "pact",
     "quant_aware",
+    "quant_embedding",
     "quant_post",
     "quant_post_dynamic",
     "quant_post_hpo",

@@ -14,6 +14,7 @@ from qslim.quant.options import choose
 __all__ = [
     "CONVOLUTIONS",
     "DEFAULT_OP_TYPES",
+    "EMBEDDINGS",
     "MATRIX_PRODUCTS",
     "TENSORRT_OP_TYPES",
     "all_op_types",
@@ -65,8 +66,8 @@ _PLAIN = (
     "hardsigmoid", "sum", "max", "silu",
 )  # fmt: skip
 
-# In PaddleSlim's lists for embeddings.
-_EMBEDDINGS = ("embedding", "lookup_table", "lookup_table_v2")
+# PIR's name and PaddleSlim's, those of the legacy IR.
+EMBEDDINGS = ("embedding", "lookup_table", "lookup_table_v2")
 
 # Operators whose inputs TensorRT wants quantized too.
 TENSORRT_OP_TYPES = (
@@ -82,14 +83,18 @@ def all_op_types() -> list[str]:
     return sorted({*_ALIASES, *_PLAIN})
 
 
-def pir_names(op_types: Sequence[str]) -> set[str]:
+def pir_names(op_types: Sequence[str], *, takes_embeddings: bool = False) -> set[str]:
     """Return the PIR operators that `op_types` mean; an unknown name is an error that names the nearest."""
     names: set[str] = set()
     for op_type in op_types:
-        if op_type in _EMBEDDINGS:
+        if op_type in EMBEDDINGS and takes_embeddings:
+            names.add("embedding")
+            continue
+        if op_type in EMBEDDINGS:
             raise ValueError(
                 f"quantizable_op_type: {op_type!r} is an embedding, which these functions do not quantize; "
-                "its table stays in float32. Take it off the list"
+                "its table stays in float32. Take it off the list; quant_post_dynamic and quant_embedding "
+                "quantize it"
             )
         choose("quantizable_op_type", op_type, all_op_types())
         names.update(_ALIASES.get(op_type, (op_type,)))

@@ -123,6 +123,10 @@ class PostTrainingOptions:
     activation_scheme : {"auto", "symmetric"}
         "auto" gives a tensor that may be negative a zero point where that lowers its mean squared error by a
         fifth; "symmetric" never does.
+    equalize : bool
+        Move ranges that differ from channel to channel from an activation behind a normalization into the
+        weights that read it, where that lowers the error of their outputs; see
+        ``qslim.quant.post_training.channel_scaling``.
     max_memory : int, optional
         Bytes that the engine may take for the float model's weights and activations while it calibrates. A
         batch that needs more is an error, and so is a model that only Paddle's executor can run.
@@ -143,6 +147,7 @@ class PostTrainingOptions:
     skip_tensor_list: Sequence[str] = ()
     deploy_backend: Optional[str] = None
     activation_scheme: str = "auto"
+    equalize: bool = False
     batch_size: int = 1
     batch_nums: Optional[int] = None
     max_memory: Optional[int] = None

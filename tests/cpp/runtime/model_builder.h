@@ -83,6 +83,32 @@ class ModelBuilder {
     return *this;
   }
 
+  // A matrix of integers in [-8, 7], two a byte, in groups of `group_size` (0: none) along the other axis than
+  // that of its scales, which are a matrix too where there are groups.
+  ModelBuilder& packed_weights(const std::string& name, const Dims& shape,
+                               const std::vector<std::int8_t>& values, const Dims& scale_shape,
+                               const std::vector<float>& scale, std::size_t axis, std::int64_t group_size) {
+    tensor(name, shape);
+    Json json = quantization(QParams{1, 0, -8, 7}, Json(name + "//scale"), Json(axis));
+    json["packed_bits"] = 4;
+    if (group_size != 0) json["group_size"] = group_size;
+    graph["tensors"].back()["quantization"] = json;
+    graph["format_version"] = 2;
+    const auto width = static_cast<std::size_t>(shape[1]);
+    std::vector<std::uint8_t> bytes;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const int half = values[i] & 15;
+      if (i % width % 2 == 0) {
+        bytes.push_back(static_cast<std::uint8_t>(half));
+      } else {
+        bytes.back() = static_cast<std::uint8_t>(bytes.back() | half << 4);
+      }
+    }
+    add_entry(name, "U8", {shape[0], (shape[1] + 1) / 2}, bytes);
+    add_entry(name + "//scale", "F32", scale_shape, scale);
+    return *this;
+  }
+
   // Outputs that have no tensor yet get one, of unknown shape.
   ModelBuilder& node(const std::string& op, const std::vector<std::string>& inputs,
                      const std::vector<std::string>& outputs, Json attributes = Json::object()) {

@@ -205,7 +205,7 @@ TEST(ModelFile, GraphIsChecked) {
     return fate(builder);
   };
   const std::vector<std::pair<const char*, std::function<void(Json&)>>> changes = {
-      {"version", [](Json& g) { g["format_version"] = 2; }},
+      {"version", [](Json& g) { g["format_version"] = 3; }},
       {"no version", [](Json& g) { g.erase("format_version"); }},
       {"no nodes", [](Json& g) { g.erase("nodes"); }},
       {"nodes are an object", [](Json& g) { g["nodes"] = Json::object(); }},

@@ -204,7 +204,7 @@ def _tensor(graph: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 _GRAPH_DAMAGE: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
-    ("newer qslim", lambda g: g.update(format_version=2)),
+    ("newer qslim", lambda g: g.update(format_version=3)),
     ("format_version: expected 1", lambda g: g.update(format_version="1")),
     ("no outputs", lambda g: g.update(outputs=[])),
     ("output 'q' is written by no node", lambda g: g["outputs"].append("q")),

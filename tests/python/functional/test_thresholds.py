@@ -190,4 +190,5 @@ def test_least_squares_threshold_of_what_is_not_finite_and_of_zeros() -> None:
     x = np.float32([[1, 2], [np.nan, 1], [np.inf, 1], [0, 0]])
     found = F.least_squares_threshold(x, 8, quant_axis=0)
     np.testing.assert_array_equal(found[1:3], [np.nan, np.inf])
-    assert found[0] == 2.0 and 0 < found[3] <= np.float32(1e-8)
+    assert found[0] == 2.0
+    assert 0 < found[3] <= np.float32(1e-8)

@@ -183,10 +183,13 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "an integer of 65 bits": (_graph(_attribute(2**64)), "holds the integer .*, which does not fit 64 bits"),
     "an integer of 64 bits without sign": (_graph(_attribute(2**63)), "which does not fit 64 bits"),
     "a newer version": (
-        _graph(lambda g: g.update(format_version=2)),
-        "format version 2, this qslim reads up to 1",
+        _graph(lambda g: g.update(format_version=3)),
+        "format version 3, this qslim reads up to 2",
     ),
-    "an older version": (_graph(lambda g: g.update(format_version=0)), "format_version: expected 1, got 0"),
+    "an older version": (
+        _graph(lambda g: g.update(format_version=0)),
+        "format_version: expected 1 to 2, got 0",
+    ),
     "no outputs": (_graph(lambda g: g.update(outputs=[])), "the graph has no outputs"),
     "an output that is not there": (
         _graph(lambda g: g["outputs"].append("q")),

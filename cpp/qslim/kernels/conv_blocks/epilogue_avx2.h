@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Epilogues of the AVX2 kernels: from finished int32 sums, 8 or 16 columns of a few rows, to results. Columns
-// come in the packed order of column_at(). Included by x86_avx2.cc files only; all names are internal to
-// them.
+// come in the packed order of column_at(). Included by x86_avx2.cc and x86_avxvnni.cc files
+// only; all names are internal to them.
 //
 // Values fit int32 (gemm_block.h), and every narrowing from there on saturates.
 #pragma once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Operands of the AVX2 tiles. Included by x86_avx2.cc files only; all names are internal to them.
+// Operands of the AVX2 tiles. Included by x86_avx2.cc and x86_avxvnni.cc files only; all names are internal to them.
 //
 // Volatile assembly keeps its order. Left to itself, GCC 12 loads early, reorders the additions of two steps,
 // chooses which operand of a fused multiply-add to overwrite, and spills sums inside the loop: 50 to 60 % of
@@ -39,8 +39,14 @@ struct Avx2Operands {
   }
 };
 
+struct Avx2IntegerOperands : Avx2Operands<IntegerLanes> {
+  static Vector start(const std::int32_t* start, int j) {
+    return load(reinterpret_cast<const unsigned char*>(start) + j * static_cast<int>(kVectorBytes));
+  }
+};
+
 // Pairs of int16 by vpmaddwd, which is exact where vpmaddubsw saturates (255 * 127 * 2 > 32767).
-struct Int16PairOps : Avx2Operands<IntegerLanes> {
+struct Int16PairOps : Avx2IntegerOperands {
   // Measured 7 % slower with prefetching: these steps have no issue slot to spare. Low confidence.
   static constexpr bool kFetchesAhead = false;
   // 6 x 2 accumulators, 2 of B, 1 of A, 1 product: all 16 registers. With 12 x 1 GCC 12 spills sums for the
@@ -52,9 +58,6 @@ struct Int16PairOps : Avx2Operands<IntegerLanes> {
     asm volatile("vpmaddwd %[b], %[a], %[products]\n\tvpaddd %[products], %[acc], %[acc]"
                  : [acc] "+x"(acc), [products] "=&x"(products)
                  : [a] "x"(a), [b] "x"(b));
-  }
-  static Vector start(const std::int32_t* start, int j) {
-    return load(reinterpret_cast<const unsigned char*>(start) + j * static_cast<int>(kVectorBytes));
   }
 };
 

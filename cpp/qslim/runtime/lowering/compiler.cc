@@ -26,6 +26,21 @@ std::shared_ptr<const void> copy_of(const void* data, std::size_t bytes) {
   return std::shared_ptr<const void>(owner, owner->data());
 }
 
+// Return which scale element `i` of a quantized constant has.
+std::size_t scale_index(const Tensor& tensor, std::size_t i) {
+  const Quantization& q = *tensor.quantization;
+  const Dims& dims = *tensor.shape;
+  if (!q.quant_axis) return 0;
+  if (q.group_size != 0) {
+    const std::size_t columns = as_size(dims[1]), row = i / columns, column = i % columns;
+    return *q.quant_axis == 1 ? row / q.group_size * columns + column
+                              : row * q.groups_of(columns) + column / q.group_size;
+  }
+  const std::size_t inner =
+      as_size(element_count(Dims(dims.begin() + static_cast<std::ptrdiff_t>(*q.quant_axis) + 1, dims.end())));
+  return i / inner % q.scale.size();
+}
+
 }  // namespace
 
 std::vector<std::vector<const Node*>> consumers_of(const Model& model) {
@@ -103,18 +118,16 @@ std::vector<float> Compiler::constant_floats(int id) const {
     return values;
   }
   const Quantization& q = *t.quantization;
-  std::size_t inner = values.size();
-  if (q.quant_axis) {
-    inner = 1;
-    for (std::size_t i = *q.quant_axis + 1; i < t.shape->size(); ++i) {
-      inner *= static_cast<std::size_t>((*t.shape)[i]);
+  if (!q.is_unsigned()) {
+    const std::vector<std::int8_t> integers = signed_integers(t);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<float>(integers[i] - q.zero_point) * q.scale[scale_index(t, i)];
     }
+    return values;
   }
   for (std::size_t i = 0; i < values.size(); ++i) {
-    const int stored = q.is_unsigned() ? static_cast<int>(static_cast<std::uint8_t>(t.data[i]))
-                                       : static_cast<int>(static_cast<std::int8_t>(t.data[i]));
-    const float scale = q.scale[inner == 0 ? 0 : i / inner % q.scale.size()];
-    values[i] = static_cast<float>(stored - q.zero_point) * scale;
+    const int stored = static_cast<int>(static_cast<std::uint8_t>(t.data[i]));
+    values[i] = static_cast<float>(stored - q.zero_point) * q.scale[scale_index(t, i)];
   }
   return values;
 }

@@ -19,7 +19,7 @@
 namespace qslim::runtime {
 namespace {
 
-constexpr std::int64_t kFormatVersion = 1;
+constexpr std::int64_t kFormatVersion = 2;
 constexpr std::size_t kMaxHeader = 100000000;  // safetensors' own limit
 constexpr std::size_t kMaxRank = 8;
 // Larger extents and sizes are damage, and their products would not fit.
@@ -44,8 +44,9 @@ std::size_t item_size(const std::string& dtype) {
 
 using Entries = std::unordered_map<std::string, Entry>;
 
-bool has_exactly(const Json& object, std::initializer_list<const char*> keys) {
-  return object.is_object() && object.size() == keys.size() &&
+// Return true if `object` has these keys and so many other ones.
+bool has_keys(const Json& object, std::initializer_list<const char*> keys, std::size_t others = 0) {
+  return object.is_object() && object.size() == keys.size() + others &&
          std::all_of(keys.begin(), keys.end(), [&](const char* key) { return object.contains(key); });
 }
 
@@ -57,7 +58,7 @@ std::string text_of(const std::vector<std::size_t>& shape) {
 
 Entry read_entry(const std::string& name, const Json& json, Span<const std::byte> data, std::size_t start) {
   const std::string what = concatenate("entry '", name, "'");
-  require(has_exactly(json, {"dtype", "shape", "data_offsets"}), what,
+  require(has_keys(json, {"dtype", "shape", "data_offsets"}), what,
           ": expected dtype, shape and data_offsets");
   Entry entry;
   entry.dtype = text(json["dtype"], "entry dtype");
@@ -147,17 +148,19 @@ const char* entry_type(DType dtype) noexcept {
   return "?";
 }
 
-std::vector<float> read_scale(const Json& json, const std::string& what, Entries& entries) {
+// With groups the scales are a matrix.
+std::vector<float> read_scale(const Json& json, const std::string& what, Entries& entries, std::size_t axes) {
   std::vector<float> scale;
   if (json.is_number()) {
     scale.push_back(static_cast<float>(json.get<double>()));
   } else {
     const std::string name = text(json, "scale");
     const auto found = entries.find(name);
-    require(found != entries.end() && found->second.dtype == "F32" && found->second.shape.size() == 1, what,
-            ": its scales '", name, "' should be a stored float32 entry of one axis");
+    require(found != entries.end() && found->second.dtype == "F32" && found->second.shape.size() == axes,
+            what, ": its scales '", name, "' should be a stored float32 entry of ",
+            axes == 1 ? "one axis" : "two axes");
     found->second.is_used = true;
-    scale.resize(found->second.shape[0]);
+    scale.resize(found->second.bytes.size() / sizeof(float));
     if (!scale.empty()) std::memcpy(scale.data(), found->second.bytes.data(), found->second.bytes.size());
   }
   require(!scale.empty(), what, ": it has no scale");
@@ -177,10 +180,19 @@ const char* integer_type(const Quantization& q) {
 }
 
 Quantization read_quantization(const Json& json, const std::string& what, Entries& entries) {
-  require(has_exactly(json, {"dtype", "scale", "zero_point", "qmin", "qmax", "quant_axis"}), what,
+  const bool has_groups = json.is_object() && json.contains("group_size");
+  const std::size_t optional = (has_groups ? 1u : 0u) + (json.contains("packed_bits") ? 1u : 0u);
+  require(has_keys(json, {"dtype", "scale", "zero_point", "qmin", "qmax", "quant_axis"}, optional), what,
           ": quantization needs dtype, scale, zero_point, qmin, qmax and quant_axis");
   Quantization q;
-  q.scale = read_scale(json["scale"], what, entries);
+  if (has_groups) {
+    const std::int64_t size = integer(json["group_size"], "group_size");
+    require(size > 0 && size % 2 == 0 && size < kMaxExtent, what, ": group_size should be even and > 0, got ",
+            size);
+    require(json["scale"].is_string(), what, ": groups need stored scales");
+    q.group_size = static_cast<std::size_t>(size);
+  }
+  q.scale = read_scale(json["scale"], what, entries, has_groups ? 2 : 1);
   q.zero_point = integer32(json["zero_point"], "zero_point");
   q.qmin = integer32(json["qmin"], "qmin");
   q.qmax = integer32(json["qmax"], "qmax");
@@ -201,15 +213,40 @@ Quantization read_quantization(const Json& json, const std::string& what, Entrie
   return q;
 }
 
+// Return the shape of the tensor's entry.
+std::optional<Dims> stored_shape(const Tensor& tensor) {
+  std::optional<Dims> shape = tensor.shape;
+  if (tensor.is_packed && shape && !shape->empty()) shape->back() = (shape->back() + 1) / 2;
+  return shape;
+}
+
+// Two integers of 4 bits a byte; what is left of a row's last byte is 0.
+void check_packed(const Tensor& tensor, const Entry& entry, const std::string& what) {
+  const Quantization& q = *tensor.quantization;
+  require(entry.dtype == "U8", what, ": packed integers are U8, got ", entry.dtype);
+  const auto width = static_cast<std::size_t>(tensor.shape->back()), row = (width + 1) / 2;
+  for (std::size_t i = 0; i < entry.bytes.size(); ++i) {
+    const int both = static_cast<int>(static_cast<std::uint8_t>(entry.bytes.data()[i]));
+    const int low = ((both & 15) ^ 8) - 8, high = ((both >> 4) ^ 8) - 8;
+    const bool is_padded = width % 2 != 0 && i % row == row - 1;
+    const bool is_inside = low >= q.qmin && low <= q.qmax && high >= q.qmin && high <= q.qmax;
+    require(is_inside && (!is_padded || high == 0), what, ": an integer lies outside [", q.qmin, ", ", q.qmax,
+            "]");
+  }
+}
+
 void attach_data(Tensor& tensor, Entry& entry, const std::string& what) {
   entry.is_used = true;
+  const std::optional<Dims> shape = stored_shape(tensor);
   const bool is_right =
-      tensor.shape && tensor.shape->size() == entry.shape.size() &&
-      std::equal(entry.shape.begin(), entry.shape.end(), tensor.shape->begin(),
+      shape && shape->size() == entry.shape.size() &&
+      std::equal(entry.shape.begin(), entry.shape.end(), shape->begin(),
                  [](std::size_t a, std::int64_t b) { return static_cast<std::int64_t>(a) == b; });
   require(is_right, what, " has another shape than its entry, ", text_of(entry.shape));
   const bool is_stored_in_bytes = tensor.quantization && tensor.quantization->fits_a_byte();
-  if (is_stored_in_bytes) {
+  if (tensor.is_packed) {
+    check_packed(tensor, entry, what);
+  } else if (is_stored_in_bytes) {
     const Quantization& q = *tensor.quantization;
     require(entry.dtype == (q.is_unsigned() ? "U8" : "I8"), what, ": integers of dtype ", integer_type(q),
             " expected, got ", entry.dtype);
@@ -226,6 +263,22 @@ void attach_data(Tensor& tensor, Entry& entry, const std::string& what) {
   }
   static const std::byte kNothing{};
   tensor.data = entry.bytes.empty() ? &kNothing : entry.bytes.data();
+}
+
+// `stored` is the shape of the scales' entry.
+void check_scales(const Tensor& tensor, const std::vector<std::size_t>& stored, const std::string& what) {
+  const Quantization& q = *tensor.quantization;
+  const std::size_t axis = *q.quant_axis;
+  bool fits = tensor.shape && axis < tensor.shape->size();
+  if (fits && q.group_size != 0) {
+    std::vector<std::size_t> expected(tensor.shape->begin(), tensor.shape->end());
+    fits = expected.size() == 2;
+    if (fits) expected[1 - axis] = q.groups_of(expected[1 - axis]);
+    fits = fits && expected == stored;
+  } else if (fits) {
+    fits = (*tensor.shape)[axis] == static_cast<std::int64_t>(q.scale.size());
+  }
+  require(fits, what, ": ", q.scale.size(), " scales along axis ", axis, " do not fit its shape");
 }
 
 Tensor read_tensor(const Json& json, Entries& entries) {
@@ -253,12 +306,14 @@ Tensor read_tensor(const Json& json, Entries& entries) {
     tensor.quantization = read_quantization(*quantization, what, entries);
     require(tensor.dtype == DType::kFloat32, what, " is quantized, so its dtype must be float32, got '",
             name_of(tensor.dtype), "'");
-    const auto& axis = tensor.quantization->quant_axis;
-    if (axis) {
-      require(tensor.shape && *axis < tensor.shape->size() &&
-                  (*tensor.shape)[*axis] == static_cast<std::int64_t>(tensor.quantization->scale.size()),
-              what, ": ", tensor.quantization->scale.size(), " scales along axis ", *axis,
-              " do not fit its shape");
+    if (tensor.quantization->quant_axis) {
+      check_scales(tensor, entries.at(text((*quantization)["scale"], "scale")).shape, what);
+    }
+    tensor.is_packed = quantization->contains("packed_bits");
+    if (tensor.is_packed) {
+      require(integer((*quantization)["packed_bits"], "packed_bits") == 4, what, ": packed_bits should be 4");
+      require(tensor.quantization->fits_half_a_byte() && tensor.shape && !tensor.shape->empty(), what,
+              ": only integers in [-8, 7] are packed");
     }
   }
   const auto entry = entries.find(tensor.name);
@@ -304,7 +359,7 @@ class GraphReader {
     const std::int64_t version = integer(member(json_, "format_version", kWhat), "format_version");
     require(version <= kFormatVersion, "the file has format version ", version, ", this qslim reads up to ",
             kFormatVersion, ": install a newer qslim, or export the model again");
-    require(version == kFormatVersion, "format_version: expected ", kFormatVersion, ", got ", version);
+    require(version >= 1, "format_version: expected 1 to ", kFormatVersion, ", got ", version);
     for (const Json& tensor : array(json_, "tensors", kWhat)) {
       model_.tensors.push_back(read_tensor(tensor, entries_));
       const bool is_new =

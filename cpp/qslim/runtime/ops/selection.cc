@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "qslim/kernels/movement/movement.h"
+#include "qslim/kernels/weight_only/quantized_rows.h"
 #include "qslim/runtime/lowering/conversions.h"
 #include "qslim/runtime/ops/registry.h"
 
@@ -53,6 +54,45 @@ std::vector<std::size_t> places_of(const Dims& part, const Dims& whole, std::siz
   return places;
 }
 
+// Return true if `x` is a constant matrix of integers whose rows, with their scales, can be looked up.
+bool is_quantized_table(const Compiler& compiler, int x) {
+  const Tensor& tensor = compiler.tensor(x);
+  const auto& q = tensor.quantization;
+  return tensor.is_constant() && tensor.shape->size() == 2 && q && q->fits_a_byte() && !q->is_unsigned() &&
+         q->zero_point == 0 && (!q->quant_axis || *q->quant_axis == 0);
+}
+
+void emit_table_lookup(Compiler& compiler, const Node& node) {
+  const int x = node.inputs[0], y = node.outputs[0];
+  const Tensor& tensor = compiler.tensor(x);
+  const Quantization& q = *tensor.quantization;
+  QuantizedRows table;
+  table.rows = as_size((*tensor.shape)[0]);
+  table.width = as_size((*tensor.shape)[1]);
+  table.is_narrow = tensor.is_packed;
+  table.group_size = q.group_size;
+  table.scale_stride = q.quant_axis ? q.groups_of(table.width) : 0;
+  // The model's own memory: it outlives the plan's use of it, as the buffer keeps it.
+  const std::shared_ptr<const void> data(compiler.model().storage, tensor.data);
+  const std::size_t bytes = table.rows * (table.is_narrow ? (table.width + 1) / 2 : table.width);
+  const int integers = compiler.constant_buffer(data, bytes);
+  const Indices indices = indices_of(compiler, node.inputs[1]);
+  const Value to = define_or_round_later(compiler, y, Layout::kPlain, real_storage());
+  Step step =
+      compiler.step_for(node, "gather_dequantized", table.is_narrow ? "int4->float32" : "int8->float32");
+  step.reads = {integers, indices.buffer};
+  step.writes = {to.buffer};
+  step.scratch_bytes = indices.scratch_bytes();
+  step.run = [table, indices, integers, scale = q.scale, r = to.buffer](const Execution& e) {
+    QuantizedRows here = table;
+    here.integers = e.at<const std::uint8_t>(integers);
+    here.scale = scale.data();
+    gather_dequantized(e.context, here, {indices.at(e), indices.count}, e.at<float>(r));
+  };
+  compiler.emit(std::move(step));
+  round_if_needed(compiler, y, to);
+}
+
 std::size_t axis_of(const Node& node, std::int64_t fallback, std::int64_t rank) {
   return checked_axis(node, Attributes(node).integer("axis", fallback), rank);
 }
@@ -90,7 +130,9 @@ bool splits_Gather(const InferContext& context) {
 
 void compile_Gather(Compiler& compiler, const Node& node) {
   const int x = node.inputs[0], y = node.outputs[0];
-  const Around a = around(compiler.dims(x), axis_of(node, 0, compiler.facts(x).rank()));
+  const std::size_t axis = axis_of(node, 0, compiler.facts(x).rank());
+  if (axis == 0 && is_quantized_table(compiler, x)) return emit_table_lookup(compiler, node);
+  const Around a = around(compiler.dims(x), axis);
   const Value from = get_on_grid_of(compiler, x, y, Layout::kPlain);
   const Indices indices = indices_of(compiler, node.inputs[1]);
   const Value to = compiler.define(y, Layout::kPlain, from.storage);

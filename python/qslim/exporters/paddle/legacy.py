@@ -2,6 +2,7 @@
 """Rewrite a legacy program with quantize_linear / dequantize_linear and save it.
 
     weight:      int8 variable -> dequantize_linear(thresholds, quant_axis)
+    with groups: int8 variable -> cast -> multiply by gather(steps, group of each element of the axis)
     activation:  quantize_linear(threshold) -> dequantize_linear(threshold)
     an unsigned one that may be negative:
                  relu before the pair
@@ -89,6 +90,9 @@ class _Rewriter:
         if weight.stored.dtype == np.int8:
             variable.desc.set_dtype(framework.legacy_core().VarDesc.VarType.INT8)
         _set(self._paddle, self._scope, weight.name, weight.stored)
+        if weight.params.group_size is not None:
+            self._redirect(self._multiply_groups(weight), weight.name, weight.name + ".dequantized")
+            return
         self._dequantize(
             0,
             weight.name,
@@ -97,6 +101,23 @@ class _Rewriter:
             self._threshold(weight.name, weight.params),
         )
         self._redirect(1, weight.name, weight.name + ".dequantized")
+
+    def _multiply_groups(self, weight: WeightRewrite) -> int:
+        """Insert the operators that restore a weight with groups; return how many."""
+        name, shape = weight.name, weight.stored.shape
+        axis, group = weight.params.group_axis, weight.params.group_of_each(shape)
+        self._persistable(name + "@scale", weight.params.scale)
+        self._persistable(name + "@group", group)
+        for result in (".floats", ".steps", ".dequantized"):
+            self._variable(name + result, shape)
+        types = framework.legacy_core().VarDesc.VarType
+        cast = {"in_dtype": types.INT8, "out_dtype": types.FP32}
+        self._insert(0, "cast", {"X": [name]}, {"Out": [name + ".floats"]}, cast)
+        operands = {"X": [name + "@scale"], "Index": [name + "@group"]}
+        self._insert(1, "gather", operands, {"Out": [name + ".steps"]}, {"axis": axis})
+        operands = {"X": [name + ".floats"], "Y": [name + ".steps"]}
+        self._insert(2, "elementwise_mul", operands, {"Out": [name + ".dequantized"]}, {"axis": -1})
+        return 3
 
     def quantize_activation(self, name: str, params: QuantParams) -> None:
         position = self._after(name)

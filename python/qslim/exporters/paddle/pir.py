@@ -30,7 +30,7 @@ from qslim.paddle import framework
 from qslim.paddle.marks import is_pir_mark
 from qslim.paddle.program import PaddleProgram
 
-__all__ = ["Rewriter", "write_pir"]
+__all__ = ["Rewriter", "uses_of", "write_pir"]
 
 
 def write_pir(source: PaddleProgram, plan: RewritePlan, path_prefix: str) -> None:
@@ -107,23 +107,28 @@ class Rewriter:
         self._values[name] = value
 
     def quantize_weight(self, weight: WeightRewrite) -> None:
-        users = _uses(self._values[weight.name])
+        users = uses_of(self._values[weight.name])
+        shape, params = weight.stored.shape, weight.params
         # The name of the float parameter is taken until the program is saved, which drops what nobody reads.
         integers = self._parameter(weight.name + ".quantized", weight.stored)
-        step = self._parameter(
-            weight.name + ".scale", np.atleast_1d(weight.params.broadcast_scale(weight.stored.ndim))
-        )
+        steps = params.scale if params.group_size is not None else params.scale_of(shape)
+        step = self._parameter(weight.name + ".scale", np.atleast_1d(steps))
+        group = None
+        if params.group_size is not None:
+            group = self._parameter(weight.name + ".group", params.group_of_each(shape))
         with self._paddle.static.program_guard(self._program, self._startup):
             # New parameters go in front of the older ones, so `step` stands before `integers`.
             self._pir.set_insertion_point_after(integers.get_defining_op())
             data = integers if weight.stored.dtype == np.float32 else self._paddle.cast(integers, "float32")
+            if group is not None:
+                step = self._paddle.gather(step, group, axis=params.group_axis)
             real = self._paddle.multiply(data, step)
         self._integers[real.id] = data, weight.params
         self._redirect(users, real)
 
     def quantize_activation(self, name: str, params: QuantParams) -> None:
         value = self._values[name]
-        users = [(op, index) for op, index in _uses(value) if op.name() != "pd_op.fetch"]
+        users = [(op, index) for op, index in uses_of(value) if op.name() != "pd_op.fetch"]
         paddle = self._paddle
         producer = value.get_defining_op()
         if is_pir_mark(producer) or "fake_quantize_dequantize" in producer.name():
@@ -157,11 +162,13 @@ class Rewriter:
             if axes is None or not all(operand.id in self._integers for operand in operands):
                 continue
             (x, x_params), (weight, w_params) = (self._integers[operand.id] for operand in operands)
+            if w_params.group_size is not None:
+                continue
             # Wider integers could leave the range where float32 holds every integer.
             if w_params.quant_axis not in (None, axes.weight) or max(x_params.qmax, w_params.qmax) > 255:
                 continue
             result = op.result(0)
-            users = _uses(result)
+            users = uses_of(result)
             op.operand(0).set_source(x)
             op.operand(1).set_source(weight)
             shape = [1] * len(result.shape)
@@ -183,7 +190,7 @@ class Rewriter:
         """Let the readers of marks read what is marked."""
         block = self._program.global_block()
         for op in [op for op in block.ops if is_pir_mark(op)]:
-            self._redirect(_uses(op.result(0)), op.operand_source(0))
+            self._redirect(uses_of(op.result(0)), op.operand_source(0))
             block.remove_op(op)
 
     def remove_unread_parameters(self) -> None:
@@ -197,7 +204,7 @@ class Rewriter:
         self, conv_output: str, norm_output: str, bias_name: str, bias: NDArray[np.float32]
     ) -> None:
         old, conv = self._values[norm_output], self._values[conv_output]
-        users = _uses(old)
+        users = uses_of(old)
         parameter = self._parameter(bias_name, bias.reshape(1, -1, 1, 1))
         with self._paddle.static.program_guard(self._program, self._startup):
             self._pir.set_insertion_point_after(old.get_defining_op())
@@ -238,7 +245,7 @@ def _channel_axes(op: Any) -> Optional[_Axes]:
     return None
 
 
-def _uses(value: Any) -> list[tuple[Any, int]]:
+def uses_of(value: Any) -> list[tuple[Any, int]]:
     """Return every operand slot that reads `value`."""
     return [
         (op, index)

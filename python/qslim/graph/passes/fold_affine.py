@@ -151,6 +151,8 @@ def _can_scale(node: Node, weight: Tensor, factor: _Vector) -> bool:
         return True
     if params.quant_axis not in (None, channel_axis(node)) or params.zero_point != 0:
         return False
+    if params.group_size is not None:
+        return False
     if node.op_type == "ConvTranspose" and node.attributes.get("group", 1) != 1:
         return False
     is_symmetric = params.qmin == -params.qmax or bool((factor >= 0).all())

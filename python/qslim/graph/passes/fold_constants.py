@@ -77,9 +77,14 @@ def _moved_params(
         return params
     if node.op_type == "Transpose":
         perm = node.attributes.get("perm") or range(len(before) - 1, -1, -1)
-        return replace(params, quant_axis=list(perm).index(params.quant_axis))
+        axis = list(perm).index(params.quant_axis)
+        if params.group_size is not None and axis != params.quant_axis:
+            return replace(params, scale=params.scale.T, quant_axis=axis)
+        return replace(params, quant_axis=axis)
     if movement_of(node) is not Movement.VIEW:
         return None
+    if params.group_size is not None:
+        return params if before == after else None
     # A view keeps the order of the elements: an axis stays one if as many elements lie before it.
     outer, extent = math.prod(before[: params.quant_axis]), before[params.quant_axis]
     for axis in range(len(after)):

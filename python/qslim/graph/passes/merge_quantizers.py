@@ -36,4 +36,11 @@ def same_params(one: QuantParams, other: QuantParams) -> bool:
 
 
 def _key(params: QuantParams) -> tuple[Any, ...]:
-    return (params.scale.tobytes(), params.zero_point, params.qmin, params.qmax, params.quant_axis)
+    return (
+        params.scale.tobytes(),
+        params.zero_point,
+        params.qmin,
+        params.qmax,
+        params.quant_axis,
+        params.group_size,
+    )

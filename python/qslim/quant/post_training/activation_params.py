@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from qslim.functional import TensorStatistics, find_threshold, quantization_error
 from qslim.graph import Graph, QuantParams
 from qslim.quant.options import PostTrainingOptions
-from qslim.quant.post_training.layer_samples import LayerSamples
+from qslim.quant.post_training.layer_samples import LayerSamples, products
 
 __all__ = ["ChosenParams", "activation_params"]
 
@@ -33,8 +33,10 @@ _PAYS = 0.8
 _RULES = ("hist", "mse", "emd", "KL", "avg", "abs_max")
 _PARTS = (0.4, 0.55, 0.7, 0.85)
 # Of a layer's samples those are taken that make so many multiply-adds, within these bounds.
-_MOST_MACS = 2**25
+_MOST_MACS = 2**23
 _FEWEST_PATCHES, _MOST_PATCHES = 64, 1024
+# The output channels of a group are replaced with so many random sums of them.
+_MOST_SUMS = 64
 
 
 @dataclass(frozen=True)
@@ -129,15 +131,29 @@ def _output_errors(
     for layer in readers:
         weight = graph.tensors[layer.weight].value
         assert weight is not None
-        most = min(max(_FEWEST_PATCHES, _MOST_MACS // weight.size), _MOST_PATCHES)
+        rows = _fewer_rows(layer.group_rows(weight))
+        most = min(max(_FEWEST_PATCHES, _MOST_MACS // rows.size), _MOST_PATCHES)
         patches = np.ascontiguousarray(layer.patches[:most])
         if len(patches) == 0:
             continue
-        power = float(np.var(layer.outputs(patches, weight), axis=0, dtype=np.float64).mean())
+        power = float(np.var(products(patches, rows), axis=0, dtype=np.float64).mean())
         if power == 0:
             continue
         is_known = True
         for index, params in enumerate(candidates):
-            difference = layer.outputs(params.fake_quantize(patches) - patches, weight)
+            difference = products(params.fake_quantize(patches) - patches, rows)
             errors[index] += float(np.mean(np.square(difference, dtype=np.float64))) / power
     return errors.tolist() if is_known else []
+
+
+def _fewer_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows [groups, at most 64, K] with which squared outputs have nearly the same mean.
+
+    A random sum has the signs of the rows: the expectation of its square is the sum of their squares
+    (Achlioptas 2003, "Database-friendly random projections", doi 10.1016/S0022-0000(03)00025-4).
+    """
+    channels = rows.shape[1]
+    if channels <= _MOST_SUMS:
+        return rows
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (_MOST_SUMS, channels))
+    return np.asarray(np.matmul((signs / np.sqrt(_MOST_SUMS)).astype(np.float32), rows))

@@ -13,7 +13,7 @@ Source: Nagel et al. 2019, "Data-Free Quantization through Weight Equalization a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from qslim.graph import Graph, Tensor
 from qslim.quant.post_training.layer_samples import LayerSamples
 
-__all__ = ["Bias", "correct_biases", "find_bias"]
+__all__ = ["Bias", "correct_bias", "find_bias"]
 
 # In standard errors of the mean.
 _CLEAR = 2.0
@@ -39,43 +39,37 @@ class Bias:
     sign: int
 
 
-def correct_biases(
+def correct_bias(
     graph: Graph,
-    layers: Iterable[LayerSamples],
-    weights: Mapping[str, Optional[NDArray[Any]]],
+    layer: LayerSamples,
+    weight: NDArray[Any],
+    inputs: NDArray[np.float32],
     written: Collection[str],
-) -> list[str]:
-    """Correct the constants behind `layers` in place; return the weights of the layers that were corrected.
+) -> bool:
+    """Correct the constant behind `layer` in place; return True if there is one, and a channel was corrected.
 
     Parameters
     ----------
-    weights : float values of the weights before they were rounded; `graph` holds quantized ones
+    weight : the float weight before it was rounded; `graph` holds the quantized one
+    inputs : what the quantized layer gets in place of each of ``layer.patches``
     written : names of the constants that exporters write from `graph`; no other one is changed
     """
-    corrected = []
-    for layer in layers:
-        bias, weight = find_bias(graph, layer, written), weights[layer.weight]
-        if bias is None or weight is None or len(layer.patches) < 2:
-            continue
-        shift = _shift(graph, layer, weight)
-        if shift.any():
-            for view in bias.views:
-                assert view.value is not None
-                view.value = np.asarray(view.value - bias.sign * shift.reshape(view.value.shape), np.float32)
-            corrected.append(layer.weight)
-    return corrected
-
-
-def _shift(graph: Graph, layer: LayerSamples, weight: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the mean error of each output channel where it is clear, else 0."""
-    stored, x = graph.tensors[layer.weight], graph.tensors[layer.tensor].quantization
+    bias = find_bias(graph, layer, written)
+    if bias is None or len(inputs) < 2:
+        return False
+    stored = graph.tensors[layer.weight]
     assert stored.quantization is not None
     assert stored.value is not None
     rounded = stored.quantization.fake_quantize(stored.value)
-    seen = layer.patches if x is None else x.fake_quantize(layer.patches)
-    error = layer.outputs(seen, rounded).astype(np.float64) - layer.outputs(layer.patches, weight)
+    error = layer.outputs(inputs, rounded).astype(np.float64) - layer.outputs(layer.patches, weight)
     mean = error.mean(axis=0)
-    return np.where(np.abs(mean) > _CLEAR * error.std(axis=0) / np.sqrt(len(error)), mean, 0.0)
+    shift = np.where(np.abs(mean) > _CLEAR * error.std(axis=0) / np.sqrt(len(error)), mean, 0.0)
+    if not shift.any():
+        return False
+    for view in bias.views:
+        assert view.value is not None
+        view.value = np.asarray(view.value - bias.sign * shift.reshape(view.value.shape), np.float32)
+    return True
 
 
 def find_bias(graph: Graph, layer: LayerSamples, written: Collection[str]) -> Optional[Bias]:
@@ -104,15 +98,9 @@ def find_bias(graph: Graph, layer: LayerSamples, written: Collection[str]) -> Op
 
 
 def _own(graph: Graph, name: str, channels: int, sign: int, written: Collection[str]) -> Optional[Bias]:
-    """Return constant `name` with what it is a view of, if one node alone reads any of them."""
-    tensor = graph.tensors[name]
-    if tensor.value is None or tensor.value.dtype != np.float32 or tensor.value.size != channels:
+    """Return constant `name` as a bias of so many channels, if one node alone reads it."""
+    value = graph.constant(name)
+    if value is None or value.size != channels:
         return None
-    root = tensor.view_of or name
-    views = [each for each in graph.tensors.values() if root in (each.name, each.view_of)]
-    readers = sum(len(graph.consumers(each.name)) for each in views)
-    is_output = any(each.name in graph.outputs for each in views)
-    is_float = all(each.quantization is None and each.value is not None for each in views)
-    if root not in written or readers != 1 or is_output or not is_float:
-        return None
-    return Bias(views, sign)
+    views = graph.own_constant(name, written)
+    return None if views is None else Bias(views, sign)

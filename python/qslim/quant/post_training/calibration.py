@@ -36,13 +36,12 @@ from qslim.graph import Graph
 from qslim.importers.paddle import PaddleProgram
 from qslim.logger import logger
 from qslim.quant import distributed
-from qslim.quant.post_training.adaptive_rounding import InputMoments
-from qslim.quant.post_training.data_source import Feed
+from qslim.quant.post_training.data_source import Feed, KeptBatches
 from qslim.quant.post_training.layer_samples import LayerSamples
 from qslim.quant.post_training.progress import progress_bar
 from qslim.runtime.observing_session import ObservingSession
 
-__all__ = ["Calibration", "collect_statistics"]
+__all__ = ["Calibration", "collect_statistics", "samples_of_graph", "statistics_of_graph"]
 
 # Takes a tensor's name, its values, which can be read until the call returns, and the number of the image
 # that they belong to; None: they are the batch's.
@@ -53,15 +52,19 @@ _Show = Callable[[str, NDArray[Any], Optional[int]], None]
 class Calibration:
     """Statistics by tensor name, and how much data they have seen, on all ranks.
 
-    ``constant_feeds`` are those that held one value only in each of the batches.
+    ``constant_feeds`` are those that held one value only in each of the batches; ``kept`` has this rank's
+    batches, if they were to be kept; ``by_engine`` is True if the engine ran them;
+    ``scaled`` has the weights that took factors of their inputs' channels afterwards.
     """
 
     statistics: dict[str, TensorStatistics]
     batches: int
     samples: int
-    moments: list[InputMoments]
     layers: list[LayerSamples]
     constant_feeds: frozenset[str]
+    kept: Optional[KeptBatches] = None
+    by_engine: bool = False
+    scaled: frozenset[str] = frozenset()
 
 
 def collect_statistics(
@@ -69,13 +72,13 @@ def collect_statistics(
     names: Sequence[str],
     batches: Iterable[Feed],
     total: Optional[int] = None,
-    moments: Sequence[InputMoments] = (),
     layers: Sequence[LayerSamples] = (),
+    kept: Optional[KeptBatches] = None,
     max_memory: Optional[int] = None,
 ) -> Calibration:
     """Statistics of the tensors `names` over all `batches`, those of the other ranks included.
 
-    `moments` and `layers` watch some of `names`; `max_memory` is the engine's.
+    `layers` watch some of `names`; `kept` takes the batches; `max_memory` is the engine's.
 
     Raises
     ------
@@ -85,11 +88,10 @@ def collect_statistics(
     with distributed.together("calibration") as decision:
         feeds = iter(batches if distributed.rank() else progress_bar(batches, "calibrating", total))
         first = list(itertools.islice(feeds, 1))
-        # Moments take patches that are evenly spread over the batch.
         engine: Optional[_Engine] = None
         problem = ""
         try:
-            engine = _Engine.of(program, names, not moments, max_memory)
+            engine = _Engine.of(program, names, max_memory)
             problem = _difference(program, engine, first[0]) if first and engine is not None else ""
         except ValueError as error:
             problem = str(error)
@@ -105,10 +107,64 @@ def collect_statistics(
     if decision.all[0] == b"Paddle":
         engine = None
     with distributed.together("calibration") as parts:
-        watched = _Watched({name: TensorStatistics() for name in names}, list(moments), list(layers))
-        own = _collect(program, engine or _Executor(program), watched, itertools.chain(first, feeds))
-        parts.own = pickle.dumps(own)
-    return _merge([pickle.loads(part) for part in parts.all])
+        watched = _Watched({name: TensorStatistics() for name in names}, list(layers))
+        every: Iterable[Feed] = itertools.chain(first, feeds)
+        if kept is not None:
+            every = kept.taking(every)
+        parts.own = pickle.dumps(_collect(program, engine or _Executor(program), watched, every))
+    merged = _merge([pickle.loads(part) for part in parts.all])
+    return replace(merged, kept=kept, by_engine=engine is not None)
+
+
+def statistics_of_graph(
+    program: PaddleProgram, names: Sequence[str], feeds: Iterable[Feed], max_memory: Optional[int] = None
+) -> dict[str, TensorStatistics]:
+    """Return statistics of computed tensors in the program's Graph as it is now, Paddle's program or not.
+
+    Raises
+    ------
+    ValueError : the engine cannot run it.
+    """
+    with distributed.together("calibration") as parts:
+        engine = _Engine.of(program, names, max_memory)
+        assert engine is not None
+        watched = _Watched({name: TensorStatistics() for name in names}, [])
+        parts.own = pickle.dumps(_collect(program, engine, watched, feeds))
+    return _merge([pickle.loads(part) for part in parts.all]).statistics
+
+
+def samples_of_graph(
+    program: PaddleProgram,
+    layers: Sequence[LayerSamples],
+    feeds: Iterable[Feed],
+    max_memory: Optional[int] = None,
+) -> Optional[list[LayerSamples]]:
+    """Return samples of `layers` in the program's Graph as it is quantized now, of the same places.
+
+    None where the engine cannot run it: Paddle's program is the float model.
+
+    Parameters
+    ----------
+    layers : samples of the float model's run of the same batches
+    feeds : this rank's batches
+    """
+    names = list(dict.fromkeys(layer.tensor for layer in layers))
+    engine: Optional[_Engine] = None
+    with contextlib.suppress(ValueError):
+        engine = _Engine.of(program, names, max_memory)
+    with distributed.together("calibration") as parts:
+        watched = _Watched({}, [layer.empty() for layer in layers])
+        if engine is not None:
+            for feed in feeds:
+                _watch(engine, feed, names, watched)
+                distributed.report_progress()
+        parts.own = pickle.dumps(watched.layers if engine is not None else None)
+    first, *others = (pickle.loads(part) for part in parts.all)
+    for part in others:
+        for layer, other in zip(first, part):
+            layer.merge(other)
+    is_paired = first is not None and all(map(LayerSamples.has_patches_of, first, layers))
+    return first if is_paired else None
 
 
 @dataclass(frozen=True)
@@ -116,7 +172,6 @@ class _Watched:
     """Everything that looks at the tensors of a batch; all of it knows its tensor's name."""
 
     statistics: dict[str, TensorStatistics]
-    moments: list[InputMoments]
     layers: list[LayerSamples]
 
 
@@ -153,8 +208,6 @@ def _merge(parts: Sequence[Calibration]) -> Calibration:
         if rank > 0:
             for name, statistics in first.statistics.items():
                 statistics.merge(part.statistics[name])
-            for mine, theirs in zip(first.moments, part.moments):
-                mine.merge(theirs)
             for layer, other in zip(first.layers, part.layers):
                 layer.merge(other)
     batches, samples = (sum(counts) for counts in zip(*((part.batches, part.samples) for part in parts)))
@@ -184,7 +237,7 @@ class _Engine:
 
     @classmethod
     def of(
-        cls, program: PaddleProgram, names: Sequence[str], by_image: bool, max_memory: Optional[int] = None
+        cls, program: PaddleProgram, names: Sequence[str], max_memory: Optional[int] = None
     ) -> Optional[_Engine]:
         """Return None if there is nothing to compute.
 
@@ -200,7 +253,7 @@ class _Engine:
             raise ValueError("the engine lacks operators that the model needs")
         # The statistics take an array of less than two axes for one sample, and so must be a whole batch's.
         shapes = [graph.tensors[name].shape for name in graph.outputs]
-        by_image = by_image and all(shape is not None and len(shape) > 1 for shape in shapes)
+        by_image = all(shape is not None and len(shape) > 1 for shape in shapes)
         session = ObservingSession(graph, by_image=by_image, max_memory=max_memory)
         return cls(session, computed, _last_of(program.graph, computed))
 
@@ -308,22 +361,34 @@ def _observe(
     number: int,
 ) -> None:
     """Run one batch and show each tensor to what watches it."""
-    digests = _digests(feed) if watched.layers else None
 
-    def show(name: str, array: NDArray[Any], image: Optional[int]) -> None:
+    def update(name: str, array: NDArray[Any]) -> None:
         try:
             watched.statistics[name].update(array, context=context)
         except ValueError as error:
             raise ValueError(f"calibration batch {number}, tensor {name!r}: {error}") from error
-        for moments in watched.moments:
-            if moments.tensor == name:
-                moments.update(array)
+
+    _watch(runner, feed, list(watched.statistics), watched, update)
+
+
+def _watch(
+    runner: Union[_Executor, _Engine],
+    feed: Feed,
+    names: Sequence[str],
+    watched: _Watched,
+    update: Callable[[str, NDArray[Any]], None] = lambda name, array: None,
+) -> None:
+    """Run one batch and show each of `names` to the layers that watch it, and to `update`."""
+    digests = _digests(feed) if watched.layers else None
+
+    def show(name: str, array: NDArray[Any], image: Optional[int]) -> None:
+        update(name, array)
         for layer in watched.layers:
             if layer.tensor == name:
                 assert digests is not None
                 layer.update(array, digests if image is None else digests[image : image + 1])
 
-    runner.show(feed, list(watched.statistics), show)
+    runner.show(feed, names, show)
 
 
 def _digests(feed: Feed) -> NDArray[np.uint64]:

@@ -13,6 +13,10 @@ same batches on every rank. A DataLoader with a DistributedBatchSampler gives ea
 from __future__ import annotations
 
 import itertools
+import os
+import pickle
+import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Callable, Optional
 
@@ -22,9 +26,44 @@ from numpy.typing import NDArray
 from qslim.paddle.program import FeedSpec
 from qslim.quant import distributed
 
-__all__ = ["Feed", "calibration_batches", "expected_batches"]
+__all__ = ["Feed", "KeptBatches", "calibration_batches", "expected_batches"]
 
 Feed = dict[str, NDArray[Any]]
+
+
+class KeptBatches:
+    """Batches in a temporary file, to read again: memory does not grow with their number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> kept = KeptBatches()
+    >>> len(list(kept.taking([{"x": np.ones(2)}, {"x": np.zeros(2)}])))
+    2
+    >>> [batch["x"].tolist() for batch in kept]
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="qslim-")  # noqa: SIM115, closed with the object
+        weakref.finalize(self, self._file.close)
+        self._count = 0
+
+    def taking(self, batches: Iterable[Feed]) -> Iterator[Feed]:
+        """Yield `batches`, and keep each one."""
+        for batch in batches:
+            self._file.seek(0, os.SEEK_END)
+            pickle.dump(batch, self._file, protocol=5)
+            self._count += 1
+            yield batch
+
+    def __iter__(self) -> Iterator[Feed]:
+        place = 0
+        for _ in range(self._count):
+            self._file.seek(place)
+            batch: Feed = pickle.load(self._file)
+            place = self._file.tell()
+            yield batch
 
 
 def calibration_batches(

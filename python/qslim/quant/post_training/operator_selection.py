@@ -129,7 +129,11 @@ def _decide(
 
 
 def weight_input(graph: Graph, node: Node) -> Optional[tuple[str, int]]:
-    """Return the constant weight of `node` and the axis of its output channels."""
+    """Return the constant weight of `node` and the axis of its output channels, of an embedding its rows."""
+    if node.source_op == "embedding":
+        table = graph.tensors[node.inputs[0]]
+        is_table = table.is_constant and len(table.shape or ()) == 2 and table.dtype == "float32"
+        return (node.inputs[0], 0) if is_table else None
     if node.source_op in CONVOLUTIONS:
         name = _own_source(graph, _convolution(graph, node).inputs[1])
         axis = 1 if node.source_op.endswith("transpose") else 0

@@ -94,6 +94,7 @@ def quant_post_static(
     skip_tensor_list: Optional[Sequence[Any]] = None,
     deploy_backend: Optional[str] = None,
     activation_scheme: str = "auto",
+    equalize: bool = False,
     accuracy_drop: Optional[float] = None,
     eval_function: Optional[EvalFunction] = None,
     time_budget: Optional[float] = None,
@@ -118,7 +119,7 @@ def quant_post_static(
         One of them; ``calibration_batches`` says what they may be.
     scope : ignored
         The model is loaded into a scope of its own; yours is left alone.
-    batch_size, batch_nums, algo, ..., activation_scheme, max_memory : see ``PostTrainingOptions``
+    batch_size, batch_nums, algo, ..., equalize, max_memory : see ``PostTrainingOptions``
     accuracy_drop, eval_function, time_budget : see ``SearchOptions``
 
     Returns

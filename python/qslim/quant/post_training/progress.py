@@ -12,7 +12,9 @@ __all__ = ["progress_bar"]
 _T = TypeVar("_T")
 
 
-def progress_bar(items: Iterable[_T], description: str, total: Optional[int] = None) -> Iterator[_T]:
+def progress_bar(
+    items: Iterable[_T], description: str, total: Optional[int] = None, unit: str = "batch"
+) -> Iterator[_T]:
     """Yield `items`, showing how far they are if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield from items
@@ -22,4 +24,4 @@ def progress_bar(items: Iterable[_T], description: str, total: Optional[int] = N
     except ImportError:
         yield from items
         return
-    yield from tqdm(items, desc=description, total=total, unit="batch", leave=False)
+    yield from tqdm(items, desc=description, total=total, unit=unit, leave=False)

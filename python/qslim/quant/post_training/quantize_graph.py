@@ -6,8 +6,9 @@ Nothing is loaded or written here: ``quant_post_static`` writes the Graph, ``qua
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Optional
 
 from qslim.graph import Graph
@@ -16,12 +17,19 @@ from qslim.importers.paddle import PaddleProgram, attribute_paths
 from qslim.quant.op_types import TENSORRT_OP_TYPES, all_op_types, pir_names
 from qslim.quant.options import PostTrainingOptions
 from qslim.quant.post_training.activation_params import activation_params
-from qslim.quant.post_training.adaptive_rounding import input_moments, moments_of_samples
-from qslim.quant.post_training.bias_correction import correct_biases, find_bias
-from qslim.quant.post_training.calibration import Calibration, collect_statistics
-from qslim.quant.post_training.layer_samples import layer_samples
+from qslim.quant.post_training.bias_correction import find_bias
+from qslim.quant.post_training.calibration import (
+    Calibration,
+    collect_statistics,
+    samples_of_graph,
+    statistics_of_graph,
+)
+from qslim.quant.post_training.channel_scaling import scale_channels
+from qslim.quant.post_training.data_source import KeptBatches
+from qslim.quant.post_training.layer_samples import LayerSamples, layer_samples
 from qslim.quant.post_training.operator_selection import Selection, select
 from qslim.quant.post_training.post_training_report import ActivationReport, WeightReport
+from qslim.quant.post_training.rounding_stages import adjust_layers
 from qslim.quant.post_training.weight_rounding import quantize_weights
 
 __all__ = ["calibrate", "quantize_graph", "select_operators", "written_constants"]
@@ -79,13 +87,31 @@ def calibrate(
     ------
     ValueError : a tensor holds NaN or infinite values, or the data holds one value only and so says nothing.
     """
-    moments = input_moments(program.graph, selection) if options.round_type == "adaround" else []
-    layers = layer_samples(program.graph, selection) if options.corrects_biases else []
+    rounds = options.round_type == "adaround"
+    needs_samples = rounds or options.corrects_biases or options.equalize
+    layers = layer_samples(program.graph, selection, to_solve=rounds) if needs_samples else []
+    kept = KeptBatches() if rounds or options.equalize else None
     calibration = collect_statistics(
-        program, selection.activations, batches, total, moments, layers, options.max_memory
+        program, selection.activations, batches, total, layers, kept, options.max_memory
     )
     _check_feeds(program, selection, calibration)
+    if options.equalize and calibration.by_engine:
+        return _equalized(program, calibration, options)
     return calibration
+
+
+def _equalized(program: PaddleProgram, calibration: Calibration, options: PostTrainingOptions) -> Calibration:
+    """Equalize the program's Graph and look at the tensors again that this has changed."""
+    graph = program.graph
+    non_negative = non_negative_tensors(graph) if options.uses_unsigned_grid else set()
+    done = scale_channels(graph, calibration.layers, options, non_negative, written_constants(program))
+    if not done:
+        return calibration
+    changed = {name for scaling in done for name in scaling.tensors} & set(calibration.statistics)
+    assert calibration.kept is not None
+    own = statistics_of_graph(program, sorted(changed), calibration.kept, options.max_memory)
+    scaled = frozenset(name for scaling in done for name in scaling.weights)
+    return replace(calibration, statistics={**calibration.statistics, **own}, scaled=scaled)
 
 
 def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Calibration) -> None:
@@ -122,7 +148,7 @@ def quantize_graph(
     """
     activations = _quantize_activations(program.graph, selection, calibration, options)
     written = written_constants(program, folded)
-    return activations, _quantize_weights(program.graph, selection, calibration, options, written)
+    return activations, _quantize_weights(program, selection, calibration, options, written)
 
 
 def written_constants(program: PaddleProgram, folded: Sequence[FoldedBatchNorm] = ()) -> set[str]:
@@ -150,7 +176,7 @@ def _quantize_activations(
 
 
 def _quantize_weights(
-    graph: Graph,
+    program: PaddleProgram,
     selection: Selection,
     calibration: Calibration,
     options: PostTrainingOptions,
@@ -158,22 +184,36 @@ def _quantize_weights(
 ) -> list[WeightReport]:
     """Quantize the weights, the activations being quantized, and correct biases if the options say so.
 
-    `written` are the constants that exporters write from `graph`.
+    `written` are the constants that exporters write from the program's Graph.
     """
+    graph = program.graph
     per_channel = options.weight_quantize_type == "channel_wise_abs_max"
     axes = {name: axis if per_channel else None for name, axis in selection.weights.items()}
-    values = {name: graph.tensors[name].value for name in axes}
-    moments = {each.weight: each for each in calibration.moments}
-    if options.algo == "auto":
-        for layer in calibration.layers:
-            if layer.patches.shape[1] <= _SHORT_ROW * layer.groups and layer.weight not in moments:
-                moments[layer.weight] = moments_of_samples(graph, layer)
-    has_bias = {layer.weight for layer in calibration.layers if find_bias(graph, layer, written)}
-    corrected = set(axes) - has_bias if options.bias_correction else set()
-    reports = quantize_weights(graph, axes, options.weight_bits, corrected, list(moments.values()))
-    with_bias = correct_biases(graph, calibration.layers, values, written)
-    done = {"rounded adaptively": set(moments), "bias corrected": set(with_bias)}
-    return [
-        replace(report, methods=tuple(name for name, weights in done.items() if report.name in weights))
-        for report in reports
-    ]
+    layers = {layer.weight: layer for layer in calibration.layers if layer.weight in axes}
+    rounds_all, is_auto = options.round_type == "adaround", options.algo == "auto"
+    rounded = {name for name in layers if rounds_all or (is_auto and _is_short(layers[name]))}
+    has_bias = {name for name in layers if find_bias(graph, layers[name], written)}
+    own_mean = set(axes) - has_bias - (rounded if rounds_all else set())
+    reports = quantize_weights(
+        graph,
+        axes,
+        options.weight_bits,
+        own_mean if options.bias_correction else (),
+        layers if is_auto or rounds_all else {},
+    )
+    corrected = has_bias if options.corrects_biases else ()
+    again = None
+    if rounds_all and calibration.kept is not None:
+        again = partial(samples_of_graph, program, feeds=calibration.kept, max_memory=options.max_memory)
+    adjusted = adjust_layers(graph, list(layers.values()), rounded, corrected, written, again)
+    done: dict[str, Collection[str]] = {**adjusted, "equalized": calibration.scaled}
+    return [replace(report, **_adjusted(report, graph, done)) for report in reports]
+
+
+def _adjusted(report: WeightReport, graph: Graph, done: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    methods = (*report.methods, *(method for method, names in done.items() if report.name in names))
+    return {"values": graph.tensors[report.name].value, "methods": methods}
+
+
+def _is_short(layer: LayerSamples) -> bool:
+    return bool(layer.size <= _SHORT_ROW * layer.groups)

@@ -10,7 +10,8 @@ quant/post_training_quantization, its broadcasting mended):
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, Optional
 
 import numpy as np
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 from qslim import functional
 from qslim.functional.fake_quant import THRESHOLD_FLOOR
-from qslim.graph import Graph, QuantParams, Tensor
-from qslim.quant.post_training.adaptive_rounding import InputMoments, round_adaptively
+from qslim.graph import Graph, QuantParams
+from qslim.quant.post_training.group_scales import group_params
+from qslim.quant.post_training.layer_samples import LayerSamples
 from qslim.quant.post_training.post_training_report import WeightReport
 
-__all__ = ["correct_bias", "quantize_weights"]
+__all__ = ["LESS_THRESHOLD", "keep_mean", "quantize_weights"]
 
 
 def quantize_weights(
@@ -30,48 +32,75 @@ def quantize_weights(
     axes: Mapping[str, Optional[int]],
     quant_bits: int,
     corrected: Collection[str] = (),
-    moments: Sequence[InputMoments] = (),
+    searched: Mapping[str, LayerSamples] = MappingProxyType({}),
+    group_size: Optional[int] = None,
 ) -> list[WeightReport]:
     """Annotate the constants that `axes` names, each along its channel axis (None: one scale for all).
 
-    Those that have `moments` are rounded adaptively, which keeps the mean of the output; the values of the
-    other ones among `corrected` keep their mean and spread.
+    Parameters
+    ----------
+    corrected : names of those whose values keep their mean and spread
+    searched : layers by their weights' names; such a weight takes the threshold of least squared error where
+        that lowers the error of the layer's output, channel by channel
+    group_size : int, optional
+        Matrices get a scale for each so many elements of a channel; see ``group_scales``.
 
     Raises
     ------
     ValueError : a weight holds NaN or infinite values.
     """
     reports = []
-    moments_of = {each.weight: each for each in moments}
     for name, axis in axes.items():
         tensor = graph.tensors[name]
-        params = _quantize_weight(tensor, quant_bits, axis, name in corrected and name not in moments_of)
-        assert tensor.value is not None
-        if name in moments_of:
-            tensor.value = round_adaptively(tensor.value, params, moments_of[name])
-        reports.append(WeightReport(name, params, tensor.value))
+        value = tensor.value
+        assert value is not None
+        if not np.isfinite(value).all():
+            raise ValueError(
+                f"parameter {name!r} holds NaN or infinite values and cannot be quantized: "
+                "the training that made it has diverged"
+            )
+        is_less = False
+        if group_size is not None and value.ndim == 2 and axis is not None:
+            params = group_params(value, quant_bits, axis, group_size)
+        else:
+            threshold = np.maximum(functional.abs_max(value, quant_axis=axis), THRESHOLD_FLOOR)
+            if name in searched:
+                threshold, is_less = _searched_threshold(value, threshold, quant_bits, axis, searched[name])
+            params = QuantParams.weight(threshold, quant_bits, axis)
+        tensor.quantization = params
+        if name in corrected:
+            tensor.value = value = keep_mean(value, params)
+        methods = (LESS_THRESHOLD,) if is_less else ()
+        reports.append(WeightReport(name, params, value, methods))
     return reports
 
 
-def _quantize_weight(
-    tensor: Tensor, quant_bits: int, quant_axis: Optional[int], is_corrected: bool
-) -> QuantParams:
-    value = tensor.value
-    assert value is not None
-    if not np.isfinite(value).all():
-        raise ValueError(
-            f"parameter {tensor.name!r} holds NaN or infinite values and cannot be quantized: "
-            "the training that made it has diverged"
-        )
-    threshold = np.maximum(functional.abs_max(value, quant_axis=quant_axis), THRESHOLD_FLOOR)
-    params = QuantParams.weight(threshold, quant_bits, quant_axis)
-    tensor.quantization = params
-    if is_corrected:
-        tensor.value = correct_bias(value, params)
-    return params
+LESS_THRESHOLD = "with thresholds below the largest weight"
+_MOST_JUDGED = 512
 
 
-def correct_bias(value: NDArray[np.float32], params: QuantParams) -> NDArray[np.float32]:
+def _searched_threshold(
+    value: NDArray[np.float32],
+    abs_max: Any,
+    quant_bits: int,
+    axis: Optional[int],
+    layer: LayerSamples,
+) -> tuple[Any, bool]:
+    """Return the thresholds with the lesser error of the output, and True if one is below `abs_max`."""
+    patches = layer.patches[:_MOST_JUDGED]
+    less = functional.least_squares_threshold(value, quant_bits, quant_axis=axis)
+    if len(patches) == 0 or np.array_equal(less, abs_max):
+        return abs_max, False
+    errors = []
+    for threshold in (abs_max, less):
+        params = QuantParams.weight(threshold, quant_bits, axis)
+        difference = layer.outputs(patches, params.fake_quantize(value) - value)
+        errors.append(np.square(difference).sum(axis=None if axis is None else 0))
+    is_less = errors[1] < errors[0]
+    return np.where(is_less, less, abs_max), bool(is_less.any())
+
+
+def keep_mean(value: NDArray[np.float32], params: QuantParams) -> NDArray[np.float32]:
     """Return `value` moved so that its quantized form keeps each channel's mean and standard deviation."""
     dequantized = params.fake_quantize(value).astype(np.float64)
     axes: Any = None

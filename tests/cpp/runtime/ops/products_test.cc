@@ -96,6 +96,45 @@ TEST(ProductOperators, MatMulInFloat) {
   });
 }
 
+// 7 columns of K = 70: groups of 32, 32 and 6.
+TEST(ProductOperators, MatMulOfFloatsWithPackedIntegers) {
+  constexpr std::size_t kK = 70, kN = 7, kGroup = 32;
+  std::vector<std::int8_t> w = some_bytes(kK * kN, 4);
+  for (std::int8_t& q : w) q = static_cast<std::int8_t>(q / 16);
+  const auto scales = some_scales(3 * kN), bias = some_floats(kN, 1.0f, 8);
+  for (const bool is_transposed : {false, true}) {
+    ModelBuilder builder;
+    builder.input("x", Dims{-1, kK}).floats("b", {kN}, bias);
+    if (is_transposed) {
+      std::vector<std::int8_t> turned(w.size());
+      std::vector<float> turned_scales(scales.size());
+      for (std::size_t i = 0; i < w.size(); ++i) turned[i % kN * kK + i / kN] = w[i];
+      for (std::size_t i = 0; i < scales.size(); ++i) turned_scales[i % kN * 3 + i / kN] = scales[i];
+      builder.packed_weights("w", {kN, kK}, turned, {kN, 3}, turned_scales, 0, kGroup)
+          .node("Gemm", {"x", "w", "b"}, {"s"}, {{"transB", 1}});
+    } else {
+      builder.packed_weights("w", {kK, kN}, w, {3, kN}, scales, 1, kGroup)
+          .node("MatMul", {"x", "w"}, {"m"})
+          .node("Add", {"m", "b"}, {"s"});
+    }
+    builder.node("Relu", {"s"}, {"r"}).output("r");
+    expect_network(builder, {{1, kK}, {9, kK}}, [&](const Array& x) {
+      Array y{{x.dims[0], kN}, {}};
+      for (std::size_t row = 0; row < x.values.size() / kK; ++row) {
+        for (std::size_t n = 0; n < kN; ++n) {
+          float sum = 0;
+          for (std::size_t k = 0; k < kK; ++k) {
+            const float real = static_cast<float>(w[k * kN + n]) * scales[k / kGroup * kN + n];
+            sum = std::fma(x.values[row * kK + k], real, sum);
+          }
+          y.values.push_back(std::max(sum + bias[n], 0.0f));
+        }
+      }
+      return y;
+    });
+  }
+}
+
 struct TransposedCase {
   std::int64_t stride, dilation, pad, extra;
 };

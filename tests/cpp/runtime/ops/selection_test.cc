@@ -32,6 +32,24 @@ TEST(SelectionOperators, GatherGatherElementsAndGatherNDByIndicesOfTheRun) {
   }
 }
 
+// Rows of 5 elements in groups of 2, 2 and 1.
+TEST(SelectionOperators, GatherFromATableOfPackedIntegers) {
+  const std::vector<std::int8_t> table = {-8, 7, 1, 0, 3, 2, -1, 5, -5, 4};
+  const std::vector<float> scales = {0.5f, 1.0f, 0.25f, 2.0f, 0.125f, 3.0f};
+  ModelBuilder builder;
+  builder.input("i", Dims{-1}, {}, "int64")
+      .packed_weights("w", {2, 5}, table, {2, 3}, scales, 0, 2)
+      .node("Gather", {"w", "i"}, {"y"})
+      .output("y");
+  const Session session(builder.model(), Session::Options{1, default_isa()});
+  const Wide indices = {1, -2};
+  Floats y(10);
+  std::vector<void*> targets = {y.data()};
+  const std::vector<Session::Input> inputs = {{indices.data(), {2}}};
+  session.run(inputs, targets);
+  EXPECT_EQ(y, (Floats{4, -2, 0.625f, -0.625f, 12, -4, 3.5f, 1, 0, 0.75f}));
+}
+
 TEST(SelectionOperators, TopKOrdersTiesByPlaceAndPutsNanLast) {
   const Floats x = {3, kNan, 5, 3, 5, 1};
   const auto top = [&](bool largest, std::size_t which) {

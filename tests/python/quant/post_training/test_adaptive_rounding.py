@@ -18,7 +18,8 @@ from paddle import nn
 import qslim
 from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.operators.products import convolve
-from qslim.quant.post_training.adaptive_rounding import InputMoments, round_adaptively
+from qslim.quant.post_training.adaptive_rounding import round_adaptively
+from qslim.quant.post_training.layer_samples import LayerSamples
 
 RNG = np.random.default_rng(0)
 
@@ -27,11 +28,13 @@ def smooth_images(*shape: int) -> Any:
     return (RNG.standard_normal(shape).cumsum(axis=2).cumsum(axis=3) / 10).astype(np.float32)
 
 
-def moments_of(op_type: str, weight: Any, axis: int, **attributes: Any) -> InputMoments:
+def layer_of(op_type: str, weight: Any, axis: int, x: Any, **attributes: Any) -> LayerSamples:
     graph = Graph()
     graph.tensors["x"] = Tensor("x", "float32", None)
     graph.tensors["w"] = Tensor("w", "float32", weight.shape, weight)
-    return InputMoments(graph, Node(op_type, ["x", "w"], ["y"], attributes), "w", axis)
+    layer = LayerSamples(graph, Node(op_type, ["x", "w"], ["y"], attributes), "w", axis, to_solve=True)
+    layer.update(x, np.arange(len(x), dtype=np.uint64) * np.uint64(7919))
+    return layer
 
 
 def correlated(rows: int, columns: int) -> Any:
@@ -43,11 +46,11 @@ def correlated(rows: int, columns: int) -> Any:
 def test_the_error_is_near_the_least_of_all_roundings(size: int) -> None:
     weight = RNG.standard_normal((size, 8)).astype(np.float32)
     x = correlated(500, size)
-    moments = moments_of("MatMul", weight, 1)
-    moments.update(x)
+    layer = layer_of("MatMul", weight, 1, x)
     params = QuantParams.weight(np.abs(weight).max(axis=0), 3, 1)
     step = np.asarray(params.scale)
-    rounded = round_adaptively(weight, params, moments)
+    rounded, is_better = round_adaptively(weight, params, layer)
+    assert is_better
     assert (np.abs(rounded - weight) <= step * (1 + 1e-5)).all()
 
     def errors(values: Any) -> Any:
@@ -62,41 +65,69 @@ def test_the_error_is_near_the_least_of_all_roundings(size: int) -> None:
     assert (errors(rounded) <= errors(params.dequantize(params.quantize(weight))) * (1 + 1e-5)).all()
 
 
+@pytest.mark.parametrize("bits", [3, 8])
 @pytest.mark.parametrize(
     ("shape", "attributes"),
     [
         ((6, 4, 3, 3), {"pads": [1, 1, 1, 1]}),
         ((6, 2, 3, 2), {"group": 2, "strides": [2, 1], "pads": [1, 0, 1, 1]}),
         ((4, 1, 3, 3), {"group": 4, "dilations": [2, 1]}),
+        ((4, 1, 5, 5), {"group": 4}),
     ],
-    ids=["plain", "grouped", "depthwise"],
+    ids=["plain", "grouped", "depthwise", "depthwise 5x5"],
 )
-def test_moments_give_the_error_of_a_convolution(shape: Any, attributes: Any) -> None:
+def test_a_convolution_keeps_its_output_better(shape: Any, attributes: Any, bits: int) -> None:
     weight = RNG.standard_normal(shape).astype(np.float32)
-    x = RNG.standard_normal((2, 4, 9, 8)).astype(np.float32)
-    moments = moments_of("Conv", weight, 0, **attributes)
-    moments.update(x)
-    expected = np.square(convolve(x, weight, attributes)).sum(axis=(0, 2, 3))
-    rows = moments.rows(weight)
-    ours = np.einsum("brk,bkl,brl->br", rows, moments.sums, rows).reshape(-1)
-    np.testing.assert_allclose(ours, expected, rtol=1e-4)
-    np.testing.assert_array_equal(moments.values(rows, weight.shape), weight)
-
-
-def test_ranks_add_up() -> None:
-    weight = np.zeros((6, 2), np.float32)
-    x = correlated(40, 6)
-    whole, *parts = (moments_of("MatMul", weight, 1) for _ in range(3))
-    whole.update(x)
-    for part, rows in zip(parts, (x[:15], x[15:])):
-        part.update(rows)
-    parts[0].merge(parts[1])
-    np.testing.assert_allclose(parts[0].sums, whole.sums, rtol=1e-5)
+    x = smooth_images(30, 4, 12, 11)
+    params = QuantParams.weight(np.abs(weight).max(axis=(1, 2, 3)), bits, 0)
+    rounded, is_better = round_adaptively(weight, params, layer_of("Conv", weight, 0, x, **attributes))
+    assert is_better
+    expected = convolve(x, weight, attributes)
+    ours, nearest = (
+        np.square(convolve(x, values, attributes) - expected).mean()
+        for values in (rounded, params.fake_quantize(weight))
+    )
+    assert ours < 0.7 * nearest
+    steps = rounded / params.broadcast_scale(4)
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
 
 
 def test_long_rows_are_cut_between_channels() -> None:
-    moments = moments_of("Conv", np.zeros((2, 600, 3, 3), np.float32), 0)
-    assert moments.sums.shape == (3, 1800, 1800)
+    weight = RNG.standard_normal((2, 600, 3, 3)).astype(np.float32)
+    x = RNG.standard_normal((40, 600, 5, 5)).astype(np.float32)
+    params = QuantParams.weight(np.abs(weight).max(axis=(1, 2, 3)), 2, 0)
+    rounded, _ = round_adaptively(weight, params, layer_of("Conv", weight, 0, x))
+    assert rounded.shape == weight.shape
+    assert (np.abs(rounded - weight) <= params.broadcast_scale(4) * (1 + 1e-5)).all()
+
+
+def test_a_layer_takes_up_what_its_inputs_have_lost() -> None:
+    """In the quantized network the inputs are half as large: the weights become twice as large."""
+    weight = RNG.uniform(-1, 1, (12, 8)).astype(np.float32)
+    x = correlated(800, 12)
+    layer = layer_of("MatMul", weight, 1, x)
+    params = QuantParams.weight(np.full(8, 3.0, np.float32), 8, 1)
+    seen = 0.5 * layer.patches
+    rounded, is_better = round_adaptively(weight, params, layer, seen)
+    assert is_better
+    expected = layer.patches @ weight
+    error, without = (np.square(seen @ values - expected).mean() for values in (rounded, weight))
+    assert error < 0.01 * without
+
+
+def test_patches_that_were_kept_back_judge() -> None:
+    """Of inputs that say nothing of each other, nearest rounding may stay."""
+    weight = RNG.standard_normal((1500, 4)).astype(np.float32)
+    x = RNG.standard_normal((300, 1500)).astype(np.float32)
+    params = QuantParams.weight(np.abs(weight).max(axis=0), 3, 1)
+    layer = layer_of("MatMul", weight, 1, x)
+    rounded, _ = round_adaptively(weight, params, layer)
+    judged = layer.patches[-len(layer.patches) // 4 :]
+    ours, nearest = (
+        np.square(judged @ (values - weight)).sum(axis=0)
+        for values in (rounded, params.fake_quantize(weight))
+    )
+    assert (ours <= nearest * (1 + 1e-4)).all()
 
 
 def outputs(net: Any, images: Any, directory: Any, **options: Any) -> tuple[Any, Any]:

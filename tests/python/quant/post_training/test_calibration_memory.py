@@ -12,10 +12,17 @@ from small_networks import IRS, images, save_network, small_network
 
 from qslim.exporters.engine_file import observing
 from qslim.functional import TensorStatistics
+from qslim.graph import QuantParams
 from qslim.importers.paddle import find_model_files, load_program
 from qslim.quant.op_types import DEFAULT_OP_TYPES, pir_names
-from qslim.quant.post_training.adaptive_rounding import input_moments
-from qslim.quant.post_training.calibration import _digests, _Engine, _last_of, collect_statistics
+from qslim.quant.post_training.calibration import (
+    _digests,
+    _Engine,
+    _last_of,
+    collect_statistics,
+    samples_of_graph,
+)
+from qslim.quant.post_training.data_source import KeptBatches
 from qslim.quant.post_training.layer_samples import layer_samples
 from qslim.quant.post_training.operator_selection import select
 from qslim.runtime import Session
@@ -29,36 +36,62 @@ def test_statistics_are_those_of_whole_batches(tmp_path: Path, ir: str) -> None:
     floats = [n for node in graph.nodes for n in node.outputs if graph.tensors[n].dtype == "float32"]
     names = [*dict.fromkeys([*selection.activations, *floats, *graph.inputs])]
     batches = [{program.feeds[0].name: images(count, seed=count)} for count in (4, 1, 3)]
-    for moments in ([], input_moments(graph, selection)):
-        layers = layer_samples(graph, selection)
-        seen = collect_statistics(program, names, batches, None, moments, layers)
+    layers = layer_samples(graph, selection)
+    seen = collect_statistics(program, names, batches, None, layers)
 
-        computed = [name for name in names if name not in graph.inputs]
-        part = observing(graph, computed)
-        assert part is not None
-        session = Session(part)
-        statistics = {name: TensorStatistics() for name in names}
-        other_moments = input_moments(graph, selection) if moments else []
-        other_layers = layer_samples(graph, selection)
-        for feed in batches:
-            values = dict(zip(computed, session.run(feed)), **feed)
-            for name in names:
-                statistics[name].update(values[name])
-            for each in other_moments:
-                each.update(values[each.tensor])
-            for layer in other_layers:
-                layer.update(values[layer.tensor], _digests(feed))
-        assert seen.statistics == statistics
-        for mine, theirs in zip(seen.moments, other_moments):
-            np.testing.assert_array_equal(mine.sums, theirs.sums)
-        for mine_kept, theirs_kept in zip(seen.layers, other_layers):
-            np.testing.assert_array_equal(mine_kept.patches, theirs_kept.patches)
+    computed = [name for name in names if name not in graph.inputs]
+    part = observing(graph, computed)
+    assert part is not None
+    session = Session(part)
+    statistics = {name: TensorStatistics() for name in names}
+    other_layers = layer_samples(graph, selection)
+    for feed in batches:
+        values = dict(zip(computed, session.run(feed)), **feed)
+        for name in names:
+            statistics[name].update(values[name])
+        for layer in other_layers:
+            layer.update(values[layer.tensor], _digests(feed))
+    assert seen.statistics == statistics
+    for mine, theirs in zip(seen.layers, other_layers):
+        np.testing.assert_array_equal(mine.patches, theirs.patches)
+
+
+@pytest.mark.parametrize("ir", IRS)
+def test_samples_of_the_quantized_network_are_of_the_same_places(tmp_path: Path, ir: str) -> None:
+    program = load_program(find_model_files(save_network(small_network(), str(tmp_path), ir)))
+    graph = program.graph
+    selection = select(graph, pir_names(DEFAULT_OP_TYPES))
+    batches = [{program.feeds[0].name: images(count, seed=count)} for count in (4, 1, 3)]
+    kept = KeptBatches()
+    seen = collect_statistics(
+        program, selection.activations, batches, None, layer_samples(graph, selection), kept
+    )
+    same = samples_of_graph(program, seen.layers, kept)
+    assert same is not None
+    for float_layer, layer in zip(seen.layers, same):
+        np.testing.assert_allclose(layer.patches, float_layer.patches, rtol=1e-5, atol=1e-6)
+    for name in selection.activations:
+        threshold = seen.statistics[name].abs_max
+        graph.tensors[name].quantization = QuantParams.activation(threshold, 4, False)
+    quantized = samples_of_graph(program, seen.layers, kept)
+    assert quantized is not None
+    errors = []
+    for float_layer, layer in zip(seen.layers, quantized):
+        params = graph.tensors[layer.tensor].quantization
+        assert params is not None
+        on_steps = params.fake_quantize(layer.patches)
+        if layer.tensor not in graph.inputs:
+            np.testing.assert_allclose(layer.patches, on_steps, atol=1e-5)
+        difference = on_steps - params.fake_quantize(float_layer.patches)
+        errors.append(float(np.abs(difference).max()))
+    assert errors[0] == 0
+    assert min(errors[1:]) > 0
 
 
 def test_compared_tensors_lead_back_to_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = load_program(find_model_files(save_network(small_network(), str(tmp_path), "pir")))
     names = select(program.graph, pir_names(DEFAULT_OP_TYPES)).activations
-    engine = _Engine.of(program, names, by_image=True)
+    engine = _Engine.of(program, names)
     assert engine is not None
     feed = {program.feeds[0].name: images(5)}
     computed = [name for name in names if name not in program.graph.inputs]

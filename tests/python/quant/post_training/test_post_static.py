@@ -59,7 +59,7 @@ def test_the_signature_is_paddleslims() -> None:
         params_filename save_model_filename save_params_filename batch_size batch_nums scope algo round_type
         hist_percent bias_correction quantizable_op_type is_full_quantize weight_bits activation_bits
         activation_quantize_type weight_quantize_type optimize_model onnx_format skip_tensor_list
-        deploy_backend activation_scheme accuracy_drop eval_function time_budget max_memory
+        deploy_backend activation_scheme equalize accuracy_drop eval_function time_budget max_memory
     """.split()  # noqa: SIM905
     signature = inspect.signature(slim.quant.quant_post_static)
     assert list(signature.parameters) == names

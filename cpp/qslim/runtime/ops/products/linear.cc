@@ -9,7 +9,6 @@
 
 #include "qslim/kernels/conv/conv_f32.h"
 #include "qslim/kernels/conv/conv_u8s8.h"
-#include "qslim/runtime/lowering/chain.h"
 
 namespace qslim::runtime {
 namespace {
@@ -64,6 +63,7 @@ std::string reason_of_types(const Compiler& compiler, int x, const LinearPart& p
   if (!tensor.quantization || !tensor.quantization->fits_a_byte())
     return "its weight is not quantized to 8 bits";
   const Quantization& q = *tensor.quantization;
+  if (q.group_size != 0) return "its weight has several scales for an output channel";
   // Of a grouped ConvTranspose the scales are those of one group.
   const bool per_output = q.scale.size() == 1 || (q.quant_axis == part.weights.channel_axis &&
                                                   part.geometry.output_channels % q.scale.size() == 0);
@@ -111,9 +111,8 @@ std::shared_ptr<const ConvU8S8> packed_int8(Compiler& compiler, const Product& p
   const std::string key = "int8 " + part.key + " to " + std::to_string(product.tail.result);
   return compiler.weights().get<ConvU8S8>(key, [&] {
     const Tensor& tensor = compiler.tensor(part.weights.tensor);
-    const auto count = static_cast<std::size_t>(element_count(*tensor.shape));
-    const auto* stored = reinterpret_cast<const std::int8_t*>(tensor.data);
-    const std::vector<std::int8_t> weights = reordered(stored, count, part.weights.order);
+    const std::vector<std::int8_t> stored = signed_integers(tensor);
+    const std::vector<std::int8_t> weights = reordered(stored.data(), stored.size(), part.weights.order);
     const auto zero_point = static_cast<std::uint8_t>(compiler.storage(product.x).type.zero_point);
     ConvU8S8 conv(compiler.isa(), part.geometry, weights, zero_point, product.multiplier, product.tail.bias);
     compiler.weights().add_bytes(conv.packed_bytes());
@@ -249,16 +248,6 @@ void emit_real_parts(Compiler& compiler, const Product& product, int buffer) {
   }
 }
 
-// Emit a chain that reads what was computed before.
-void emit_chain(Compiler& compiler, const Product& product, const Chain::Compiled& chain) {
-  Step step = compiler.step_for(product.node, chain.program.kernel_name(), "float32");
-  step.op = product.tail.names;
-  step.reads = chain.operands;
-  step.writes = {chain.result.buffer};
-  step.run = [chain](const Execution& e) { run_chain(chain, e); };
-  compiler.emit(std::move(step));
-}
-
 // Emit parts with real results, and the operators that can be fused behind them.
 void emit_with_chain(Compiler& compiler, Product& product) {
   const int result = product.tail.result;
@@ -278,11 +267,21 @@ void emit_with_chain(Compiler& compiler, Product& product) {
     const int buffer = compiler.new_buffer(elements * sizeof(float));
     emit_real_parts(compiler, product, buffer);
     compiled->operands[0] = buffer;
-    emit_chain(compiler, product, *compiled);
+    emit_chain(compiler, product.node, product.tail.names, *compiled);
   }
 }
 
 }  // namespace
+
+void emit_chain(Compiler& compiler, const Node& node, const std::string& names,
+                const Chain::Compiled& chain) {
+  Step step = compiler.step_for(node, chain.program.kernel_name(), "float32");
+  step.op = names;
+  step.reads = chain.operands;
+  step.writes = {chain.result.buffer};
+  step.run = [chain](const Execution& e) { run_chain(chain, e); };
+  compiler.emit(std::move(step));
+}
 
 void emit_linear(Compiler& compiler, const Node& node, int x, Layout layout, std::vector<LinearPart> parts,
                  Tail tail) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "qslim/core/conv_geometry.h"
+#include "qslim/runtime/lowering/chain.h"
 #include "qslim/runtime/lowering/compiler.h"
 #include "qslim/runtime/ops/products/tail.h"
 
@@ -36,5 +37,8 @@ struct LinearPart {
 // Emit the steps of all parts. `x` is the data in channels-last (or [.., channels]) form.
 void emit_linear(Compiler& compiler, const Node& node, int x, Layout layout, std::vector<LinearPart> parts,
                  Tail tail);
+
+// Emit a chain, called `names`, that reads what the steps of `node` computed.
+void emit_chain(Compiler& compiler, const Node& node, const std::string& names, const Chain::Compiled& chain);
 
 }  // namespace qslim::runtime

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MatMul and Gemm. A constant right-hand matrix is packed like the weight of a 1x1 convolution; two computed
-// operands are multiplied in float32.
+// MatMul and Gemm. A constant right-hand matrix is packed like the weight of a 1x1 convolution, or stays in
+// integers where only it is quantized; two computed operands are multiplied in float32.
 #include <algorithm>
 #include <numeric>
 
 #include "qslim/runtime/ops/products/computed_matmul.h"
 #include "qslim/runtime/ops/products/linear.h"
+#include "qslim/runtime/ops/products/weight_only.h"
 #include "qslim/runtime/ops/registry.h"
 
 namespace qslim::runtime {
@@ -14,6 +15,9 @@ namespace {
 
 // x [.., K] times a constant [K, N] (or [N, K], transposed).
 void compile_with_weights(Compiler& compiler, const Node& node, bool is_transposed, int bias) {
+  if (is_weight_only(compiler, node.inputs[0], node.inputs[1], is_transposed)) {
+    return emit_weight_only(compiler, node, is_transposed, bias);
+  }
   const Dims &x = compiler.dims(node.inputs[0]), &w = compiler.dims(node.inputs[1]);
   const std::size_t k = as_size(w[is_transposed ? 1 : 0]), n = as_size(w[is_transposed ? 0 : 1]);
   LinearPart part;

@@ -55,7 +55,11 @@ _STORED = ".quantized"
 def has_quantizers(graph: Graph) -> bool:
     """Return True if `graph` holds Paddle's quantizing operators, or a weight as integers times scales."""
     return any(
-        is_quantizer(node) or (node.op_type == "Mul" and any(_is_stored(graph, name) for name in node.inputs))
+        is_quantizer(node)
+        or (
+            node.op_type == "Mul"
+            and any(_is_stored(graph, name) or _lookup(graph, name) for name in node.inputs)
+        )
         for node in graph.nodes
     )
 
@@ -199,9 +203,17 @@ class _Reader:
     def _read_multiplication(self, node: Node) -> None:
         """Read a Mul of integers by their scale or scales."""
         for data, other in (node.inputs, node.inputs[::-1]):
+            if _is_stored(self._graph, data):
+                root = _root(self._graph, data)
+                params = _group_params(self._graph, root, other)
+                if params is not None:
+                    self._replace(node.outputs[0], self._weight(root, params))
+                    return
             steps = self._graph.constant(other)
             if steps is None or steps.dtype != np.float32:
                 continue
+            if steps.size == 1 and self._read_lookup(node, data, steps):
+                return
             integers = self._integers.get(data)
             if integers is not None and steps.size == 1 and steps.reshape(()) == integers.params.scale:
                 self._replace(node.outputs[0], integers.real)
@@ -213,6 +225,21 @@ class _Reader:
             else:
                 continue
             return
+
+    def _read_lookup(self, node: Node, data: str, steps: NDArray[np.float32]) -> bool:
+        """Read rows of integers times their step as rows of a quantized table; False if they are none."""
+        lookup = _lookup(self._graph, data)
+        if lookup is None:
+            return False
+        params = _params_of(self._graph.tensors[lookup.inputs[0]].value, steps, 0)  # type: ignore[arg-type]
+        if params is None:
+            return False
+        table = self._weight(lookup.inputs[0], params)
+        name = self._new_tensor(lookup.outputs[0] + ".real", node.outputs[0])
+        rows = replace(lookup, inputs=[table, *lookup.inputs[1:]], outputs=[name])
+        self._graph.replace_node(node, [rows, node])
+        self._replace(node.outputs[0], name)
+        return True
 
     def _read_product(self, node: Node) -> None:
         graph = self._graph
@@ -296,7 +323,7 @@ class _Reader:
                 if value.size:
                     params = replace(params, qmin=min(params.qmin, int(value.min())))
                 integers = value.astype(np.float32)
-                value = np.asarray(integers * params.broadcast_scale(value.ndim), np.float32)
+                value = np.asarray(integers * params.scale_of(value.shape), np.float32)
             real = self._graph.new_name(name + ".real")
             self._graph.add_tensor(Tensor(real, "float32", value.shape, value, params))
             self._weights[key] = real
@@ -336,6 +363,16 @@ def _root(graph: Graph, name: str) -> str:
     return node.inputs[0] if node is not None and node.op_type == "Cast" and not node.domain else name
 
 
+def _lookup(graph: Graph, name: str) -> Optional[Node]:
+    """Return the Gather of rows of stored integers that `name` is a cast of, if it is one."""
+    cast = graph.producer(name)
+    node = graph.producer(cast.inputs[0]) if cast is not None and cast.op_type == "Cast" else None
+    if node is None or node.domain or node.op_type != "Gather" or node.attributes.get("axis", 0) != 0:
+        return None
+    table = graph.constant(node.inputs[0])
+    return node if table is not None and table.ndim == 2 and table.dtype in (np.int8, np.int16) else None
+
+
 def _is_stored(graph: Graph, name: str) -> bool:
     """Return True if `name` holds the integers of a weight."""
     root = _root(graph, name)
@@ -361,6 +398,26 @@ def _stored_params(value: Optional[NDArray[Any]], steps: NDArray[np.float32]) ->
     if len(axes) > 1 or (axes and steps.ndim != value.ndim):
         return None
     return _params_of(value, steps, axes[0] if axes else 0)
+
+
+def _group_params(graph: Graph, weight: str, steps: str) -> Optional[QuantParams]:
+    """Return the quantization parameters of stored integers whose scales are gathered for each group."""
+    node, value = graph.producer(steps), graph.constant(weight)
+    if node is None or node.op_type != "Gather" or node.domain or value is None or value.ndim != 2:
+        return None
+    scale, group = (graph.constant(name) for name in node.inputs[:2])
+    axis = node.attributes.get("axis", 0)
+    if scale is None or group is None or scale.ndim != 2 or axis not in (0, 1) or group.ndim != 1:
+        return None
+    size = int((group == 0).sum())
+    if size < 2 or size % 2 or not (np.isfinite(scale).all() and (scale > 0).all()):
+        return None
+    like = _params_of(value, np.ones(1, np.float32), 0)
+    if like is None:
+        return None
+    params = QuantParams(scale, 0, like.qmin, like.qmax, 1 - axis, size)
+    is_right = params.fits_shape(value.shape) and (group == params.group_of_each(value.shape)).all()
+    return params if is_right else None
 
 
 def _params_of(value: NDArray[Any], steps: NDArray[np.float32], axis: int) -> Optional[QuantParams]:
