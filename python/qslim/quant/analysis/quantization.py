@@ -110,6 +110,11 @@ class Quantization:
     ) -> tuple[ModelFiles, EngineFile, list[FoldedBatchNorm]]:
         """Write the model with `layers` quantized, and the engine's file of it, to `directory`."""
         program, folded = _load(self.files, self.folds)
+        # What calibration has changed in the float network, as equalize does, is written too.
+        for name, tensor in program.graph.tensors.items():
+            known = self.graph.tensors.get(name)
+            if tensor.value is not None and known is not None and known.value is not None:
+                tensor.value = known.value
         annotate(program.graph, layers)
         files, engine = export_with_engine_file(
             program,

@@ -32,12 +32,7 @@ class Network:
     in_float : frozenset of str
         The layers in fp32, by what skip_tensor_list takes.
 
-    Examples
-    --------
-    ``eval_function(network)`` of ``quant_post_static`` gets one::
-
-        def accuracy(network):
-            return np.mean([(network(x)[0].argmax(1) == y).mean() for x, y in validation])
+    An eval_function gets one; docs/post_training_quantization.md shows how.
     """
 
     def __init__(self, quantization: Quantization, in_float: Collection[str]) -> None:

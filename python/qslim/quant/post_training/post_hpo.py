@@ -6,6 +6,23 @@ number of batches, and all settings share its statistics. PaddleSlim searches wi
 settings are drawn from the same space with a fixed seed, none twice.
 
 Source: paddleslim 2.6.0, quant/post_quant_hpo.py (signature, defaults, space, objective with a metric).
+
+Examples
+--------
+>>> import os, tempfile
+>>> import numpy as np
+>>> import paddle
+>>> import qslim as slim
+>>> work, place = tempfile.mkdtemp(), paddle.CPUPlace()
+>>> net = paddle.nn.Sequential(paddle.nn.Linear(8, 16), paddle.nn.ReLU(), paddle.nn.Linear(16, 4))
+>>> feed = paddle.static.InputSpec([None, 8], "float32", "x")
+>>> paddle.jit.save(net, os.path.join(work, "fp32"), input_spec=[feed])
+>>> report = slim.quant.quant_post_hpo(
+...     paddle.static.Executor(place), place, work, os.path.join(work, "int8"),
+...     train_dataloader=[np.random.rand(4, 8).astype("float32")], batch_num=1, runcount_limit=4,
+... )
+>>> report.notes[-1].startswith("the best of 4 settings")
+True
 """
 
 from __future__ import annotations

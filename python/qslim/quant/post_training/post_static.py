@@ -26,6 +26,14 @@ Examples
 [('image', 'uint8'), ('relu_0', 'uint8')]
 >>> sorted(os.listdir(os.path.join(work, "int8")))
 ['model.json', 'model.pdiparams', 'model.qslim']
+
+As many layers stay in fp32 as it takes to lose no more than 0.5 percent of the outputs' energy:
+
+>>> report = slim.quant.quant_post_static(
+...     executor, work, os.path.join(work, "mixed"), data_loader=batches, accuracy_drop=0.5
+... )
+>>> report.mixed_precision.is_reached, report.mixed_precision.in_float
+(True, [])
 """
 
 from __future__ import annotations

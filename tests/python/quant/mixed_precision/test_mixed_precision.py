@@ -334,3 +334,39 @@ def test_costs_are_found_for_every_layer_with_a_weight(tmp_path: Path) -> None:
     steps = _by_tensor(Network(quantization, ()).session.profile({"image": images(1, size=64)}))
     for layer in quantization.layers:
         assert len(_steps_of(quantization.graph, layer, set(steps))) == 1
+
+
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qslim.quant.mixed_precision.post_training.distributed.world_size", lambda: 2)
+    with pytest.raises(ValueError, match="accuracy_drop: the search for layers runs in one process"):
+        quantized(small_network(), tmp_path, accuracy_drop=1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("ir", IRS)
+def test_what_equalize_changes_is_written_as_it_was_judged(ir: str, tmp_path: Path) -> None:
+    factors = np.geomspace(0.1, 30, 16).astype(np.float32)
+    with dygraph():
+        paddle.seed(1)
+        net = nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 8), nn.Linear(8, 4))
+        net[0].weight.set_value(factors)
+        net[1].weight.set_value(net[1].weight.numpy() / factors[:, None])
+        net.eval()
+    directory = save_network(net, str(tmp_path / "float"), ir, (None, 16))
+    x = np.random.default_rng(2).standard_normal((24, 16)).astype(np.float32)
+    (expected,) = Session(directory).run({"image": x})
+
+    def evaluate(network: Any) -> float:
+        return -float(np.abs(network(x)[0] - expected).mean())
+
+    report = quantize_post_static(
+        directory, str(tmp_path / "out"), data_loader=[x], equalize=True, accuracy_drop=1,
+        eval_function=evaluate,
+    )  # fmt: skip
+    assert any("equalized" in weight.methods for weight in report.weights)
+    found = report.mixed_precision
+    assert found.in_float == []  # so that the equalized layer is among those in int8
+    (result,) = Session(report.engine_file).run({"image": x})
+    assert -float(np.abs(result - expected).mean()) == found.metric
+    (paddles,) = load_program(report.files).run_outputs({"image": x})
+    assert -float(np.abs(paddles - expected).mean()) == pytest.approx(found.metric, abs=1e-3)
