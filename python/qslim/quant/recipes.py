@@ -275,13 +275,13 @@ def _length(batches: Iterable[Any]) -> int:
 def _parts(batch: Any, has_label: bool) -> tuple[list[Any], Any]:
     """Return the network's inputs and the label of a batch."""
     if isinstance(batch, (list, tuple)):
-        parts = [paddle.to_tensor(part) for part in batch]
+        parts = [_tensor(part) for part in batch]
         if has_label and len(parts) < 2:
             raise ValueError(f"batches: expected (inputs, label), got {len(parts)} arrays")
         return (parts[:-1] if len(parts) > 1 else parts), parts[-1]
     if has_label:
         raise ValueError(f"batches: expected (inputs, label), got {type(batch).__name__}")
-    return [paddle.to_tensor(batch)], None
+    return [_tensor(batch)], None
 
 
 def _distance(outputs: Any, expected: Any, recipe: Recipe) -> Any:
@@ -306,3 +306,7 @@ def _distance(outputs: Any, expected: Any, recipe: Recipe) -> Any:
 
 def _listed(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def _tensor(part: Any) -> Any:
+    return part if isinstance(part, paddle.Tensor) else paddle.to_tensor(part)

@@ -16,7 +16,7 @@ Examples
 >>> main, startup = paddle.static.Program(), paddle.static.Program()
 >>> with paddle.static.program_guard(main, startup):
 ...     ids = paddle.static.data("ids", [None, 4], "int64")
-...     out = paddle.nn.Embedding(100, 8)(ids)
+...     out = paddle.nn.Embedding(100, 8)(ids).mean(1)
 >>> executor = paddle.static.Executor(paddle.CPUPlace())
 >>> _ = executor.run(startup)
 >>> quantized = slim.quant.quant_embedding(main, paddle.CPUPlace())
@@ -190,6 +190,11 @@ def _quantize_pir(paddle: Any, program: Any, tables: _Tables) -> Any:
             if source.name() == "builtin.parameter" and "float32" in str(op.operand_source(1).dtype).lower():
                 lookups.append((op, source.attrs()["parameter_name"]))
     _refuse([op.name() for op in block.ops], bool(lookups))
+    if any(not uses_of(op.result(0)) for op, _ in lookups):
+        raise ValueError(
+            "quant_embedding: no operator reads the result of an embedding, so that a Value that you fetch "
+            "would stay in float; let the program go on from it, if only with paddle.assign, and fetch that"
+        )
     quantized = {name: tables.quantize(name) for _, name in lookups}  # what is wrong is found before a change
     startup = paddle.static.Program()
     made: dict[str, list[Any]] = {}
@@ -211,8 +216,7 @@ def _quantize_pir(paddle: Any, program: Any, tables: _Tables) -> Any:
             real = paddle.multiply(paddle.cast(rows, "float32"), step)
             for user, index in users:
                 user.operand(index).set_source(real)
-            if users:
-                block.remove_op(op)
+            block.remove_op(op)
     for op in [op for op in block.ops if op.name() == "builtin.parameter" and op.result(0).use_empty()]:
         if op.attrs()["parameter_name"] in quantized:
             block.remove_op(op)

@@ -95,6 +95,16 @@ def test_tables_become_integers(
     assert all(np.array_equal(outputs[0], other) for other in outputs[1:])
 
 
+def test_a_value_that_would_stay_in_float_is_refused() -> None:
+    with static_session("pir") as scope:
+        main, startup = paddle.static.Program(), paddle.static.Program()
+        with paddle.static.program_guard(main, startup):
+            nn.Embedding(10, 4)(paddle.static.data("ids", [None, 5], "int64"))
+        paddle.static.Executor(CPU).run(startup)
+        with pytest.raises(ValueError, match="no operator reads the result of an embedding"):
+            slim.quant.quant_embedding(main, CPU, None, scope)
+
+
 def _feeds(program: Any, ir: str) -> list[Any]:
     block = program.global_block()
     if ir == "legacy":
