@@ -20,6 +20,7 @@ import pytest
         "qslim.quant.post_training.group_scales",
         "qslim.quant.post_training.post_dynamic",
         "qslim.quant.post_training.post_hpo",
+        "qslim.quant.post_training.post_recon",
         "qslim.quant.post_training.post_static",
         "qslim.quant.programs.embedding",
         "qslim.quant.programs.quant_aware",

@@ -181,3 +181,39 @@ def test_other_weights_are_rounded_to_nearest(tmp_path: Any) -> None:
         )
         same = [(a.quantized == b.quantized).all() for a, b in zip(nearest.weights, ours.weights)]
         assert same == [True, False]
+
+
+def test_quant_recon_static_rounds_adaptively_and_refuses_regions(tmp_path: Any) -> None:
+    paddle.seed(2)
+    net = nn.Sequential(nn.Conv2D(4, 8, 3), nn.ReLU(), nn.Conv2D(8, 3, 1))
+    images = smooth_images(64, 4, 8, 8)
+    ours, expected = outputs(net, images, tmp_path, round_type="adaround", weight_bits=4)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    paths = (str(tmp_path), str(tmp_path / "recon"))
+    options = {"model_filename": "fp32.json", "params_filename": "fp32.pdiparams", "weight_bits": 4}
+    batches = [images[:32], images[32:]]
+    report = qslim.quant.quant_recon_static(executor, *paths, data_loader=batches, **options)
+    for a, b in zip(report.weights, ours.weights):
+        np.testing.assert_array_equal(a.quantized, b.quantized)
+    with pytest.raises(ValueError, match="'region-wise' is not there"):
+        qslim.quant.quant_recon_static(executor, *paths, data_loader=batches, recon_level="region-wise")
+    with pytest.raises(ValueError, match="recon_level"):
+        qslim.quant.quant_recon_static(executor, *paths, data_loader=batches, recon_level="layerwise")
+    assert expected.shape == (64, 3, 6, 6)
+
+
+def test_a_deep_network_takes_up_the_errors_in_front(tmp_path: Any) -> None:
+    """Rounded for the inputs of the quantized network, its outputs err less than layer by layer alone."""
+    paddle.seed(4)
+    net = nn.Sequential(
+        nn.Conv2D(4, 16, 3, padding=1), nn.ReLU(), nn.Conv2D(16, 16, 3, padding=1), nn.ReLU(),
+        nn.Conv2D(16, 16, 3, padding=1), nn.ReLU(), nn.Conv2D(16, 6, 1),
+    )  # fmt: skip
+    images = smooth_images(64, 4, 10, 10)
+    options = {"weight_bits": 3, "round_type": "adaround"}
+    _, ours = outputs(net, images, tmp_path, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qslim.quant.post_training.quantize_graph.samples_of_graph", lambda *a, **k: None)
+        _, alone = outputs(net, images, tmp_path, **options)
+    expected = net(paddle.to_tensor(images)).numpy()
+    assert np.square(ours - expected).mean() < 0.9 * np.square(alone - expected).mean()
