@@ -18,6 +18,7 @@ __all__ = [
     "FormatError",
     "__version__",
     "analysis",
+    "deployment",
     "dygraph",
     "functional",
     "graph",
@@ -29,6 +30,7 @@ __all__ = [
 
 _SUBPACKAGES = (
     "analysis",
+    "deployment",
     "dygraph",
     "exporters",
     "functional",
