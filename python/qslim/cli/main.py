@@ -23,9 +23,14 @@ __all__ = ["main", "optimize_tool", "qslim"]
 # Command to its module, which holds a click command named COMMAND, and the line in the group's help.
 _COMMANDS = {
     "quantize": ("qslim.cli.quantize", "Quantize a saved model with a few batches of data."),
+    "prune": ("qslim.cli.prune", "Cut filters out of a saved model."),
+    "export": ("qslim.cli.export", "Write a model as ONNX or as the engine's file."),
     "opt": ("qslim.cli.opt", "Write the engine's file of a quantized model (model_optimize_tool)."),
     "run": ("qslim.cli.run", "Run a model in the engine and print its outputs."),
     "inspect": ("qslim.cli.inspect_model", "List a model's inputs, outputs, operators and sizes."),
+    "bench": ("qslim.cli.bench", "Time a model layer by layer, beside float and its peers."),
+    "eval": ("qslim.cli.evaluate", "Compare models on the same data: accuracy, agreement, latency."),
+    "analyze": ("qslim.cli.analyze", "Rank the layers by the harm that their quantization does."),
     "doctor": ("qslim.cli.doctor", "Say what this CPU can do and measure what int8 gains."),
 }
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
-import numpy as np
 from numpy.typing import NDArray
 
 from qslim.deployment.models import kind_of, read_graph
@@ -18,10 +17,9 @@ from qslim.exporters.engine_file import missing_operators
 from qslim.graph import Graph
 from qslim.graph.passes import prepare_for_runtime
 from qslim.runtime import Session, TensorSpec
+from qslim.runtime.example_feeds import ones_for
 
-__all__ = ["ModelContents", "OperatorRow", "inspect_model", "ones_for"]
-
-_OPEN_EXTENT = 224  # of pictures, as the tutorials' programs take it
+__all__ = ["ModelContents", "OperatorRow", "inspect_model"]
 
 
 @dataclass(frozen=True)
@@ -125,42 +123,21 @@ def inspect_model(
     ([('Relu', 'float32'), ('Output', 'float32')], (None, 3))
     """
     graph = read_graph(path, model_filename, params_filename)
-    unknown = [name for name in shapes or () if name not in graph.inputs]
-    if unknown:
-        raise ValueError(f"shapes: the model has no input {unknown[0]!r}; its inputs are {graph.inputs}")
+    specs = [[_spec(graph, name) for name in names] for names in (graph.inputs, graph.outputs)]
+    feeds = ones_for(specs[0], shapes or {})
     kind, files = _files(path, model_filename, params_filename)
     prepared = prepare_for_runtime(graph)
-    operators, notes = _operators(graph, prepared, shapes or {})
+    operators, notes = _operators(graph, prepared, feeds)
     parameters, stored = _weights(prepared)
-    specs = [[_spec(graph, name) for name in names] for names in (graph.inputs, graph.outputs)]
     return ModelContents(path, kind, specs[0], specs[1], operators, files, parameters, stored, notes)
 
 
-def ones_for(
-    specs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]], batch: int = 1
-) -> dict[str, NDArray[Any]]:
-    """Return ones for each of `specs`, of the extents `shapes`, or 1 and 224 where extents are open."""
-    feeds = {}
-    for spec in specs:
-        extents = shapes.get(spec.name)
-        if extents is None:
-            if spec.shape is None:
-                raise ValueError(f"the model leaves the shape of {spec.name!r} open: give it")
-            extents = [
-                (batch if axis == 0 else _OPEN_EXTENT) if extent is None else extent
-                for axis, extent in enumerate(spec.shape)
-            ]
-        feeds[spec.name] = np.ones(tuple(extents), spec.dtype)
-    return feeds
-
-
 def _operators(
-    graph: Graph, prepared: Graph, shapes: Mapping[str, Sequence[int]]
+    graph: Graph, prepared: Graph, feeds: Mapping[str, NDArray[Any]]
 ) -> tuple[list[OperatorRow], list[str]]:
     """Return the rows of a run of one image, and what there is to say where there can be none."""
     try:
-        session = Session(graph)
-        profile = session.profile(ones_for(session.inputs, shapes), runs=1)
+        profile = Session(graph).profile(feeds, runs=1)
     except ValueError as error:
         missing = {name for output in prepared.outputs for name in missing_operators(prepared, output)}
         why = f"the engine has no kernel for {', '.join(sorted(missing))}" if missing else str(error)

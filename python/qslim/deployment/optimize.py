@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional, Union
 
-from qslim.exporters.engine_file import write_engine_file
+from qslim.exporters.engine_file import EngineFile, write_engine_file
 from qslim.files.staging import output_path, staged_directory
+from qslim.graph import Graph
 from qslim.graph.integer_operators import find_integer_operator, output_channels
 from qslim.importers.paddle import find_model_files, import_model
 from qslim.importers.qslim_file import load_qslim
 
-__all__ = ["TARGETS", "OptimizedModel", "check_targets", "optimize"]
+__all__ = ["TARGETS", "OptimizedModel", "check_targets", "optimize", "write_whole"]
 
 TARGETS = ("x86",)
 _FILE = "model.qslim"
@@ -114,22 +115,28 @@ def optimize(
     out = output_path(optimize_out, "optimize_out")
     directory, model_filename, params_filename = _source(model_dir, model_file, param_file)
     graph = import_model(directory, model_filename, params_filename)
-    folder, name = os.path.split(out) if out.endswith(".qslim") else (out, _FILE)
-    with staged_directory(folder or ".") as staging:
-        engine = write_engine_file(graph, os.path.join(staging, name))
-        if engine.path is None:
-            raise ValueError(f"This model is not supported: {engine.problem}")
-        size = os.path.getsize(engine.path)
-        written = load_qslim(engine.path)
+    path = out if out.endswith(".qslim") else os.path.join(out, _FILE)
+    engine = write_whole(graph, path)
+    written = load_qslim(path)
     products = [node for node in written.nodes if output_channels(written, node) is not None]
     return OptimizedModel(
-        path=os.path.join(folder, name),
-        bytes=size,
+        path=path,
+        bytes=os.path.getsize(path),
         bytes_before=find_model_files(directory, model_filename, params_filename).bytes,
         products=len(products),
         int8_products=sum(find_integer_operator(written, node) is not None for node in products),
         notes=engine.notes,
     )
+
+
+def write_whole(graph: Graph, path: str) -> EngineFile:
+    """Write the engine's file of `graph` to `path`; raise and change nothing if the engine cannot run it."""
+    folder, name = os.path.split(path)
+    with staged_directory(folder or ".") as staging:
+        engine = write_engine_file(graph, os.path.join(staging, name))
+        if engine.path is None:
+            raise ValueError(f"This model is not supported: {engine.problem}")
+    return engine
 
 
 def _source(

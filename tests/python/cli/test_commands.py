@@ -16,7 +16,7 @@ from small_networks import IRS, images, save_network, small_network
 from qslim.cli.main import qslim
 from qslim.runtime import Session
 
-COMMANDS = ("quantize", "opt", "run", "inspect", "doctor")
+COMMANDS = (*("quantize", "prune", "export", "opt", "run", "inspect", "bench", "eval", "analyze", "doctor"),)
 
 
 def call(*arguments: Any) -> Result:
@@ -132,6 +132,77 @@ def test_inspect_says_what_runs_in_int8_and_why_not(folder: Path) -> None:
     assert [row["op"] for row in of_file["operators"]] == [row["op"] for row in found["operators"]]
 
 
+def test_bench_sets_layers_beside_float_and_peers(folder: Path) -> None:
+    found = as_json("bench", folder / "int8", "--runs", 2)["result"]
+    products = [row for row in found["layers"] if row["type"] == "int8" and row["op"].startswith("Conv")]
+    assert len(products) >= 4
+    assert all(row["seconds"] > 0 and row["float_seconds"] > 0 for row in products)
+    assert set(found["milliseconds"]) >= {"qslim", "qslim, float", "ONNX Runtime", "ONNX Runtime, float"}
+    assert found["missing"] == {}
+    text = good("bench", folder / "float", "--runs", 1, "--no-peers")
+    assert "ONNX Runtime" not in text.partition("whole run")[2]
+
+
+def test_prune_writes_a_smaller_model_that_runs(folder: Path, tmp_path: Path) -> None:
+    arguments = ("prune", folder / "float", "--save_dir", tmp_path / "out", "--ratio", "conv2d_*.w_0=0.25")
+    found = as_json(*arguments)["result"]
+    assert [6, 3, 3, 3] in [after for _, after in found["parameters"].values()]
+    assert found["report"]["after"]["flops"] < found["report"]["before"]["flops"]
+    assert f"wrote {tmp_path / 'out' / 'model'}" in good(*arguments)
+    whole, cut = (
+        Session(str(path)).run({"image": images(2)})[0] for path in (folder / "float", tmp_path / "out")
+    )
+    assert cut.shape == whole.shape
+    assert np.abs(cut - whole).max() > 1e-4
+
+
+def test_export_writes_onnx_and_the_engines_file(folder: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    found = as_json("export", folder / "int8", "--save_file", tmp_path / "model.onnx", "--opset", 19)
+    assert found["result"]["bytes"] == (tmp_path / "model.onnx").stat().st_size
+    expected = Session(str(folder / "int8")).run({"image": images(4)})[0]
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    # A rounding that falls on the other side moves a sum of 8 by one step at most, of about 0.02 here.
+    np.testing.assert_allclose(session.run(None, {"image": images(4)})[0], expected, atol=0.05)
+    good("export", folder / "int8", "--save_file", tmp_path / "new" / "model.qslim")
+    again = Session(str(tmp_path / "new" / "model.qslim")).run({"image": images(4)})[0]
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_eval_compares_models_of_every_kind(folder: Path, tmp_path: Path) -> None:
+    scores = Session(str(folder / "float")).run({"image": images(8)})[0]
+    labels = scores.argmax(1)
+    labels[:2] = (labels[:2] + 1) % 5  # two of eight are wrong
+    np.savez(tmp_path / "xy.npz", image=images(8), label=labels)
+    good("export", folder / "int8", "--save_file", tmp_path / "int8.onnx")
+    models = (folder / "float", folder / "int8", folder / "int8" / "model.qslim", tmp_path / "int8.onnx")
+    out = tmp_path / "compared"
+    found = as_json("eval", *models, "--data", tmp_path / "xy.npz", "--batch_size", 4, "--save_dir", out)[
+        "result"
+    ]
+    rows = found["scores"]
+    assert [row["runtime"] for row in rows] == ["Paddle", "Paddle", "qslim", "ONNX Runtime"]
+    assert (rows[0]["accuracy"], rows[0]["agreement"], rows[0]["difference"]) == (0.75, 1.0, 0.0)
+    # Paddle's executor computes the engine's integers; what stays in float may round otherwise there.
+    assert rows[1]["difference"] == pytest.approx(rows[2]["difference"], rel=1e-4)
+    assert 0 < rows[2]["difference"] < 0.05
+    assert (found["samples"], found["batches"]) == (8, 2)
+    names = ["comparison.csv", "comparison.json", "comparison.png", "comparison.txt"]
+    assert sorted(os.listdir(out)) == names
+    assert (out / "comparison.csv").read_text().count("\n") == 5
+    text = good("eval", *models, "--data", folder / "x.npy")
+    assert "accuracy" in text.splitlines()[-6]
+
+
+def test_analyze_writes_html(folder: Path, tmp_path: Path) -> None:
+    arguments = ("analyze", folder / "float", "--data", folder / "x.npy", "--save_dir", tmp_path / "out")
+    found = as_json(*arguments, "-o", "Quantization.weight_bits=4")["result"]
+    assert len(found["layers"]) == 5
+    assert "<html" in (tmp_path / "out" / "analysis.html").read_text()
+    assert "5 layers analysed" in good(*arguments, "--quant_model_dir", folder / "int8")
+
+
 def test_doctor() -> None:
     found = as_json("doctor", "--runs", 1)["result"]
     assert found["isa"] in found["isas"]
@@ -173,6 +244,27 @@ BAD = [
     ("inspect x.npy", "'x.npy' is a file"),
     ("inspect model.onnx", "is an ONNX file"),
     ("inspect float --frobnicate", "No such option"),
+    ("prune float --save_dir out", "ratios: give a ratio for one weight at least"),
+    ("prune float --save_dir out --ratio conv=half", "expected NAME=RATIO, got 'conv=half'"),
+    ("prune float --save_dir out --ratio conv2d=0.5", "has no parameter 'conv2d'"),
+    ("prune float --save_dir out --ratio *=1.5", "1.5"),
+    ("prune float --save_dir out --ratio *=0.5 --criterion l3", "criterion: expected one of"),
+    ("export float", "save_file is missing"),
+    ("export float --save_file out.pb", "expected one that ends in .onnx or .qslim"),
+    ("export nothing --save_file out.onnx", "there is no model 'nothing'"),
+    ("export float --save_file out.onnx --opset 3", "opset: expected 17 to 21, got 3"),
+    ("bench nothing", "there is no model 'nothing'"),
+    ("bench float --runs 0", "runs: expected a number of at least 1, got 0"),
+    ("bench float --shape image=1,3,16", "expected"),
+    ("eval float", "Data.path is missing: give --data or -o Data.path=..."),
+    ("eval --data x.npy", "Models.paths is missing: give --model or -o Models.paths=..."),
+    ("eval float nothing --data x.npy", "there is no model 'nothing'"),
+    ("eval float model.onnx --data x.npy", "ONNX Runtime cannot open 'model.onnx'"),
+    ("eval float --data labels.npz", "labels from 9 to 9, but the model has 5 classes"),
+    ("eval float --data other.npz", "lacks feed 'image'"),
+    ("analyze float --save_dir out", "Data.path is missing"),
+    ("analyze float --data x.npy", "save_dir is missing"),
+    ("analyze float --data x.npy --save_dir out -o Quantization.algos=KL", "did you mean Quantization.algo?"),
     ("doctor --runs 0", "expected a number of at least 1, got 0"),
     ("doctor --runs many", "not a valid integer"),
     ("doctor -o run=1", "did you mean runs?"),
@@ -186,6 +278,8 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(pir)
     np.save("wrong.npy", images(1, size=8))
+    np.savez("labels.npz", image=images(2), label=np.int64([0, 9]))
+    np.savez("other.npz", x=images(2))
     Path("no.yml").write_text("a: [1,\nb: }")
     Path("list.yml").write_text("- 1\n- 2\n")
     Path("model.onnx").write_bytes(b"\x08\x0a")
