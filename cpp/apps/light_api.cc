@@ -5,8 +5,8 @@
 //   light_api --model_dir=DIRECTORY_OR_FILE [options]
 //   light_api FILE.qslim [IMAGE.bin] [options]
 //
-// The input is IMAGE.bin, raw float32 values in the order of the model, or else ones. Extents that the model
-// leaves open are 1 (the batch) and 224, or as --shape says. Exit codes: 1 the model or the image will not
+// Each option is --name=value or --name value. The input is IMAGE.bin, raw float32 values in the order of the
+// model, or else ones. Extents that the model leaves open are 1 (the batch) and 224, or as --shape says. Exit codes: 1 the model or the image will not
 // do, 2 the command line will not.
 #include <algorithm>
 #include <chrono>
@@ -17,6 +17,7 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -34,10 +35,13 @@ constexpr const char* kUsage =
     "       light_api FILE.qslim [IMAGE.bin] [options]\n"
     "\n"
     "Runs the model on IMAGE.bin (raw float32) or on ones, and prints every 100th output.\n"
+    "Each option is --name=value or --name value.\n"
     "\n"
+    "  --image=FILE     the same as IMAGE.bin\n"
     "  --shape=N,C,H,W  extents of the input; what a model leaves open is 1 and 224 otherwise\n"
     "  --threads=N      threads to run on (1)\n"
-    "  --repeat=N       also time N runs, after one to warm up, and print the median\n";
+    "  --repeats=N      also time N runs and print the median\n"
+    "  --warmup=N       runs before those that are timed (1)\n";
 
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -46,7 +50,7 @@ struct UsageError : std::runtime_error {
 struct Command {
   std::string model, image;
   Dims shape;
-  std::size_t threads = 1, repeat = 0;
+  std::size_t threads = 1, repeats = 0, warmup = 1;
 };
 
 std::int64_t number(const std::string& text, const char* option, std::int64_t least, std::int64_t most) {
@@ -69,25 +73,41 @@ Dims extents(const std::string& text) {
   return shape;
 }
 
+std::size_t count_in(const std::string& text, const char* option, std::int64_t least, std::int64_t most) {
+  return static_cast<std::size_t>(number(text, option, least, most));
+}
+
+void set_option(Command& command, const std::string& name, const std::string& value) {
+  if (name == "--model_dir") {
+    command.model = value;
+  } else if (name == "--image") {
+    command.image = value;
+  } else if (name == "--shape") {
+    command.shape = extents(value);
+  } else if (name == "--threads") {
+    command.threads = count_in(value, "--threads", 1, 1024);
+  } else if (name == "--warmup") {
+    command.warmup = count_in(value, "--warmup", 0, 1000000);
+  } else {
+    command.repeats = count_in(value, "--repeats", 0, 1000000);
+  }
+}
+
+constexpr const char* kOptions[] = {"--model_dir", "--image",   "--shape", "--threads",
+                                    "--warmup",    "--repeats", "--repeat"};
+
 Command parse(int argc, char** argv) {
   Command command;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
-    const auto value_of = [&](const char* option) {
-      const std::size_t length = std::strlen(option);
-      return argument.compare(0, length, option) == 0 && argument[length] == '=';
-    };
-    const std::string value = argument.substr(std::min(argument.find('='), argument.size() - 1) + 1);
-    if (value_of("--model_dir")) {
-      command.model = value;
-    } else if (value_of("--shape")) {
-      command.shape = extents(value);
-    } else if (value_of("--threads")) {
-      command.threads = static_cast<std::size_t>(number(value, "--threads", 1, 1024));
-    } else if (value_of("--repeat")) {
-      command.repeat = static_cast<std::size_t>(number(value, "--repeat", 0, 1000000));
-    } else if (!argument.empty() && argument[0] == '-') {
-      throw UsageError("unknown option '" + argument + "'");
+    if (!argument.empty() && argument[0] == '-') {
+      const std::size_t equals = argument.find('=');
+      const std::string name = argument.substr(0, equals);
+      if (std::find(std::begin(kOptions), std::end(kOptions), name) == std::end(kOptions)) {
+        throw UsageError("unknown option '" + argument + "'");
+      }
+      if (equals == std::string::npos && i + 1 == argc) throw UsageError(name + ": expected a value");
+      set_option(command, name, equals == std::string::npos ? argv[++i] : argument.substr(equals + 1));
     } else if (command.model.empty()) {
       command.model = argument;
     } else if (command.image.empty()) {
@@ -148,10 +168,28 @@ std::vector<std::byte> ones_of(DType dtype, std::size_t count) {
   }
 }
 
+// Pictures and arrays of NumPy are not decoded here: their bytes are no floats.
+void refuse_encoded(const std::string& path, std::ifstream& file) {
+  char head[6] = {};
+  file.seekg(0);
+  file.read(head, sizeof head);
+  file.clear();
+  const auto begins = [&](const char* magic, std::size_t length) {
+    return std::memcmp(head, magic, length) == 0;
+  };
+  const bool is_picture = begins("\x89PNG", 4) || begins("\xff\xd8\xff", 3);
+  if (!is_picture && !begins("\x93NUMPY", 6)) return;
+  throw std::runtime_error(
+      "image '" + path + "' is " + (is_picture ? "a PNG or JPEG file" : "an array file of NumPy") +
+      ", and raw float32 values are expected: 'qslim run MODEL --data ...' reads it, or write " +
+      "array.astype('float32').tofile('image.bin') in Python, with the picture normalized as in training");
+}
+
 std::vector<std::byte> read_image(const std::string& path, std::size_t count) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) throw std::runtime_error("cannot open image '" + path + "'");
   const auto size = static_cast<std::size_t>(file.tellg());
+  refuse_encoded(path, file);
   if (size != count * sizeof(float)) {
     throw std::runtime_error("image '" + path + "' has " + std::to_string(size) + " bytes, the model takes " +
                              std::to_string(count) + " float32 values, " +
@@ -215,9 +253,10 @@ void run(const Command& command) {
   for (std::size_t i = 0; i < count; i += 100) {
     std::printf("Output[%zu]: %f\n", i, element_of(specs[0].dtype, outputs[0], i));
   }
-  if (command.repeat == 0) return;
+  if (command.repeats == 0) return;
+  for (std::size_t i = 0; i < command.warmup; ++i) session.run(inputs, targets);
   std::vector<double> milliseconds;
-  for (std::size_t i = 0; i < command.repeat; ++i) {
+  for (std::size_t i = 0; i < command.repeats; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     session.run(inputs, targets);
     milliseconds.push_back(
@@ -227,7 +266,7 @@ void run(const Command& command) {
                    milliseconds.begin() + static_cast<std::ptrdiff_t>(milliseconds.size() / 2),
                    milliseconds.end());
   std::printf("Median time: %.3f ms (%zu runs, %zu threads, %s)\n", milliseconds[milliseconds.size() / 2],
-              command.repeat, command.threads, qslim::name_of(session.isa()));
+              command.repeats, command.threads, qslim::name_of(session.isa()));
 }
 
 }  // namespace

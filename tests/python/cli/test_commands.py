@@ -107,6 +107,29 @@ def test_opt_writes_what_run_runs(folder: Path, tmp_path: Path) -> None:
     assert f"Output[0]: {expected[0, 0]:f}\n" in listing
 
 
+def test_opt_reads_weights_stored_as_floats(folder: Path, tmp_path: Path) -> None:
+    """PaddleSlim's older form, which tutorials call float: integers in float32."""
+    stored = tmp_path / "float"
+    data = ("--data", folder / "x.npy", "--batch_size", 8)
+    files = (
+        "-o",
+        "Quantization.save_model_filename=model",
+        "-o",
+        "Quantization.save_params_filename=weights",
+    )
+    good(
+        *("quantize", folder / "float", "--save_dir", stored, *data, *files),
+        *("-o", "Quantization.onnx_format=false"),
+    )
+    given = (f"--model_file={stored / 'model'}", f"--param_file={stored / 'weights'}")
+    found = as_json("opt", *given, f"--optimize_out={tmp_path / 'opt'}")["result"]
+    assert found["int8_products"] == found["products"] == 5
+    of_integers = tmp_path / "int8"
+    good("quantize", folder / "float", "--save_dir", of_integers, *data)
+    same = [Session(str(path)).run({"image": images(3)})[0] for path in (tmp_path / "opt", of_integers)]
+    np.testing.assert_array_equal(*same)
+
+
 def test_opt_of_a_float_model(folder: Path, tmp_path: Path) -> None:
     found = as_json("opt", f"--model_dir={folder / 'float'}", f"--optimize_out={tmp_path / 'm.qslim'}")
     assert (found["result"]["products"], found["result"]["int8_products"]) == (5, 0)
