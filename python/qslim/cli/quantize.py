@@ -69,18 +69,7 @@ def _run(settings: Settings) -> Result:
     else:
         algo = {} if settings.algo is None else {"algo": settings.algo}
         report = quantized(settings, settings.save_dir, {**settings.Quantization, **algo})
-    return Result(str(report), report_values(report))
-
-
-def report_values(report: Any) -> dict[str, Any]:
-    """Return a QuantizationReport for ``--json``."""
-    names = ("algo", "bytes_before", "bytes_after", "batches", "samples", "notes", "engine_file")
-    operators = [vars(row) for row in report.operators]
-    return {
-        **{name: getattr(report, name) for name in names},
-        "files": report.files.paths,
-        "operators": operators,
-    }
+    return Result(str(report), report.to_dict())
 
 
 COMMAND = command("quantize", Settings, _run, "Quantize a saved model with a few batches of data.")

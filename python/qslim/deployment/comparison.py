@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from qslim.deployment.models import kind_of
 from qslim.deployment.peers import OpenModel, is_installed, open_model
 from qslim.deployment.running import fed
-from qslim.deployment.tables import table
 from qslim.files.staging import staged_directory
+from qslim.reports import table
 
 __all__ = ["Comparison", "ModelScore", "compare_models"]
 

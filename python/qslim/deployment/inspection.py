@@ -12,10 +12,10 @@ from typing import Any, Optional
 from numpy.typing import NDArray
 
 from qslim.deployment.models import kind_of, read_graph
-from qslim.deployment.tables import table
 from qslim.exporters.engine_file import missing_operators
 from qslim.graph import Graph
 from qslim.graph.passes import prepare_for_runtime
+from qslim.reports import table
 from qslim.runtime import Session, TensorSpec
 from qslim.runtime.example_feeds import ones_for
 

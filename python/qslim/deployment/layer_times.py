@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from qslim.deployment.models import read_graph
 from qslim.deployment.peers import is_installed, onnxruntime_session, openvino_request
-from qslim.deployment.tables import table
 from qslim.exporters import export_onnx
 from qslim.graph import Graph
 from qslim.graph.passes import prepare_for_runtime
+from qslim.reports import table
 from qslim.runtime import Session
 from qslim.runtime.example_feeds import ones_for
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim import _core
-from qslim.deployment.tables import table
 from qslim.graph import Graph, Node, QuantParams, Tensor
+from qslim.reports import table
 from qslim.runtime import Profile, Session
 from qslim.threads import default_threads
 

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qslim.reports import Report, Rows, table
 
 __all__ = ["Layer", "Profile"]
 
@@ -45,8 +48,8 @@ class Layer:
         return self.macs / self.seconds / 1e9 if self.seconds > 0 else 0.0
 
 
-class Profile(Sequence[Layer]):
-    """The layers of a run in their order. ``print`` shows them as a table."""
+class Profile(Report, Sequence[Layer]):
+    """The layers of a run in their order. ``print`` shows them as a table, and so does a notebook."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = list(layers)
@@ -69,7 +72,14 @@ class Profile(Sequence[Layer]):
     def macs(self) -> int:
         return sum(layer.macs for layer in self._layers)
 
-    def __str__(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "layers": [asdict(layer) for layer in self._layers],
+            "seconds": self.seconds,
+            "macs": self.macs,
+        }
+
+    def rows(self) -> list[Rows]:
         rows = [("layer", "op", "type", "kernel", "us", "MMAC", "GMAC/s", "why not int8")]
         for layer in self._layers:
             rate = f"{layer.gmacs_per_second:.1f}" if layer.macs else ""
@@ -78,13 +88,7 @@ class Profile(Sequence[Layer]):
             rows.append((layer.name, layer.op, layer.type, layer.kernel, time, megamacs, rate, layer.reason))
         total = f"{self.seconds * 1e6:.1f}"
         rows.append(("total", "", "", "", total, f"{self.macs / 1e6:.2f}", "", ""))
-        widths = [min(max(len(row[i]) for row in rows), 44) for i in range(len(rows[0]))]
-        lines = []
-        for row in rows:
-            cells = [cell[:width] for cell, width in zip(row, widths)]
-            numbers = range(4, 7)
-            padded = [
-                c.rjust(w) if i in numbers else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths))
-            ]
-            lines.append("  ".join(padded).rstrip())
-        return "\n".join(lines)
+        return [rows]
+
+    def __str__(self) -> str:
+        return table(self.rows()[0], numbers=range(4, 7))

@@ -7,7 +7,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("module", ["export", "inspection", "machine", "optimize", "running", "tables"])
+@pytest.mark.parametrize("module", ["export", "inspection", "machine", "optimize", "running"])
 def test_docstring_examples_run(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"qslim.deployment.{module}"))
     assert result.attempted > 0

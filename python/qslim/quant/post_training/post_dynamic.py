@@ -126,7 +126,7 @@ def quant_post_dynamic(
         engine_file=engine.path and os.path.join(written, os.path.basename(engine.path)),
     )
     if distributed.rank() == 0:
-        logger.info("%s", report.summary)
+        logger.info("%s", report.written)
     return report
 
 

@@ -168,7 +168,7 @@ def _quantize(given: Mapping[str, Any], began: float) -> QuantizationReport:
         calibration = calibrate(program, selection, batches, total, options)
         report = _finish(program, selection, calibration, options, target)
     if distributed.rank() == 0:
-        logger.info("%s", report.summary)
+        logger.info("%s", report.written)
     return report
 
 

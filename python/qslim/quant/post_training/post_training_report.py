@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Optional
 
 import numpy as np
@@ -15,6 +17,9 @@ from qslim.functional import TensorStatistics
 from qslim.graph import QuantParams
 from qslim.importers.paddle import ModelFiles
 from qslim.quant.post_training.operator_selection import Decision
+from qslim.reports import Report, Rows, table
+from qslim.runtime import Layer, Session
+from qslim.runtime.example_feeds import ones_for
 
 __all__ = [
     "ActivationReport",
@@ -162,8 +167,11 @@ class MixedPrecisionReport:
 
 
 @dataclass(frozen=True)
-class QuantizationReport:
-    """The result of ``quant_post_static`` and ``quant_post_dynamic``. ``print(report)`` shows the table.
+class QuantizationReport(Report):
+    """The result of ``quant_post_static`` and ``quant_post_dynamic``. ``print(report)`` shows the tables.
+
+    The first one has the engine's steps, after fusion; the second the operators of the Paddle model, equal
+    ones in one row. ``operators`` has a row for each.
 
     ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the path of the ``.qslim`` file
     that ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why). ``mixed_precision`` is
@@ -183,31 +191,114 @@ class QuantizationReport:
     engine_file: Optional[str] = None
     mixed_precision: Optional[MixedPrecisionReport] = None
 
+    @cached_property
+    def engine_layers(self) -> Optional[list[Layer]]:
+        """The steps of the engine for one sample of ones, found when they are first asked for.
+
+        None if there is no engine's file any more, or if its inputs leave open what a sample looks like.
+        """
+        if self.engine_file is None:
+            return None
+        try:
+            session = Session(self.engine_file, 1)
+            return list(session.profile(ones_for(session.inputs, {}), runs=1))
+        except (ValueError, OSError):
+            return None
+
+    @property
+    def headline(self) -> str:
+        """One sentence: how much of the network the engine computes in int8."""
+        layers = [layer for layer in self.engine_layers or () if layer.macs]
+        macs = sum(layer.macs for layer in layers)
+        if not macs:
+            return ""
+        share = sum(layer.macs for layer in layers if layer.type == "int8") / macs
+        names = {layer.name for layer in layers}  # a transposed convolution may take several steps
+        in_int8 = names - {layer.name for layer in layers if layer.type != "int8"}
+        return (
+            f"the engine computes {len(in_int8)} of {len(names)} convolutions and matrix products in int8, "
+            f"{share:.1%} of the multiply-adds"
+        )
+
     @property
     def summary(self) -> str:
-        """One paragraph: how many operators are quantized, what was written, how large it is."""
+        """One paragraph: what runs in int8, how many operators are quantized, what was written."""
         quantized = sum(row.dtype != "fp32" for row in self.operators)
-        lines = [f"{quantized} of {len(self.operators)} operators quantized"]
+        lines = [self.headline] if self.headline else []
+        lines.append(f"{quantized} of {len(self.operators)} operators quantized")
         if self.batches:
-            lines[0] += f", calibrated on {self.batches} batches ({self.samples} samples) with {self.algo!r}"
+            lines[-1] += f", calibrated on {self.batches} batches ({self.samples} samples) with {self.algo!r}"
         reasons = Counter(row.reason for row in self.operators if row.dtype == "fp32")
         lines += [f"  {count} stay in fp32: {reason}" for reason, count in reasons.most_common()]
         lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join([*lines, self.written])
+
+    @property
+    def written(self) -> str:
+        """The files that were written and their sizes."""
         ratio = self.bytes_after / max(1, self.bytes_before)
-        lines.append(
+        lines = [
             f"wrote {' and '.join(filter(None, (self.files.program, self.files.params)))}: "
             f"{self.bytes_before:,} -> {self.bytes_after:,} bytes ({ratio:.2f})"
-        )
+        ]
         if self.engine_file is not None:
             size = os.path.getsize(self.engine_file) if os.path.exists(self.engine_file) else 0
             lines.append(f"wrote {self.engine_file}: {size:,} bytes, for qslim.runtime.Session")
         return "\n".join(lines)
 
+    def to_dict(self) -> dict[str, Any]:
+        names = ("algo", "bytes_before", "bytes_after", "batches", "samples", "notes", "engine_file")
+        layers = None if self.engine_layers is None else [asdict(layer) for layer in self.engine_layers]
+        mixed = None if self.mixed_precision is None else asdict(self.mixed_precision)
+        return {
+            **{name: getattr(self, name) for name in names},
+            "files": self.files.paths,
+            "engine_layers": layers,
+            "operators": [asdict(row) for row in self.operators],
+            "activations": [
+                {**_params(each.params), "name": each.name, "op": each.op, "rule": each.rule}
+                for each in self.activations
+            ],
+            "weights": [
+                {**_params(each.params), "name": each.name, "shape": each.shape, "methods": each.methods}
+                for each in self.weights
+            ],
+            "mixed_precision": mixed,
+        }
+
+    def rows(self) -> list[Rows]:
+        steps = [(layer.op, layer.type, layer.reason, layer.name) for layer in self.engine_layers or ()]
+        operators = [(row.op, row.dtype, row.reason, row.name) for row in self.operators]
+        return [
+            [("", head, "runs as", "which", "why"), *_grouped(rows)]
+            for head, rows in (("in the engine", steps), ("in the Paddle model", operators))
+            if rows
+        ]
+
     def __str__(self) -> str:
-        rows = [("operator", "runs as", "why"), *((r.name, r.dtype, r.reason) for r in self.operators)]
-        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-        table = "\n".join(f"{name:{widths[0]}}  {dtype:{widths[1]}}  {why}" for name, dtype, why in rows)
-        return f"{table}\n{self.summary}"
+        return "\n\n".join([*(table(rows, [0], widest=90) for rows in self.rows()), self.summary])
+
+
+_NAMES_IN_A_ROW = 2
+
+
+def _grouped(rows: Sequence[tuple[str, str, str, str]]) -> list[tuple[Any, ...]]:
+    """Return a row for each kind of (operator, type, reason): their number and the names of the first."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for op, kind, reason, name in rows:
+        groups.setdefault((op, kind, reason), []).append(name)
+    found: list[tuple[Any, ...]] = []
+    for (op, kind, reason), names in groups.items():
+        more = f" and {len(names) - _NAMES_IN_A_ROW} more" if len(names) > _NAMES_IN_A_ROW else ""
+        found.append((len(names), op, kind, ", ".join(names[:_NAMES_IN_A_ROW]) + more, reason))
+    return found
+
+
+def _params(params: QuantParams) -> dict[str, Any]:
+    """Return quantization parameters for JSON."""
+    names = ("zero_point", "qmin", "qmax", "quant_axis", "group_size")
+    numbers = {name: getattr(params, name) for name in names}
+    return {"dtype": str(params.dtype), "scale": params.scale.tolist(), **numbers}
 
 
 def operator_reports(decisions: list[Decision], weight_bits: int) -> list[OperatorReport]:

@@ -20,7 +20,7 @@ def progress_bar(
         yield from items
         return
     try:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
     except ImportError:
         yield from items
         return

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import json
 import logging
 import os
 from pathlib import Path
@@ -226,16 +228,42 @@ def test_skipped_operators_stay_in_float(model: str, tmp_path: Path) -> None:
     assert "image" not in {activation.name for activation in report.activations}
 
 
-def test_the_table_names_every_operator(model: str, tmp_path: Path) -> None:
+def test_the_table_groups_operators_behind_the_engines_steps(model: str, tmp_path: Path) -> None:
     report = _quantize(model, tmp_path)
     text = str(report)
     program = load_program(find_model_files(model))
-    for node in program.graph.nodes:
-        assert node.label in text
+    labels = [node.label for node in program.graph.nodes]
+    assert [row.name for row in report.operators] == labels
+    engine, operators = report.rows()
+    assert sum(row[0] for row in operators[1:]) == 18
+    assert [row[1:3] for row in engine[1:] if "Conv" in row[1]] == [
+        ("Conv+Relu", "int8"),
+        ("Conv+HardSwish", "int8"),
+        ("Conv+Add+Relu", "int8"),
+        ("ConvTranspose", "int8"),
+    ]
+    assert text.startswith("   in the engine")
+    assert "computes 5 of 5 convolutions and matrix products in int8, 100.0% of the multiply-adds" in text
     assert "5 of 18 operators quantized" in text
     assert f"{report.bytes_before:,} -> {report.bytes_after:,} bytes" in text
     written = sum(os.path.getsize(tmp_path / name) for name in os.listdir(tmp_path) if name != "model.qslim")
     assert written == report.bytes_after
+
+
+def test_the_report_in_json_and_in_a_notebook(model: str, tmp_path: Path) -> None:
+    report = _quantize(model, tmp_path)
+    found = json.loads(report.to_json())
+    assert found == json.loads(json.dumps(report.to_dict(), default=str))
+    assert [row["name"] for row in found["activations"]] == [each.name for each in report.activations]
+    assert found["weights"][0]["scale"] == pytest.approx(report.weights[0].scale.tolist())
+    assert len(found["engine_layers"]) == len(report.engine_layers)
+    page = report._repr_html_()
+    assert page.count("<table>") == page.count("</table>") == 2
+    assert "<td>Conv+Relu</td><td>int8</td>" in page
+    os.remove(report.engine_file)
+    gone = dataclasses.replace(report)  # which has looked at no file yet
+    assert (gone.engine_layers, gone.headline) == (None, "")
+    assert str(gone).lstrip().startswith("in the Paddle model")
 
 
 def test_every_save_says_what_it_wrote(model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
