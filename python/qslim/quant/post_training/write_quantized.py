@@ -117,7 +117,7 @@ def report_of(
 
 
 def _narrow_data(activations: Sequence[ActivationReport]) -> list[str]:
-    """Return a note for each tensor that never changed during calibration, and each feed without negatives."""
+    """Return a note for each tensor that never changed in calibration, and each feed without negatives."""
     notes = []
     for activation in activations:
         statistics = activation.statistics
