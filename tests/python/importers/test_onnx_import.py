@@ -285,6 +285,25 @@ def test_bytes_that_are_no_model(tmp_path: Path) -> None:
         load_onnx(3)
 
 
+def test_damaged_models_are_value_errors() -> None:
+    data, random = network().SerializeToString(), np.random.default_rng(0)
+    for _ in range(200):
+        damaged = bytearray(data)
+        for _ in range(random.integers(1, 4)):
+            end = len(data) if random.random() < 0.3 else 500
+            place = int(random.integers(0, end))
+            damaged[place if random.random() < 0.5 else -place] = int(random.integers(0, 256))
+        try:
+            session = Session(load_onnx(bytes(damaged)), max_memory=1 << 28)
+            shapes = [
+                [2 if extent is None else extent for extent in spec.shape or ()] for spec in session.inputs
+            ]
+            zeros = [np.zeros(shape, spec.dtype) for shape, spec in zip(shapes, session.inputs)]
+            session.run({spec.name: value for spec, value in zip(session.inputs, zeros)})
+        except ValueError:
+            continue
+
+
 @pytest.mark.parametrize("opset", [6, 99])
 def test_unknown_opsets_are_refused(opset: int) -> None:
     proto = model([helper.make_node("Relu", ["x"], ["y"])], {"x": [2]}, ["y"])

@@ -27,6 +27,8 @@ from qslim.importers.onnx.rules import RULES
 __all__ = ["load_onnx"]
 
 _OPSETS = range(7, 29)
+# What rules raise where attributes or inputs are missing, or of another kind.
+_UNSOUND = (ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 def load_onnx(model: Union[str, os.PathLike[str], bytes, Any]) -> Graph:
@@ -144,6 +146,13 @@ def _opset(proto: Any) -> int:
     return opset
 
 
+def _check_text(*names: Any) -> None:
+    """Refuse names that are no UTF-8, which protobuf gives as bytes."""
+    for name in names:
+        if not isinstance(name, str):
+            raise FormatError(f"load_onnx: the name {name!r} is no UTF-8")
+
+
 class _Import:
     """The Graph of one model."""
 
@@ -155,10 +164,17 @@ class _Import:
         for node in self._body.node:
             self._add_node(node)
         self._finish()
-        read_quantizers(self.graph)
+        try:
+            read_quantizers(self.graph)
+        except _UNSOUND as error:
+            raise FormatError(
+                f"load_onnx: quantizing nodes of this model are not sound ({error!r})"
+            ) from error
         remove_dead(self.graph)
 
     def _add_values(self) -> None:
+        infos = (*self._body.input, *self._body.output, *self._body.value_info)
+        _check_text(*(each.name for each in (*self._body.initializer, *infos)))
         for tensor in self._body.initializer:
             value = self._array(tensor)
             self.graph.add_tensor(Tensor(tensor.name, str(value.dtype), value.shape, value))
@@ -211,6 +227,8 @@ class _Import:
         return value
 
     def _add_node(self, node: Any) -> None:
+        _check_text(node.name, node.op_type, node.domain, *node.input, *node.output)
+        _check_text(*(each.name for each in node.attribute))
         attributes = {each.name: self._attribute(each) for each in node.attribute}
         own = node.domain in ("", "ai.onnx")
         wrapped = OnnxNode(node.op_type, list(node.input), list(node.output), attributes, node.name)
@@ -221,10 +239,10 @@ class _Import:
             return
         try:
             rule(self._builder, wrapped)
-        except (AttributeError, IndexError, KeyError, TypeError) as error:
+        except _UNSOUND as error:
             raise FormatError(
-                f"load_onnx: {self._builder.label} is no sound node: an attribute or an input is missing or of "
-                f"another kind ({error!r})"
+                f"load_onnx: {self._builder.label} is no sound node: an attribute or an input is missing, or "
+                f"of another kind ({error!r})"
             ) from error
 
     def _attribute(self, attribute: Any) -> Any:

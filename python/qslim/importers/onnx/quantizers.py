@@ -138,7 +138,8 @@ def _make_constant(graph: Graph, node: Node, value: np.ndarray) -> None:
         zeros = np.zeros((), np.int64)
         if len(node.inputs) > 2 and node.inputs[2]:
             zeros = _spread(graph, node, np.asarray(graph.constant(node.inputs[2])), value).astype(np.int64)
-        real = ((value.astype(np.int64) - zeros) * scale.astype(np.float64)).astype(np.float32)
+        with np.errstate(over="ignore"):
+            real = ((value.astype(np.int64) - zeros) * scale.astype(np.float64)).astype(np.float32)
     target.value, target.dtype, target.shape = real, "float32", real.shape
     graph.remove_node(node)
 

@@ -61,7 +61,8 @@ def _qlinear_conv(builder: Builder, node: OnnxNode) -> None:
     bias = builder.value(node.input(8))
     if bias is not None:
         steps = np.float64(builder.value(inputs[1])) * np.float64(builder.value(inputs[4]))
-        operands.append(builder.constant((bias * steps.reshape(-1)).astype(np.float32)))
+        with np.errstate(over="ignore"):
+            operands.append(builder.constant((bias * steps.reshape(-1)).astype(np.float32)))
     result = convolve(builder, node, operands, None)
     if result is not None:
         _quantize(builder, result, inputs[6], inputs[7], node.outputs)
