@@ -60,9 +60,9 @@ def _load_qslim(file: str, threads: int, isa: str | None, image: np.ndarray) -> 
 def _load_onnxruntime(file: str, threads: int, image: np.ndarray) -> tuple[Run, str]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    from qslim.deployment.peers import onnxruntime_session
+
+    session = onnxruntime_session(file, threads)
     feeds = {session.get_inputs()[0].name: image}
     return lambda: session.run(None, feeds), onnxruntime.__version__
 
@@ -70,15 +70,9 @@ def _load_onnxruntime(file: str, threads: int, image: np.ndarray) -> tuple[Run, 
 def _load_openvino(file: str, threads: int, image: np.ndarray) -> tuple[Run, str]:
     import openvino
 
-    core = openvino.Core()
-    model = core.read_model(file)
-    model.reshape(list(image.shape))
-    properties = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    request = core.compile_model(model, "CPU", properties).create_infer_request()
+    from qslim.deployment.peers import openvino_request
+
+    request = openvino_request(file, [image.shape], threads)
     return lambda: request.infer({0: image}), openvino.__version__.split("-")[0]
 
 

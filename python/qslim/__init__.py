@@ -20,6 +20,7 @@ __all__ = [
     "__version__",
     "analysis",
     "compressor",
+    "deployment",
     "dygraph",
     "functional",
     "graph",
@@ -32,6 +33,7 @@ __all__ = [
 _SUBPACKAGES = (
     "analysis",
     "compressor",
+    "deployment",
     "dygraph",
     "exporters",
     "functional",

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "models": {"paddle"},
     "analysis": {"graph", "importers", "paddle"},
     "runtime": {"exporters", "files", "graph", "importers"},
+    "deployment": {"exporters", "files", "graph", "importers", "paddle", "quant", "runtime"},
 }
 
 

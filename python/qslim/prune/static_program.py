@@ -227,7 +227,12 @@ class _LegacyProgram(StaticProgram):
             if op.name() == "builtin.parameter"
         }
         walked = walk_program(translated, names, lambda name: _zeros(self.parameters[name]), KEPT_OPERATORS)
-        feeds = [name for name in walked.values if block.has_var(name) and block.var(name).is_data]
+        fed = {
+            name for op in block.ops if op.type == "feed" for name in op.output("Out")
+        }  # of a loaded program
+        feeds = [
+            name for name in walked.values if name in fed or (block.has_var(name) and block.var(name).is_data)
+        ]
         self._set_graph(walked, feeds)
         for op in block.ops:
             if op.type == "mul" and op.attr("x_num_col_dims") == 1:

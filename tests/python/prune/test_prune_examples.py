@@ -20,6 +20,7 @@ GUIDE = Path(__file__).resolve().parents[3] / "docs" / "pruning.md"
     "module",
     [
         *("atoms", "checkpoint", "groups", "inputs", "plan", "report", "selection", "sensitivity"),
+        "saved_model",
         *("pruners.base", "pruners.norms", "pruners.taylor"),
     ],
 )
