@@ -15,9 +15,11 @@ from qslim._core import FormatError, __version__
 __all__ = [
     "PTQ",
     "QAT",
+    "Compressor",
     "FormatError",
     "__version__",
     "analysis",
+    "compressor",
     "deployment",
     "dygraph",
     "functional",
@@ -30,6 +32,7 @@ __all__ = [
 
 _SUBPACKAGES = (
     "analysis",
+    "compressor",
     "deployment",
     "dygraph",
     "exporters",
@@ -44,6 +47,7 @@ _SUBPACKAGES = (
 
 # PaddleSlim has these at its top level.
 _SHORTCUTS = {
+    "Compressor": "qslim.compressor",
     "FPGMFilterPruner": "qslim.dygraph",
     "FilterPruner": "qslim.dygraph",
     "GMPUnstructuredPruner": "qslim.dygraph",

@@ -130,8 +130,8 @@ def _refuse_other_kinds(argument: str, path: str) -> None:
     """Say of a file of another kind what it is and what reads it."""
     if path.endswith(".onnx") and os.path.isfile(path):
         raise ModelFileError(
-            f"{argument}: {path!r} is an ONNX file, which qslim does not read: export the network from "
-            "Paddle (paddle.jit.save), or run the file with ONNX Runtime"
+            f"{argument}: {path!r} is an ONNX file, expected a Paddle model here: qslim.runtime.Session "
+            "runs ONNX files, and quantization reads what paddle.jit.save writes"
         )
     if path.endswith(".qslim") and os.path.isfile(path):
         raise ModelFileError(

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pickle
 import sys
 import tempfile
 import time
@@ -151,10 +152,16 @@ def report_progress() -> None:
 
 @dataclass
 class Exchange:
-    """The bytes that a rank gives in a block of `together`, and those of all ranks, in order, after it."""
+    """The bytes, or the value, that a rank gives in a block of `together`; those of all ranks after it."""
 
     own: bytes = b""
     all: Sequence[bytes] = ()
+    value: Any = None
+
+    @property
+    def values(self) -> list[Any]:
+        """The values of all ranks, in order; a single process has its own one back, uncopied."""
+        return [pickle.loads(part) for part in self.all] if _initialized() is not None else [self.value]
 
 
 @contextlib.contextmanager
@@ -181,8 +188,15 @@ def together(what: str) -> Iterator[Exchange]:
         yield exchange
     except Exception as error:
         failure = error
+    if _initialized() is None:
+        if failure is not None:
+            raise failure
+        exchange.all = [exchange.own]
+        return
+    if exchange.value is not None:
+        exchange.own = pickle.dumps(exchange.value)
     part = b"+" + exchange.own if failure is None else b"-" + _described(failure)
-    parts = [part] if _initialized() is None else _meet(part)
+    parts = _meet(part)
     if failure is not None:
         raise failure
     for other, part in enumerate(parts):

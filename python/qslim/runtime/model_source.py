@@ -43,10 +43,9 @@ def model_source(model: Union[str, os.PathLike[str], Graph]) -> tuple[Union[str,
     elif path.endswith(_PADDLE_ENDINGS):
         directory, name = os.path.split(path)
     elif path.endswith(".onnx"):
-        raise ValueError(
-            f"Session: {path!r} is an ONNX file, which this engine does not read: export the network from "
-            "Paddle (paddle.jit.save), or run the file with ONNX Runtime"
-        )
+        from qslim.importers.onnx import load_onnx
+
+        return _bytes_of(load_onnx(path))
     else:
         return path, load_tail(path)
     from qslim.importers.paddle import import_model

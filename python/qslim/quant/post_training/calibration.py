@@ -20,7 +20,6 @@ import ctypes
 import itertools
 import math
 import os
-import pickle
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -111,8 +110,8 @@ def collect_statistics(
         every: Iterable[Feed] = itertools.chain(first, feeds)
         if kept is not None:
             every = kept.taking(every)
-        parts.own = pickle.dumps(_collect(program, engine or _Executor(program), watched, every))
-    merged = _merge([pickle.loads(part) for part in parts.all])
+        parts.value = _collect(program, engine or _Executor(program), watched, every)
+    merged = _merge(parts.values)
     return replace(merged, kept=kept, by_engine=engine is not None)
 
 
@@ -129,8 +128,8 @@ def statistics_of_graph(
         engine = _Engine.of(program, names, max_memory)
         assert engine is not None
         watched = _Watched({name: TensorStatistics() for name in names}, [])
-        parts.own = pickle.dumps(_collect(program, engine, watched, feeds))
-    return _merge([pickle.loads(part) for part in parts.all]).statistics
+        parts.value = _collect(program, engine, watched, feeds)
+    return _merge(parts.values).statistics
 
 
 def samples_of_graph(
@@ -158,12 +157,12 @@ def samples_of_graph(
             for feed in feeds:
                 _watch(engine, feed, names, watched)
                 distributed.report_progress()
-        parts.own = pickle.dumps(watched.layers if engine is not None else None)
-    first, *others = (pickle.loads(part) for part in parts.all)
+        parts.value = watched.layers if engine is not None else []
+    first, *others = parts.values
     for part in others:
         for layer, other in zip(first, part):
             layer.merge(other)
-    is_paired = first is not None and all(map(LayerSamples.has_patches_of, first, layers))
+    is_paired = len(first) == len(layers) and all(map(LayerSamples.has_patches_of, first, layers))
     return first if is_paired else None
 
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from qslim.paddle.program import FeedSpec
 from qslim.quant import distributed
 
-__all__ = ["Feed", "KeptBatches", "calibration_batches", "expected_batches"]
+__all__ = ["Feed", "KeptBatches", "calibration_batches", "expected_batches", "training_batches"]
 
 Feed = dict[str, NDArray[Any]]
 
@@ -96,6 +96,46 @@ def calibration_batches(
     source = given[named[0]]
     raw = _raw_batches(feeds, named[0], source, batch_size)
     return _checked(raw, feeds, named[0], source, batch_nums)
+
+
+def training_batches(feeds: Sequence[FeedSpec], reader: Any, name: str) -> Iterator[Feed]:
+    """Yield one pass over `reader` as feeds that fit `feeds`.
+
+    Parameters
+    ----------
+    feeds : sequence of FeedSpec
+    reader : DataLoader, iterable, or a function that returns one
+        It yields batches: a dict by feed name, arrays in feed order, or a list of samples, each a tuple in
+        feed order, as ``paddle.batch`` makes them.
+    name : str
+        The argument that errors name.
+
+    Raises
+    ------
+    ValueError : it yields nothing, or a batch that does not fit; names the batch and the feed.
+
+    Examples
+    --------
+    >>> feeds = [FeedSpec("x", np.dtype("float32"), (None, 2)), FeedSpec("y", np.dtype("int64"), (None, 1))]
+    >>> batch = [(np.float32([1, 2]), 0), (np.float32([3, 4]), 1)]
+    >>> [feed] = training_batches(feeds, [batch], "train_reader")
+    >>> feed["x"].shape, feed["y"].tolist()
+    ((2, 2), [[0], [1]])
+    """
+    number = None
+    for number, batch in enumerate(_iterate(reader, name)):
+        is_samples = isinstance(batch, (list, tuple)) and all(
+            isinstance(item, (list, tuple)) for item in batch
+        )
+        columns = _stack(batch, feeds) if batch and is_samples else batch
+        yield {
+            spec.name: _fit(value, spec, name, number) for spec, value in _match(columns, feeds, name, number)
+        }
+    if number is None:
+        raise ValueError(
+            f"{name}: yielded no batch; give a function that returns a new iterator for each pass, as "
+            "paddle.batch does"
+        )
 
 
 def expected_batches(data_loader: Any, batch_nums: Optional[int]) -> Optional[int]:
@@ -198,8 +238,8 @@ def _stack_column(values: Sequence[Any]) -> NDArray[Any]:
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         raise ValueError(
-            f"sample_generator: the samples of one batch differ in shape ({sorted(shapes)}); "
-            "use batch_size=1 or make them equal"
+            f"the samples of one batch differ in shape ({sorted(shapes)}); use batch_size=1 or make "
+            "them equal"
         )
     return np.stack(arrays)
 
@@ -264,5 +304,5 @@ def _to_array(value: Any) -> NDArray[Any]:
         return np.asarray(value.numpy())
     array = np.asarray(value)
     if array.dtype == object:
-        raise ValueError(f"calibration data: expected numbers, got {type(value).__name__}")
+        raise ValueError(f"data: expected numbers, got {type(value).__name__}")
     return array

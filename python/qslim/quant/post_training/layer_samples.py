@@ -24,9 +24,10 @@ __all__ = ["LayerSamples", "layer_samples", "products"]
 
 # Elements kept of each layer: 2 MB; of short patches no more than tell a layer's errors well.
 _MOST_ELEMENTS = 2**19
-_MOST_PATCHES, _FEWEST_PATCHES = 4096, 64
+_MOST_PATCHES, _FEWEST_PATCHES = 1024, 64
 # A solution for a row of weights needs several times as many patches as the row has factors, within 16 MB.
-_PATCHES_PER_FACTOR, _FEWEST_TO_SOLVE, _MOST_ELEMENTS_TO_SOLVE = 8, 256, 2**22
+_PATCHES_PER_FACTOR, _FEWEST_TO_SOLVE, _MOST_TO_SOLVE = 8, 256, 4096
+_MOST_ELEMENTS_TO_SOLVE = 2**22
 # Patches of each picture that are looked at, evenly spread.
 _PATCHES_PER_SAMPLE = 256
 
@@ -53,11 +54,11 @@ class LayerSamples:
         self._kernel = value.shape[2:] if is_convolution else ()
         self.groups = int(node.attributes.get("group", 1)) if is_convolution else 1
         self.size = value.size // value.shape[axis] * self.groups
-        most = _MOST_ELEMENTS // self.size
+        most = min(_MOST_ELEMENTS // self.size, _MOST_PATCHES)
         if to_solve:
             wanted = max(_PATCHES_PER_FACTOR * self.size // self.groups, _FEWEST_TO_SOLVE)
-            most = max(most, min(wanted, _MOST_ELEMENTS_TO_SOLVE // self.size))
-        self._most = int(np.clip(most, _FEWEST_PATCHES, _MOST_PATCHES))
+            most = max(most, min(wanted, _MOST_ELEMENTS_TO_SOLVE // self.size, _MOST_TO_SOLVE))
+        self._most = int(max(most, _FEWEST_PATCHES))
         self._start()
 
     def _start(self) -> None:

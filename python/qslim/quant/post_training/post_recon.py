@@ -27,6 +27,7 @@ Examples
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Optional
 
@@ -93,36 +94,12 @@ drop_prob, lr, limit : ignored
     ------
     ValueError : as ``quant_post_static``; ``recon_level`` is another one.
     """
+    given = dict(locals())
     if recon_level == "region-wise":
         raise ValueError(
             "recon_level: 'region-wise' is not there; 'layer-wise' solves each layer for its inputs in the "
             "quantized network"
         )
     choose("recon_level", recon_level, ("layer-wise",))
-    return quant_post_static(
-        executor,
-        model_dir,
-        quantize_model_path,
-        batch_generator,
-        sample_generator,
-        data_loader,
-        model_filename,
-        params_filename,
-        save_model_filename,
-        save_params_filename,
-        batch_size,
-        batch_nums,
-        algo=algo,  # type: ignore[arg-type]
-        round_type="adaround",
-        hist_percent=hist_percent,
-        bias_correction=bias_correction,
-        quantizable_op_type=quantizable_op_type,
-        is_full_quantize=is_full_quantize,
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        activation_quantize_type=activation_quantize_type,
-        weight_quantize_type=weight_quantize_type,
-        optimize_model=optimize_model,
-        onnx_format=onnx_format,
-        skip_tensor_list=skip_tensor_list,
-    )
+    shared = inspect.signature(quant_post_static).parameters.keys() & given.keys()
+    return quant_post_static(**{name: given[name] for name in shared}, round_type="adaround")

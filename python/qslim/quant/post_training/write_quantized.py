@@ -107,7 +107,7 @@ def report_of(
         notes=[
             *([f"{folded} batch normalizations folded"] if folded else []),
             *_choices(activations, weights, options),
-            *_constant_tensors(activations),
+            *_narrow_data(activations),
             *written.notes,
             *(mixed_precision.notes if mixed_precision is not None else []),
         ],
@@ -116,11 +116,16 @@ def report_of(
     )
 
 
-def _constant_tensors(activations: Sequence[ActivationReport]) -> list[str]:
-    """Return a note for each tensor that never changed during calibration."""
+def _narrow_data(activations: Sequence[ActivationReport]) -> list[str]:
+    """Return a note for each tensor that never changed in calibration, and each feed without negatives."""
     notes = []
     for activation in activations:
         statistics = activation.statistics
+        if activation.op == "feed" and activation.params.qmin == activation.params.zero_point == 0:
+            notes.append(
+                f"feed {activation.name!r} was never negative during calibration: it is uint8, and negative "
+                'values of other data become 0; activation_scheme="symmetric" keeps them'
+            )
         if statistics.min == statistics.max:
             notes.append(
                 f"tensor {activation.name!r} was {statistics.min:g} everywhere during calibration: its "

@@ -18,7 +18,7 @@ from qslim.quant.programs.functions import QuantFunctions
 from qslim.quant.programs.legacy import quantize_legacy
 from qslim.quant.programs.operator_rules import never_negative
 
-__all__ = ["initial_thresholds"]
+__all__ = ["feed_spec", "initial_thresholds"]
 
 _SOURCES = ("data_loader", "batch_generator", "sample_generator")
 # The legacy IR's names of dtypes.
@@ -48,7 +48,7 @@ def initial_thresholds(
     names = [op.input("X")[0] for op in fakes]
     unsigned = never_negative(program) if config.uses_unsigned_grid else set()
     batches = calibration_batches(
-        [_feed_spec(variable) for variable in program.list_vars() if variable.is_data],
+        [feed_spec(variable, variable.name) for variable in program.list_vars() if variable.is_data],
         **{source: calib_config.get(source) for source in _SOURCES},
         batch_size=calib_config.get("batch_size", 1),
         batch_nums=calib_config.get("batch_nums", 10),
@@ -70,7 +70,8 @@ def initial_thresholds(
     }
 
 
-def _feed_spec(variable: Any) -> FeedSpec:
+def feed_spec(variable: Any, name: str) -> FeedSpec:
+    """Return the form of what is fed as `name` to `variable`, a Variable or a PIR value."""
     shape = tuple(None if extent < 0 else int(extent) for extent in variable.shape)
     kind = dtype_name(variable.dtype)
-    return FeedSpec(variable.name, np.dtype(_NUMPY.get(kind, kind)), shape)
+    return FeedSpec(name, np.dtype(_NUMPY.get(kind, kind)), shape)

@@ -61,3 +61,11 @@ def test_a_tensor_that_never_changes_is_named(tmp_path: Path) -> None:
     net[0].bias.set_value(np.full(4, -100, np.float32))  # the ReLU is dead
     report = _quantize(save_network(net, str(tmp_path / "float"), "pir"), tmp_path / "int8", [images(2)])
     assert any("'relu_0' was 0 everywhere during calibration" in note for note in report.notes)
+
+
+def test_a_feed_that_was_never_negative_is_named(tmp_path: Path) -> None:
+    model = save_network(small_network(), str(tmp_path / "float"), "pir")
+    report = _quantize(model, tmp_path / "int8", [np.abs(images(4))])
+    assert any("feed 'image' was never negative during calibration" in note for note in report.notes)
+    signed = _quantize(model, tmp_path / "signed", [images(4)])
+    assert not any("never negative" in note for note in signed.notes)
