@@ -34,6 +34,7 @@ _SUBPACKAGES = (
     "compressor",
     "dygraph",
     "exporters",
+    "fluid",
     "functional",
     "graph",
     "importers",

@@ -36,6 +36,15 @@ _LEARNED = "qslim.quant.quanters.learned"
 _ABS_MAX = "qslim.quant.quanters.abs_max"
 
 MODULES: Mapping[str, Module] = {
+    "paddle.fluid": Module(("qslim.fluid",)),
+    "paddle.fluid.contrib": Module(("qslim.fluid.contrib",)),
+    "paddle.fluid.contrib.slim": Module(("qslim.fluid.contrib.slim",)),
+    "paddle.fluid.initializer": Module(("qslim.fluid.initializer",)),
+    "paddle.fluid.io": Module(("qslim.fluid.io",)),
+    "paddle.fluid.layers": Module(("qslim.fluid.layers",)),
+    "paddle.fluid.optimizer": Module(("qslim.fluid.optimizer",)),
+    "paddle.fluid.param_attr": _from("qslim.fluid", "ParamAttr"),
+    "paddle.fluid.regularizer": Module(("qslim.fluid.regularizer",)),
     "paddleslim": Module(("qslim.dygraph", "qslim.analysis"), {**_QAT, **_PTQ}),
     "paddleslim.analysis": Module(
         ("qslim.analysis",), {"flops": "qslim.analysis:flops", "model_size": "qslim.analysis:model_size"}
