@@ -22,6 +22,7 @@ from typing import Any, Optional
 
 from qslim import __version__
 from qslim.paddleslim.modules import MODULES
+from qslim.paddleslim.refusals import refusal
 
 __all__ = ["install", "uninstall"]
 
@@ -168,6 +169,9 @@ def _resolve(module_name: str, name: str) -> Any:
 
 def _no_such_name(module_name: str, name: str) -> str:
     """Return the message about a name or submodule that qslim does not have."""
+    reason = refusal(f"{module_name}.{name}".partition(".")[2])
+    if reason is not None:
+        return f"{module_name}.{name} is not offered: {reason}"
     here = {*_names_or_none(module_name), *(each.rpartition(".")[2] for each in _submodules(module_name))}
     elsewhere = [f"{each}.{name}" for each in MODULES if name in _names_or_none(each)]
     near = [f"{module_name}.{each}" for each in difflib.get_close_matches(name, sorted(here), 2)]

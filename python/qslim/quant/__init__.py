@@ -12,6 +12,7 @@ from typing import Any
 from qslim.paddle.framework import paddle_module
 from qslim.quant.post_training.post_dynamic import quant_post_dynamic, quant_post_only_weight
 from qslim.quant.post_training.post_hpo import quant_post_hpo
+from qslim.quant.post_training.post_recon import quant_recon_static
 from qslim.quant.post_training.post_static import quant_post, quant_post_static
 from qslim.quant.post_training.post_training_report import QuantizationReport
 from qslim.quant.programs import convert, get_pact_optimizer, pact, quant_aware, quant_embedding
@@ -35,6 +36,7 @@ __all__ = [
     "quant_post_hpo",
     "quant_post_only_weight",
     "quant_post_static",
+    "quant_recon_static",
 ]
 
 _NEED_PADDLE = {
