@@ -32,10 +32,12 @@ __all__ = [
 
 _SUBPACKAGES = (
     "analysis",
+    "auto_compression",
     "compressor",
     "deployment",
     "dygraph",
     "exporters",
+    "fluid",
     "functional",
     "graph",
     "importers",
@@ -67,6 +69,13 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"qslim.{name}")
     if name in _SHORTCUTS:
         return getattr(importlib.import_module(_SHORTCUTS[name]), name)
+    if name == "common":
+        return importlib.import_module("qslim.paddleslim.common")
+    from qslim.paddleslim.refusals import refusal
+
+    reason = refusal(name)
+    if reason is not None:
+        raise AttributeError(f"qslim.{name} is not offered: {reason}")
     raise AttributeError(f"module 'qslim' has no attribute {name!r}")
 
 

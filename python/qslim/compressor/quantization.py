@@ -149,7 +149,7 @@ class QuantizationStrategy(Strategy):
                     context.executor,
                     program=program,
                 )
+                check_model_files(find_model_files(staging, "model"))
                 if not network.is_pir:
                     os.replace(os.path.join(staging, "model.pdmodel"), os.path.join(staging, "model"))
                 os.replace(os.path.join(staging, "model.pdiparams"), os.path.join(staging, "weights"))
-                check_model_files(find_model_files(staging, "model", "weights"))

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "capture_fallback",
+    "data_feeder",
     "dygraph",
     "dygraph_inside_a_trace",
     "eval_frame_setter",
@@ -36,6 +37,7 @@ __all__ = [
     "legacy_core",
     "legacy_ir",
     "legacy_operator",
+    "load_vars",
     "memory_of",
     "operators",
     "paddle_module",
@@ -44,6 +46,7 @@ __all__ = [
     "pir_ir",
     "pir_parameter",
     "quiet",
+    "save_vars",
     "static_function_class",
     "static_mode",
     "translated_to_pir",
@@ -262,3 +265,22 @@ def executor(place: Any = None) -> Any:
     """Return a static-graph executor for `place`, the CPU by default."""
     paddle = paddle_module()
     return paddle.static.Executor(paddle.CPUPlace() if place is None else place)
+
+
+def data_feeder(feed_list: Any, place: Any, program: Any) -> Any:
+    """Return Paddle's DataFeeder of a legacy program, which makes feeds of lists of samples."""
+    return paddle_module().base.DataFeeder(feed_list, place, program)
+
+
+def load_vars(executor: Any, directory: str, program: Any, variables: Any, predicate: Any, name: Any) -> None:
+    """Load variables of a legacy program from files of their own, or from the file `name`."""
+    from paddle.static import io
+
+    io.load_vars(executor, directory, program, variables, predicate, name)
+
+
+def save_vars(executor: Any, directory: str, program: Any, variables: Any, predicate: Any, name: Any) -> None:
+    """Save variables of a legacy program to files of their own, or to the file `name`."""
+    from paddle.static import io
+
+    io.save_vars(executor, directory, program, variables, predicate, name)

@@ -33,6 +33,7 @@ __all__ = [
     "WalkedProgram",
     "check_model_files",
     "is_persistable",
+    "load_model_files",
 ]
 
 
@@ -113,7 +114,7 @@ class PaddleProgram:
             self.scope = scope
         with self.active():
             self.executor = framework.executor(place)
-            self.program, self.feed_names, self.fetches = _load(files, self.executor)
+            self.program, self.feed_names, self.fetches = load_model_files(files, self.executor)
             _check_parameter_file(files, self.program, self.is_legacy)
         self.read_graph()
 
@@ -246,7 +247,7 @@ def check_model_files(files: ModelFiles) -> None:
     """
     ir = framework.pir_ir if files.is_pir else framework.legacy_ir
     with framework.static_mode(), ir(), framework.quiet():
-        program, _, _ = _load(files, framework.executor())
+        program, _, _ = load_model_files(files, framework.executor())
         _check_parameter_file(files, program, not files.is_pir)
 
 
@@ -263,7 +264,7 @@ class _Exported:
         return (1, 0)
 
 
-def _load(files: ModelFiles, executor: Any) -> tuple[Any, list[str], list[Any]]:
+def load_model_files(files: ModelFiles, executor: Any) -> tuple[Any, list[str], list[Any]]:
     """Call Paddle's `load_inference_model`, with its errors put in words."""
     paddle = framework.paddle_module()
     if files.params is not None:

@@ -2,7 +2,8 @@
 """``python -m qslim.paddleslim``: run a script, a module or a command with ``paddleslim`` meaning qslim.
 
 What runs sees what it would see under plain ``python``: its own ``sys.argv``, ``sys.path[0]``, ``__main__``,
-exit code, and tracebacks that begin in its own file.
+exit code, and tracebacks that begin in its own file. ``paddle.fluid`` means ``qslim.fluid``, and a script
+that needs Paddle's legacy IR gets it, unless FLAGS_enable_pir_api is set.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from types import ModuleType, TracebackType
 from typing import Any, NoReturn, Optional, Union
 
 from qslim.paddleslim import install
+from qslim.paddleslim.legacy_scripts import reason_for_legacy_ir
 
+_FLAG = "FLAGS_enable_pir_api"
 _USAGE = """\
 usage: python -m qslim.paddleslim script.py [arg ...]
        python -m qslim.paddleslim -m module [arg ...]
@@ -27,7 +30,8 @@ usage: python -m qslim.paddleslim script.py [arg ...]
        python -m qslim.paddleslim --path
 
 Run a script with `import paddleslim` and its submodules meaning qslim, in child processes too. --path prints
-the file that a launcher of scripts can run in place of `-m qslim.paddleslim`.
+the file that a launcher of scripts can run in place of `-m qslim.paddleslim`. Scripts that use paddle.fluid,
+.pdmodel files or clone(for_test=True) run with FLAGS_enable_pir_api=0, unless it is set.
 """
 
 
@@ -65,6 +69,7 @@ def _run_script(path: str, arguments: Sequence[str]) -> None:
         runpy.run_path(path, run_name="__main__")
         return
     _set_first_path(os.path.dirname(os.path.realpath(path)))
+    _choose_ir(source, path)
     _run_as_main(source, file, __file__=file, __loader__=SourceFileLoader("__main__", file))
 
 
@@ -72,20 +77,34 @@ def _run_module(name: str, arguments: Sequence[str]) -> None:
     _set_first_path(os.getcwd())
     sys.argv[:] = ["-m", *arguments]
     try:
-        found = importlib.util.find_spec(name) is not None
+        spec = importlib.util.find_spec(name)
+        found = spec is not None
     except ModuleNotFoundError as error:
         if error.name is None or not name.startswith(error.name):
             raise
-        found = False
+        found, spec = False, None
     if not found:
         _fail(1, f"No module named {name}")
+    if spec is not None and spec.has_location and spec.origin is not None and spec.origin.endswith(".py"):
+        _choose_ir(Path(spec.origin).read_bytes(), name)
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _run_command(command: str, arguments: Sequence[str]) -> None:
     _set_first_path("")
+    _choose_ir(command, "the command")
     sys.argv[:] = ["-c", *arguments]
     _run_as_main(command, "<string>")
+
+
+def _choose_ir(source: Union[bytes, str], name: str) -> None:
+    """Switch PIR off, and say so, if `source` needs the legacy IR and the user has not chosen."""
+    if _FLAG in os.environ:
+        return
+    reason = reason_for_legacy_ir(source)
+    if reason is not None:
+        os.environ[_FLAG] = "0"
+        print(f"qslim.paddleslim: {name} uses {reason}: it runs in the legacy IR, {_FLAG}=0", file=sys.stderr)
 
 
 def _run_as_main(source: Union[bytes, str], file: str, **attributes: Any) -> None:

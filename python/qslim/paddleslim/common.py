@@ -1,12 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``paddleslim.common``: the logger and the running average that training scripts take from there."""
+"""``paddleslim.common``: what training scripts take from there."""
 
 from __future__ import annotations
 
 import logging
 from typing import Optional, Union
 
-__all__ = ["AvgrageMeter", "get_logger"]
+from qslim.auto_compression.loading import (
+    get_feed_vars,
+    get_model_dir,
+    load_config,
+    load_inference_model,
+    save_config,
+    wrap_dataloader,
+)
+
+__all__ = [
+    "AvgrageMeter",
+    "get_feed_vars",
+    "get_logger",
+    "get_model_dir",
+    "load_config",
+    "load_inference_model",
+    "save_config",
+    "wrap_dataloader",
+]
 
 
 def get_logger(

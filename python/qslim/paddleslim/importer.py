@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The importer that answers for ``paddleslim``, in this process and in those that it starts.
 
+It answers for ``paddle.fluid`` as well, which Paddle 3 no longer has and scripts of that era import.
+
 Each module of the table in modules.py becomes a module object whose names are looked up in qslim when they
 are used, so importing one costs nothing and a script without Paddle runs as far as it needs none.
 """
@@ -20,10 +22,12 @@ from typing import Any, Optional
 
 from qslim import __version__
 from qslim.paddleslim.modules import MODULES
+from qslim.paddleslim.refusals import refusal
 
 __all__ = ["install", "uninstall"]
 
 _ROOT = "paddleslim"
+_ROOTS = (_ROOT, "paddle.fluid")
 # The release whose calls qslim takes; PEP 440 compares a local version as its public part.
 _VERSION = f"2.6.0+qslim.{__version__}"
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -111,12 +115,12 @@ class _Module(ModuleType):
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Finds ``paddleslim`` and everything below it, so that no other finder is asked."""
+    """Finds the roots and everything below them, so that no other finder is asked."""
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
     ) -> Optional[ModuleSpec]:
-        if fullname != _ROOT and not fullname.startswith(_ROOT + "."):
+        if not f"{fullname}.".startswith(tuple(f"{root}." for root in _ROOTS)):
             return None
         if fullname not in MODULES:
             # Without `name`: ``from paddleslim import X`` drops the message of an error that bears it.
@@ -165,14 +169,19 @@ def _resolve(module_name: str, name: str) -> Any:
 
 def _no_such_name(module_name: str, name: str) -> str:
     """Return the message about a name or submodule that qslim does not have."""
+    reason = refusal(f"{module_name}.{name}".partition(".")[2])
+    if reason is not None:
+        return f"{module_name}.{name} is not offered: {reason}"
     here = {*_names_or_none(module_name), *(each.rpartition(".")[2] for each in _submodules(module_name))}
     elsewhere = [f"{each}.{name}" for each in MODULES if name in _names_or_none(each)]
     near = [f"{module_name}.{each}" for each in difflib.get_close_matches(name, sorted(here), 2)]
     nearest = " or ".join(elsewhere[:1] or near)
     hint = f"; the nearest is {nearest}" if nearest else ""
-    modules = {each for each in MODULES if each.count(".") < 2} | {*_submodules(module_name)}
+    root = next(each for each in _ROOTS if f"{module_name}.".startswith(f"{each}."))
+    known = {each for each in MODULES if each.startswith(root) and each.count(".") - root.count(".") < 2}
+    modules = known | {*_submodules(module_name)}
     return (
-        f"{module_name}.{name}: qslim stands in for paddleslim here and has nothing of that name{hint}. "
+        f"{module_name}.{name}: qslim stands in for {root} here and has nothing of that name{hint}. "
         f"It has {', '.join(sorted(modules))}"
     )
 

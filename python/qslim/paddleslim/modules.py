@@ -36,13 +36,27 @@ _LEARNED = "qslim.quant.quanters.learned"
 _ABS_MAX = "qslim.quant.quanters.abs_max"
 
 MODULES: Mapping[str, Module] = {
+    "paddle.fluid": Module(("qslim.fluid",)),
+    "paddle.fluid.contrib": Module(("qslim.fluid.contrib",)),
+    "paddle.fluid.contrib.slim": Module(("qslim.fluid.contrib.slim",)),
+    "paddle.fluid.initializer": Module(("qslim.fluid.initializer",)),
+    "paddle.fluid.io": Module(("qslim.fluid.io",)),
+    "paddle.fluid.layers": Module(("qslim.fluid.layers",)),
+    "paddle.fluid.optimizer": Module(("qslim.fluid.optimizer",)),
+    "paddle.fluid.param_attr": _from("qslim.fluid", "ParamAttr"),
+    "paddle.fluid.regularizer": Module(("qslim.fluid.regularizer",)),
     "paddleslim": Module(("qslim.dygraph", "qslim.analysis"), {**_QAT, **_PTQ}),
     "paddleslim.analysis": Module(
         ("qslim.analysis",), {"flops": "qslim.analysis:flops", "model_size": "qslim.analysis:model_size"}
     ),
     "paddleslim.analysis.flops": Module(("qslim.analysis",)),
     "paddleslim.analysis.model_size": Module(("qslim.analysis",)),
+    "paddleslim.auto_compression": Module(("qslim.auto_compression",)),
+    "paddleslim.auto_compression.config_helpers": _from("qslim.auto_compression", "load_config"),
     "paddleslim.common": Module(("qslim.paddleslim.common",)),
+    "paddleslim.common.config_helper": _from("qslim.paddleslim.common", "load_config", "save_config"),
+    "paddleslim.common.dataloader": _from("qslim.paddleslim.common", "get_feed_vars", "wrap_dataloader"),
+    "paddleslim.common.load_model": _from("qslim.paddleslim.common", "get_model_dir", "load_inference_model"),
     "paddleslim.common.log_helper": _from("qslim.paddleslim.common", "get_logger"),
     "paddleslim.common.meter": _from("qslim.paddleslim.common", "AvgrageMeter"),
     "paddleslim.dygraph": Module(("qslim.dygraph",), {**_QAT, **_PTQ}),
@@ -62,7 +76,13 @@ MODULES: Mapping[str, Module] = {
     "paddleslim.prune.pruner": Module(("qslim.prune",)),
     "paddleslim.prune.sensitive": Module(("qslim.prune",)),
     "paddleslim.prune.unstructured_pruner": Module(("qslim.prune",)),
-    "paddleslim.quant": Module(("qslim.quant",)),
+    "paddleslim.quant": Module(
+        ("qslim.quant",),
+        {
+            "get_logger": "qslim.paddleslim.common:get_logger",
+            "quant_embedding": "qslim.quant:quant_embedding",
+        },
+    ),
     "paddleslim.quant.analysis": Module(("qslim.quant.analysis",)),
     "paddleslim.quant.analysis_ptq": _from("qslim.quant.analysis", "AnalysisPTQ"),
     "paddleslim.quant.analysis_qat": _from("qslim.quant.analysis", "AnalysisQAT"),
@@ -88,7 +108,9 @@ MODULES: Mapping[str, Module] = {
     "paddleslim.quant.observers.mse_weight": _from(
         _WEIGHTS, "MSEChannelWiseWeightObserver", "MSEChannelWiseWeightObserverLayer"
     ),
+    "paddleslim.quant.post_quant_hpo": _from("qslim.quant", "quant_post_hpo"),
     "paddleslim.quant.qat": _from("qslim.quant", "SlimQAT"),
+    "paddleslim.quant.quant_embedding": _from("qslim.quant", "quant_embedding"),
     "paddleslim.quant.quanter": Module(("qslim.quant",)),
     "paddleslim.quant.quanters": Module(("qslim.quant.quanters",)),
     "paddleslim.quant.quanters.channel_wise_abs_max": _from(
@@ -99,4 +121,5 @@ MODULES: Mapping[str, Module] = {
         _LEARNED, "WeightLSQplusQuanter", "WeightLSQplusQuanterLayer"
     ),
     "paddleslim.quant.quanters.pact": _from(_LEARNED, "PACTQuanter", "PACTQuanterLayer"),
+    "paddleslim.quant.reconstruction_quantization": _from("qslim.quant", "quant_recon_static"),
 }

@@ -363,6 +363,11 @@ class StaticUnstructuredPruner(_UnstructuredPruner):
                 "UnstructuredPruner: no parameter is left to prune; skip_params_func skips them all?"
             )
 
+    @property
+    def scope(self) -> Any:
+        """The scope that the weights live in."""
+        return self._scope
+
     def sparse_by_layer(self, program: Any) -> dict[str, float]:
         """Return the share of zeros of each parameter of `program`."""
         return {name: sparsity([_read(self._scope, name)]) for name in _parameter_shapes(program)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The docstring examples of qslim.compressor run."""
+"""The docstring examples of the Compressor and of what it brought along run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import importlib
 
 import pytest
 
-MODULES = ["qslim.compressor.compressor", "qslim.compressor.configuration", "qslim.files.yaml_file"]
+MODULES = [
+    "qslim.compressor.compressor",
+    "qslim.compressor.configuration",
+    "qslim.files.yaml_file",
+    "qslim.paddleslim.legacy_scripts",
+    "qslim.quant.post_training.data_source",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

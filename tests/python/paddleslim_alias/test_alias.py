@@ -72,8 +72,10 @@ def test_the_ways_to_import_it() -> None:
 def test_missing_names_say_what_there_is() -> None:
     import paddleslim
 
-    with pytest.raises(ImportError, match=r"paddleslim\.nas: .* It has paddleslim, .*paddleslim\.quant"):
-        import paddleslim.nas
+    with pytest.raises(ImportError, match=r"paddleslim\.nosuch: .* It has paddleslim, .*paddleslim\.quant"):
+        import paddleslim.nosuch
+    with pytest.raises(ImportError, match=r"paddle\.fluid\.layer: .*nearest is paddle\.fluid\.layers"):
+        import paddle.fluid.layer  # noqa: F401
     with pytest.raises(ImportError, match=r"nearest is paddleslim\.quant\.quant_post_static"):
         from paddleslim.quant import quant_post_statik  # noqa: F401
     with pytest.raises(ImportError, match=r"nearest is paddleslim\.quant\.quant_post_static"):

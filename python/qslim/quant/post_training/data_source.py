@@ -26,7 +26,14 @@ from numpy.typing import NDArray
 from qslim.paddle.program import FeedSpec
 from qslim.quant import distributed
 
-__all__ = ["Feed", "KeptBatches", "calibration_batches", "expected_batches", "training_batches"]
+__all__ = [
+    "Feed",
+    "KeptBatches",
+    "calibration_batches",
+    "expected_batches",
+    "named_batch",
+    "training_batches",
+]
 
 Feed = dict[str, NDArray[Any]]
 
@@ -136,6 +143,12 @@ def training_batches(feeds: Sequence[FeedSpec], reader: Any, name: str) -> Itera
             f"{name}: yielded no batch; give a function that returns a new iterator for each pass, as "
             "paddle.batch does"
         )
+
+
+def named_batch(batch: Any, names: Sequence[str], source: str, number: int) -> Feed:
+    """Return a batch, in any of the forms of a batch, as a dict of the feeds `names`."""
+    feeds = [FeedSpec(name, np.dtype("float32"), ()) for name in names]
+    return {spec.name: _to_array(value) for spec, value in _match(batch, feeds, source, number)}
 
 
 def expected_batches(data_loader: Any, batch_nums: Optional[int]) -> Optional[int]:

@@ -82,9 +82,9 @@ def quant_recon_static(
     executor, ..., skip_tensor_list : as for ``quant_post_static``; ``onnx_format`` is True by default
     recon_level : {"layer-wise"}
         "region-wise", which learns the layers of a block together, is not there.
-    simulate_activation_quant, is_use_cache_file, cache_dir, regions, region_weights_names, epochs, \
-drop_prob, lr, limit : ignored
-        Settings of the learning. Activations are always quantized in front of a layer that is solved.
+    simulate_activation_quant, regions, region_weights_names : not offered
+    is_use_cache_file, cache_dir, epochs, drop_prob, lr, limit : ignored
+        Settings of the learning, of which there is none.
 
     Returns
     -------
@@ -92,14 +92,15 @@ drop_prob, lr, limit : ignored
 
     Raises
     ------
-    ValueError : as ``quant_post_static``; ``recon_level`` is another one.
+    ValueError : as ``quant_post_static``; another ``recon_level``, or what is not offered.
     """
     given = dict(locals())
-    if recon_level == "region-wise":
-        raise ValueError(
-            "recon_level: 'region-wise' is not there; 'layer-wise' solves each layer for its inputs in the "
-            "quantized network"
-        )
-    choose("recon_level", recon_level, ("layer-wise",))
+    choose("quant_recon_static: recon_level", recon_level, ("layer-wise",))
+    for name in ("regions", "region_weights_names", "simulate_activation_quant"):
+        if given[name]:
+            raise ValueError(
+                f"quant_recon_static: {name} is not offered: each layer is solved for its inputs in the "
+                "quantized network, where activations are always quantized"
+            )
     shared = inspect.signature(quant_post_static).parameters.keys() & given.keys()
     return quant_post_static(**{name: given[name] for name in shared}, round_type="adaround")

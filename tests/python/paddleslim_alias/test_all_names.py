@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every name of paddleslim 2.6.0's modules is there, or refused in a sentence that says what to use.
+
+``paddleslim_2_6_names.txt`` lists the modules with what their __all__ and their packages' imports offer.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import qslim
+import qslim.paddleslim
+
+LINES = (Path(__file__).parent / "paddleslim_2_6_names.txt").read_text().splitlines()
+NAMES = {module: names.split() for module, _, names in (line.partition(":") for line in LINES)}
+REFUSED = "is not offered: "
+
+
+@pytest.fixture(autouse=True)
+def _installed() -> Iterator[None]:
+    qslim.paddleslim.install()
+    yield
+    qslim.paddleslim.uninstall()
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_every_name_is_there_or_refused_in_a_sentence(module: str) -> None:
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        said = [str(error)]
+    else:
+        said = [message for name in NAMES[module] if (message := _missing(found, name))]
+    assert [message for message in said if REFUSED not in message or "\n" in message] == []
+
+
+def _missing(module: object, name: str) -> str:
+    try:
+        assert getattr(module, name) is not None
+    except AttributeError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "QAT",
+        "PTQ",
+        "FPGMFilterPruner",
+        "analysis.flops",
+        "common.load_config",
+        "common.load_inference_model",
+        "common.get_feed_vars",
+        "common.wrap_dataloader",
+        "auto_compression.config_helpers.load_config",
+        "quant.quant_recon_static",
+        "quant.quant_embedding",
+        "quant.quant_post_hpo",
+        "prune.UnstructuredPruner.scope",
+        "prune.sensitivity",
+    ],
+)
+def test_these_are_offered(name: str) -> None:
+    *path, last = name.split(".")
+    found = importlib.import_module("paddleslim")
+    for part in [*path, last]:
+        found = getattr(found, part)
+    assert found is not None
+
+
+def test_the_package_itself_refuses_in_the_same_words() -> None:
+    with pytest.raises(AttributeError, match=r"qslim\.nas is not offered: .*qslim\.models"):
+        qslim.nas  # noqa: B018
+    with pytest.raises(ImportError, match="no search for architectures"):
+        from paddleslim.nas import SANAS  # noqa: F401
+    with pytest.raises(ImportError, match="no tables of latencies"):
+        from paddleslim.analysis import TableLatencyPredictor  # noqa: F401
