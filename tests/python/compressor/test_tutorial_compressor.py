@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tutorial of compress.py, from training to light_api's listing: the scripts of docs/examples/compressor."""
+"""The tutorial of compress.py, from training to light_api: the scripts of docs/examples/compressor."""
 
 from __future__ import annotations
 
