@@ -15,9 +15,9 @@ __all__ = ["COMMAND"]
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """A Paddle model, float or quantized, or an engine's file."""
+    """A Paddle model, float or quantized, an engine's file or an ONNX file."""
 
-    path: str = setting("Paddle model or .qslim file.", flag="--model", argument=True)
+    path: str = setting("Paddle model, .qslim or .onnx file.", flag="--model", argument=True)
     model_filename: Optional[str] = setting("Program's file name.", None, flag="--model_filename")
     params_filename: Optional[str] = setting("Parameters' file name.", None, flag="--params_filename")
 

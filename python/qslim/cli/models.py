@@ -27,7 +27,7 @@ class PaddleModelSettings:
 class AnyModelSettings:
     """A Paddle model or an engine's file."""
 
-    path: str = setting("Paddle model or .qslim file.", flag="--model", argument=True)
+    path: str = setting("Paddle model, .qslim or .onnx file.", flag="--model", argument=True)
     shape: list[str] = setting("Extents of an input: NAME=1,3,224,224; may be repeated.", (), flag="--shape")
     threads: Optional[int] = setting("Threads of the engine.", None, flag="--threads")
 

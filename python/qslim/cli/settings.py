@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any, Optional, TypeVar, Union
 
-import yaml
+from qslim.files.yaml_file import load_yaml, parse_yaml
 
 __all__ = ["arguments_of", "as_mapping", "build", "flags_of", "merged", "setting"]
 
@@ -60,12 +60,12 @@ def flags_of(cls: type[Any], path: str = "") -> list[tuple[str, Any, Field[Any]]
 
 def merged(config: Optional[str], overrides: Iterable[str], flags: Mapping[str, Any]) -> dict[str, Any]:
     """Return the nested mapping that a file, the texts of ``-o`` and the `flags` (path to value) give."""
-    values = {} if config is None else _loaded(config)
+    values = {} if config is None else load_yaml(config, "-c")
     for text in overrides:
         path, equals, value = text.partition("=")
         if not equals or not path:
             raise ValueError(f"-o: expected SECTION.KEY=VALUE, got {text!r}")
-        _set(values, path.strip(), _parsed(value, f"-o {path.strip()}"))
+        _set(values, path.strip(), parse_yaml(value, f"-o {path.strip()}: {value!r}"))
     for path, value in flags.items():
         _set(values, path, value)
     return values
@@ -105,32 +105,6 @@ def as_mapping(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [as_mapping(item) for item in value]
     return value
-
-
-def _loaded(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = yaml.safe_load(file)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path!r} is no YAML: {_in_one_line(error)}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path!r} is no YAML: it is no text in UTF-8") from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{path!r}: expected a mapping of sections, got {type(values).__name__}")
-    return values
-
-
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where}: {text!r} is no YAML: {_in_one_line(error)}") from error
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _set(values: dict[str, Any], path: str, value: Any) -> None:
@@ -182,11 +156,8 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         return [_checked(item, typing.get_args(hint)[0], where) for item in value]
     if hint is Any:
         return value
-    if hint is float and not isinstance(value, bool):
-        try:  # YAML 1.1 reads 1e-3 as a text
-            return float(value)
-        except (TypeError, ValueError):
-            pass
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     wanted = origin or hint
     is_bool = isinstance(value, bool)
     if isinstance(value, wanted) and is_bool == (wanted is bool):

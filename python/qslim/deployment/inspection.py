@@ -42,7 +42,7 @@ class ModelContents:
     ----------
     path : str
     kind : str
-        "Paddle model (PIR)", "Paddle model (legacy IR)" or "engine's file".
+        "Paddle model (PIR)", "Paddle model (legacy IR)", "engine's file" or "ONNX model".
     inputs, outputs : list of TensorSpec
     operators : list of OperatorRow
         In the order in which the engine runs them, fused; as they stand in the model where it cannot.
@@ -169,8 +169,10 @@ def _weights(prepared: Graph) -> tuple[int, dict[str, int]]:
 def _files(
     path: str, model_filename: Optional[str], params_filename: Optional[str]
 ) -> tuple[str, dict[str, int]]:
-    if kind_of(path) == "qslim":
-        return "engine's file", {path: os.path.getsize(path)}
+    kind_of_path = kind_of(path)
+    if kind_of_path != "paddle":
+        names = {"qslim": "engine's file", "onnx": "ONNX model"}
+        return names[kind_of_path], {path: os.path.getsize(path)}
     from qslim.importers.paddle import find_model_files
 
     files = find_model_files(path, model_filename, params_filename)

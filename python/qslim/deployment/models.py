@@ -37,22 +37,26 @@ def read_graph(
     model_filename: Optional[str] = None,
     params_filename: Optional[str] = None,
 ) -> Graph:
-    """Return the Graph of a Paddle model, float or quantized, or of a .qslim file.
+    """Return the Graph of a Paddle model, float or quantized, of a .qslim file or of an ONNX file.
 
     Parameters
     ----------
     path : str or path
-        A ``.qslim`` file, which needs no Paddle, or a Paddle model as ``import_model`` takes it.
+        A ``.qslim`` or ``.onnx`` file, which need no Paddle, or a Paddle model as ``import_model`` takes it.
     model_filename, params_filename : str, optional
         File names in a directory.
 
     Raises
     ------
-    ValueError : nothing is there, an ONNX file, or a damaged model.
+    ValueError : nothing is there, or a damaged model.
     """
     kind = kind_of(path)
     if kind == "qslim":
         return load_qslim(path)
+    if kind == "onnx":
+        from qslim.importers.onnx import load_onnx
+
+        return load_onnx(path)
     from qslim.importers.paddle import import_model
 
     return import_model(path, model_filename, params_filename)

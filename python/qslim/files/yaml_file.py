@@ -14,7 +14,7 @@ from typing import Any, Union
 
 from qslim.errors import MissingFileError
 
-__all__ = ["load_yaml"]
+__all__ = ["load_yaml", "parse_yaml"]
 
 _FLOAT = re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$")
 
@@ -37,30 +37,46 @@ def load_yaml(path: Union[str, os.PathLike[str]], argument: str = "config") -> d
     >>> load_yaml(path)
     {'learning_rate': 1e-05, 'teacher': None}
     """
-    try:
-        import yaml  # type: ignore[import-untyped, unused-ignore]
-    except ImportError as error:
-        raise ImportError(f"{argument}: a YAML file needs PyYAML to be read: pip install pyyaml") from error
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]
-        pass
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
-    Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^[Nn]one$"), ["N", "n"])
     name = os.fspath(path)
     if not os.path.isfile(name):
         raise MissingFileError(f"{argument}: expected the path of a YAML file, but {name!r} is no file")
-    try:
-        with open(name, encoding="utf-8") as file:
-            loaded = yaml.load(file, Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where is not None else ""
-        reason = getattr(error, "problem", None) or error
-        raise ValueError(f"{argument}: {name!r}{line} is no YAML: {reason}") from error
+    with open(name, "rb") as file:
+        loaded = parse_yaml(file.read(), f"{argument}: {name!r}")
     if not isinstance(loaded, Mapping):
         raise ValueError(
             f"{argument}: expected {name!r} to hold keys with values, but it holds "
             f"{'nothing' if loaded is None else type(loaded).__name__}"
         )
     return dict(loaded)
+
+
+def parse_yaml(text: Union[str, bytes], where: str) -> Any:
+    """Return the value of `text`.
+
+    Raises
+    ------
+    ValueError : it is no YAML; says `where`.
+    ImportError : PyYAML is missing.
+
+    Examples
+    --------
+    >>> parse_yaml("[1e-3, None, yes]", "-o rates")
+    [0.001, None, True]
+    """
+    try:
+        import yaml  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise ImportError(f"{where}: YAML needs PyYAML to be read: pip install pyyaml") from error
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc, unused-ignore]
+        pass
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^[Nn]one$"), ["N", "n"])
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        reason = getattr(error, "problem", None) or error
+        raise ValueError(f"{where}{line} is no YAML: {reason}") from error

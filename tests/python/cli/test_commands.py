@@ -188,6 +188,8 @@ def test_export_writes_onnx_and_the_engines_file(folder: Path, tmp_path: Path) -
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     # A rounding that falls on the other side moves a sum of 8 by one step at most, of about 0.02 here.
     np.testing.assert_allclose(session.run(None, {"image": images(4)})[0], expected, atol=0.05)
+    of_onnx = as_json("inspect", tmp_path / "model.onnx")["result"]
+    assert (of_onnx["kind"], of_onnx["int8_macs"]) == ("ONNX model", 1.0)
     good("export", folder / "int8", "--save_file", tmp_path / "new" / "model.qslim")
     again = Session(str(tmp_path / "new" / "model.qslim")).run({"image": images(4)})[0]
     np.testing.assert_array_equal(again, expected)
@@ -243,9 +245,9 @@ BAD = [
     ),
     ("quantize float --save_dir out --data x.npy --algo KLL", "did you mean 'KL'?"),
     ("quantize float --save_dir out --data wrong.npy", "expected shape [any, 3, 16, 16], got [1, 3, 8, 8]"),
-    ("quantize float --save_dir out --data x.npy -c no.yml", "'no.yml' is no YAML"),
-    ("quantize float --save_dir out --data x.npy -c list.yml", "expected a mapping of sections, got list"),
-    ("quantize float --save_dir out --data x.npy -c missing.yml", "No such file"),
+    ("quantize float --save_dir out --data x.npy -c no.yml", "'no.yml', line 2 is no YAML"),
+    ("quantize float --save_dir out --data x.npy -c list.yml", "to hold keys with values, but it holds list"),
+    ("quantize float --save_dir out --data x.npy -c missing.yml", "'missing.yml' is no file"),
     ("quantize float --save_dir x.npy/out --data x.npy", "x.npy"),
     (
         "quantize float --save_dir out --data x.npy -o Data.batch_size=two",
@@ -265,7 +267,7 @@ BAD = [
     ("run float --output out.txt", "expected the path of an .npz file"),
     ("inspect nothing", "there is no model 'nothing'"),
     ("inspect x.npy", "'x.npy' is a file"),
-    ("inspect model.onnx", "is an ONNX file"),
+    ("inspect model.onnx", "ONNX"),
     ("inspect float --frobnicate", "No such option"),
     ("prune float --save_dir out", "ratios: give a ratio for one weight at least"),
     ("prune float --save_dir out --ratio conv=half", "expected NAME=RATIO, got 'conv=half'"),
