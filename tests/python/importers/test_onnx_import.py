@@ -320,6 +320,11 @@ def test_an_unknown_operator_is_named() -> None:
         Session(graph)
 
 
+def test_an_extent_of_minus_one_is_open() -> None:
+    graph = load_onnx(model([helper.make_node("Relu", ["x"], ["y"])], {"x": [-1, 3]}, ["y"]))
+    assert graph.tensors["x"].shape == (None, 3)
+
+
 def test_half_precision_becomes_float32() -> None:
     weight = np.float16([[1, 2], [3, 4]])
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]

@@ -197,10 +197,10 @@ class _Import:
         described = info.type.tensor_type
         shape: Optional[tuple[Optional[int], ...]] = None
         if described.HasField("shape"):
-            shape = tuple(
-                int(extent.dim_value) if extent.WhichOneof("value") == "dim_value" else None
-                for extent in described.shape.dim
-            )
+            # Some exporters write an open extent as -1.
+            is_known = [each.HasField("dim_value") and each.dim_value >= 0 for each in described.shape.dim]
+            extents = [int(each.dim_value) for each in described.shape.dim]
+            shape = tuple(extent if known else None for extent, known in zip(extents, is_known))
         dtype = self._dtype(described.elem_type, info.name)
         self.graph.add_tensor(Tensor(info.name, dtype, shape))
 
