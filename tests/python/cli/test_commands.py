@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_runner import runner
 from small_networks import IRS, images, save_network, small_network
 
 from qslim.cli.main import qslim
@@ -23,7 +24,7 @@ COMMANDS = (
 
 
 def call(*arguments: Any) -> Result:
-    return CliRunner().invoke(qslim, [str(argument) for argument in arguments])
+    return runner().invoke(qslim, [str(argument) for argument in arguments])
 
 
 def good(*arguments: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_runner import runner
 
 from qslim.cli.main import qslim
 from qslim.paddle import framework
@@ -53,7 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def compress(*arguments: str) -> Any:
     data = ("--train_data", "data.npz", "--compress_config", "quantization.yaml", "--learning_rate", "0.001")
-    return CliRunner().invoke(qslim, ["compress", "--batch_size", "4", *NETWORK, *data, *arguments])
+    return runner().invoke(qslim, ["compress", "--batch_size", "4", *NETWORK, *data, *arguments])
 
 
 @pytest.mark.parametrize("ir", ["legacy", "pir"])
@@ -68,7 +68,7 @@ def test_the_tutorials_commands(ir: str, folder: Path) -> None:
     for form in ("float", "int8", "mobile"):
         files = (f"--model_file=output/{form}/model", f"--param_file=output/{form}/weights")
         opt = ("opt", *files, "--optimize_out_type=naive_buffer", f"--optimize_out=opt_{form}", "--json")
-        done = CliRunner().invoke(qslim, opt)
+        done = runner().invoke(qslim, opt)
         assert (done.exit_code, done.stderr) == (0, "")
         written = json.loads(done.stdout)["result"]
         assert written["int8_products"] == written["products"] == 28
@@ -76,7 +76,7 @@ def test_the_tutorials_commands(ir: str, folder: Path) -> None:
     np.testing.assert_array_equal(outputs[0], outputs[1])
     np.testing.assert_array_equal(outputs[0], outputs[2])
     np.testing.assert_allclose(outputs[0].sum(1), 1, rtol=1e-5)
-    listing = CliRunner().invoke(qslim, ["run", "opt_float", "-q"]).stdout
+    listing = runner().invoke(qslim, ["run", "opt_float", "-q"]).stdout
     assert listing.startswith("Output dim: 10\nOutput[0]: 0.")
 
 
