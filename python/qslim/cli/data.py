@@ -52,18 +52,18 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         if self.channels not in _CHANNELS:
-            raise ValueError(f"Data.channels: expected one of {', '.join(_CHANNELS)}, got {self.channels!r}")
+            raise ValueError(f"channels: expected one of {', '.join(_CHANNELS)}, got {self.channels!r}")
         for name in ("batch_size", "batch_nums", "resize", "crop"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"Data.{name}: expected a number of at least 1, got {value}")
+                raise ValueError(f"{name}: expected a number of at least 1, got {value}")
         for name in ("mean", "std"):
             values = getattr(self, name)
             if values is not None and len(values) != _CHANNELS[self.channels]:
                 wanted = f"{_CHANNELS[self.channels]} numbers for {self.channels}"
-                raise ValueError(f"Data.{name}: expected {wanted}, got {values}")
+                raise ValueError(f"{name}: expected {wanted}, got {values}")
         if self.std is not None and not all(value > 0 for value in self.std):
-            raise ValueError(f"Data.std: expected numbers > 0, got {self.std}")
+            raise ValueError(f"std: expected numbers > 0, got {self.std}")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ __all__ = ["main", "optimize_tool", "qslim"]
 _COMMANDS = {
     "quantize": ("qslim.cli.quantize", "Quantize a saved model with a few batches of data."),
     "prune": ("qslim.cli.prune", "Cut filters out of a saved model."),
+    "compress": ("qslim.cli.compress", "Train and compress a classifier by a YAML file (compress.py)."),
     "export": ("qslim.cli.export", "Write a model as ONNX or as the engine's file."),
     "opt": ("qslim.cli.opt", "Write the engine's file of a quantized model (model_optimize_tool)."),
     "run": ("qslim.cli.run", "Run a model in the engine and print its outputs."),

@@ -93,7 +93,10 @@ def build(cls: type[_T], values: Mapping[str, Any], path: str = "") -> _T:
         elif each.default is MISSING:
             flag = each.metadata["flag"] or (name.upper() if each.metadata["argument"] else None)
             raise ValueError(f"{where} is missing: give {f'{flag} or ' if flag else ''}-o {where}=...")
-    return cls(**built)
+    try:
+        return cls(**built)
+    except ValueError as error:  # of a section's own check, which begins with the name of the setting
+        raise ValueError(f"{path}{error}") from error
 
 
 def as_mapping(value: Any) -> Any:

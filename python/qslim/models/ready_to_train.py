@@ -16,7 +16,7 @@ import paddle
 from qslim.models import efficientnet_lite, mobilenet, mobilenet_v2, pplcnet, resnet
 from qslim.models.classification import ImageClassifier, ProgramOutputs
 
-__all__ = ["image_classification"]
+__all__ = ["find_classifier", "image_classification"]
 
 # By the names that the modules make public.
 _CLASSIFIERS: dict[str, Callable[[], Any]] = {
@@ -56,7 +56,7 @@ def image_classification(
     ----------
     paddleslim 2.4.0, models/util.py (signature and returned values).
     """
-    classifier = _find(model)
+    classifier = find_classifier(model)
     shape = list(image_shape)
     if len(shape) != 3 or any(extent < 1 for extent in shape):
         raise ValueError(f"image_shape: expected (C, H, W), got {shape}")
@@ -85,7 +85,13 @@ def image_classification(
     return executor, train_program, val_program, feeds, ProgramOutputs(outputs, for_test)
 
 
-def _find(name: str) -> ImageClassifier:
+def find_classifier(name: str) -> ImageClassifier:
+    """Return the classifier of this package that is called `name`.
+
+    Raises
+    ------
+    ValueError : there is none; gives the nearest names.
+    """
     names = list(_CLASSIFIERS)
     if name not in names:
         nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or sorted(names)

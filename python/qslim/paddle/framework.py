@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import inspect
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any, Callable
@@ -116,9 +117,19 @@ def pir_ir() -> Iterator[None]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep Paddle's own deprecation warnings off the user's screen; they speak of our calls, not theirs."""
+    logs = [
+        logging.getLogger(f"paddle.static.{name}") for name in ("io", "pir_io")
+    ]  # warn of loads by directory
+    levels = [log.level for log in logs]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        for log in logs:
+            log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for log, level in zip(logs, levels):
+                log.setLevel(level)
 
 
 def static_function_class() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
 import numpy as np
@@ -18,6 +18,7 @@ from qslim.graph.passes import prepare_for_runtime
 from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.prune.inputs import example_inputs, input_specs, named_inputs
 from qslim.prune.model_edit import dygraph
+from qslim.reports import Report, Rows, table
 from qslim.runtime import Session
 
 __all__ = ["NetworkSize", "PruningReport", "Snapshot", "compare", "time_together"]
@@ -42,7 +43,7 @@ class NetworkSize:
 
 
 @dataclass(frozen=True)
-class PruningReport:
+class PruningReport(Report):
     """Before and after. ``print(report)`` shows the table."""
 
     before: NetworkSize
@@ -60,7 +61,10 @@ class PruningReport:
         """The part of the FLOPs that is gone."""
         return 1 - self.after.flops / self.before.flops if self.before.flops else 0.0
 
-    def __str__(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "speedup": self.speedup, "pruned_flops": self.pruned_flops}
+
+    def rows(self) -> list[Rows]:
         rows = [("", "before", "after", "after / before")]
         for title, name in (("parameters", "parameters"), ("FLOPs", "flops"), ("bytes (.qslim)", "bytes")):
             one, other = getattr(self.before, name), getattr(self.after, name)
@@ -70,11 +74,10 @@ class PruningReport:
             rows.append(("ms a run", f"{one:.2f}", f"{other:.2f}", f"{other / one:.3f}"))
         else:
             rows.append(("ms a run", "the engine lacks an operator", "", ""))
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        return "\n".join(
-            "  ".join([f"{row[0]:{widths[0]}}", *map(str.rjust, row[1:], widths[1:])]).rstrip()
-            for row in rows
-        )
+        return [rows]
+
+    def __str__(self) -> str:
+        return table(self.rows()[0], numbers=range(1, 4))
 
 
 @dygraph()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from qslim.exporters.paddle import export_program
@@ -38,7 +38,7 @@ class PrunedModel:
         return {
             "files": self.files.paths,
             "parameters": self.parameters,
-            "report": {**asdict(self.report), "pruned_flops": self.report.pruned_flops},
+            "report": self.report.to_dict(),
         }
 
     def __str__(self) -> str:

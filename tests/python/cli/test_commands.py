@@ -10,17 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_runner import runner
 from small_networks import IRS, images, save_network, small_network
 
 from qslim.cli.main import qslim
 from qslim.runtime import Session
 
-COMMANDS = (*("quantize", "prune", "export", "opt", "run", "inspect", "bench", "eval", "analyze", "doctor"),)
+COMMANDS = (
+    *("quantize", "prune", "compress", "export", "opt", "run"),
+    *("inspect", "bench", "eval", "analyze", "doctor"),
+)
 
 
 def call(*arguments: Any) -> Result:
-    return CliRunner().invoke(qslim, [str(argument) for argument in arguments])
+    return runner().invoke(qslim, [str(argument) for argument in arguments])
 
 
 def good(*arguments: Any) -> str:
@@ -290,6 +294,10 @@ BAD = [
     ("analyze float --save_dir out", "Data.path is missing"),
     ("analyze float --data x.npy", "save_dir is missing"),
     ("analyze float --data x.npy --save_dir out -o Quantization.algos=KL", "did you mean Quantization.algo?"),
+    (
+        "quantize float --save_dir out --data x.npy --batch_size 0",
+        "Data.batch_size: expected a number of at least",
+    ),
     ("doctor --runs 0", "expected a number of at least 1, got 0"),
     ("doctor --runs many", "not a valid integer"),
     ("doctor -o run=1", "did you mean runs?"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from command_runner import runner
 
 from qslim.cli.main import qslim
 
@@ -35,7 +35,7 @@ def test_commands_run(tmp_path: Path, run_python: Any, monkeypatch: pytest.Monke
     out = ""
     for line in "".join(blocks(text, "sh")).replace("\\\n", " ").splitlines():
         if line.startswith("qslim "):  # in this process: test_process.py has processes
-            done = CliRunner().invoke(qslim, shlex.split(line)[1:])
+            done = runner().invoke(qslim, shlex.split(line)[1:])
             assert (done.exit_code, done.stderr) == (0, ""), line
             out += done.stdout
         else:

@@ -235,6 +235,8 @@ def test_uniform_prune_meets_the_flops() -> None:
     assert report.after.bytes < report.before.bytes
     assert report.speedup is not None
     table = str(report)
+    assert report.to_dict()["after"]["parameters"] == report.after.parameters
+    assert report._repr_html_().count("<tr>") == 5
     for word in ("parameters", "FLOPs", ".qslim", "ms a run"):
         assert word in table
 

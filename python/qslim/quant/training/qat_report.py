@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 from qslim.graph import QuantParams
 from qslim.importers.paddle import ModelFiles
+from qslim.reports import Report, Rows, table
 
 __all__ = ["LayerReport", "QATReport"]
+
+_HEAD = ("layer", "type", "input", "weight", "note")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def _describe(params: Optional[QuantParams]) -> str:
 
 
 @dataclass(frozen=True)
-class QATReport:
+class QATReport(Report):
     """The result of ``save_quantized_model``. ``print(report)`` shows the table.
 
     ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the ``.qslim`` file that
@@ -72,10 +75,18 @@ class QATReport:
             )
         return "\n".join(lines)
 
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "layers": [dict(zip(_HEAD, layer.row)) for layer in self.layers],
+            "files": self.files.paths,
+            "float_bytes": self.float_bytes,
+            "bytes_after": self.bytes_after,
+            "engine_file": self.engine_file,
+            "notes": self.notes,
+        }
+
+    def rows(self) -> list[Rows]:
+        return [[(*_HEAD[:-1], ""), *(layer.row for layer in self.layers)]]
+
     def __str__(self) -> str:
-        rows = [("layer", "type", "input", "weight", ""), *(layer.row for layer in self.layers)]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        table = "\n".join(
-            "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths)) + f"  {row[4]}" for row in rows
-        )
-        return "\n".join(line.rstrip() for line in table.splitlines()) + f"\n{self.summary}"
+        return f"{table(self.rows()[0], widest=90)}\n{self.summary}"

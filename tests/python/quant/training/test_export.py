@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,9 @@ def test_weights_are_stored_as_integers_and_norms_are_gone(tmp_path: Path) -> No
     assert "2 batch normalizations folded" in report.notes
     assert "stem" in str(report)
     assert "uint8" in str(report)
+    found = json.loads(report.to_json())
+    assert [row["layer"] for row in found["layers"]] == [layer.name for layer in report.layers]
+    assert report._repr_html_().count("<tr>") == 1 + len(report.layers)
 
 
 def test_a_tensor_that_two_layers_read_is_quantized_once_in_the_engine(tmp_path: Path) -> None:
