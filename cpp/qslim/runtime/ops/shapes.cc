@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Operators that compute extents: their results are known before the network runs.
+#include <algorithm>
+
 #include "qslim/runtime/lowering/compiler.h"
 #include "qslim/runtime/lowering/conversions.h"
 #include "qslim/runtime/ops/registry.h"
@@ -19,7 +21,13 @@ constexpr std::int64_t kMaxBound = std::int64_t{1} << 40;
 
 void infer_Shape(InferContext& context) {
   const Dims& x = context.dims(0);
-  context.set_output(0, TensorFacts{{context.rank(0)}, DType::kInt64, x});
+  const std::int64_t rank = context.rank(0);
+  const auto place = [&](const char* name, std::int64_t fallback) {
+    const std::int64_t given = context.attributes.integer(name, fallback);
+    return std::clamp<std::int64_t>(given < 0 ? given + rank : given, 0, rank);
+  };
+  const std::int64_t begin = place("start", 0), end = std::max(begin, place("end", rank));
+  context.set_output(0, TensorFacts{{end - begin}, DType::kInt64, Dims(x.begin() + begin, x.begin() + end)});
 }
 bool splits_Shape(const InferContext&) { return true; }
 void compile_Shape(Compiler&, const Node& node) { refuse(node); }

@@ -97,9 +97,22 @@ def _loaded(onnx: Any, model: Any) -> Any:
                 "the model, so that it can be found"
             )
     try:
-        return onnx.shape_inference.infer_shapes(proto)
+        return _with_shapes(onnx, proto)
     except Exception as error:  # its own kinds, and some of protobuf's
         raise FormatError(f"load_onnx: not a sound ONNX model: {error}") from error
+
+
+def _with_shapes(onnx: Any, proto: Any) -> Any:
+    """Return the model with inferred shapes; of outputs, whose declared ones may be wrong, these go first."""
+    own = onnx.ModelProto()
+    own.CopyFrom(proto)
+    for info in own.graph.output:
+        info.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(own)
+    for info, declared in zip(inferred.graph.output, proto.graph.output):
+        if not info.type.tensor_type.HasField("shape"):
+            info.CopyFrom(declared)
+    return inferred
 
 
 def _parsed(onnx: Any, data: bytes, what: str) -> Any:

@@ -22,6 +22,21 @@ TEST(ShapeOperators, ShapeAndConstantOfShapeGiveExtents) {
   expect_network(builder, kImages, [](const Array& x) { return x; });
 }
 
+TEST(ShapeOperators, ShapeGivesSomeOfTheExtents) {
+  ModelBuilder builder;
+  builder.input("x", Dims{-1, 4, -1, -1})
+      .integers("rest", {-1})
+      .node("Shape", {"x"}, {"front"}, {{"start", -9}, {"end", -2}})
+      .node("Concat", {"front", "rest"}, {"shape"}, {{"axis", 0}})
+      .node("Reshape", {"x", "shape"}, {"y"})
+      .output("y");
+  expect_network(builder, kImages, [](const Array& x) {
+    Array y = x;
+    y.dims = {x.dims[0], 4, x.dims[2] * x.dims[3]};
+    return y;
+  });
+}
+
 TEST(ShapeOperators, RangeGivesIndices) {
   ModelBuilder builder;
   builder.input("x", Dims{-1, 4, 5})

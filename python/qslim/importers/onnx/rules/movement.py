@@ -179,14 +179,47 @@ def _space_to_depth(builder: Builder, node: OnnxNode) -> None:
     builder.emit("SpaceToDepth", node.inputs, node.outputs, blocksize=int(node.attributes["blocksize"]))
 
 
+def _cast_integers(builder: Builder, name: str) -> Optional[str]:
+    """Return the int64 tensor that `name` is cast from, if it is."""
+    node = builder.graph.producer(name)
+    is_cast = node is not None and node.op_type == "Cast" and builder.dtype(node.inputs[0]) == "int64"
+    return node.inputs[0] if node is not None and is_cast else None
+
+
+def _range(builder: Builder, node: OnnxNode) -> None:
+    """Count in integers; of floats where start and step are whole."""
+    dtype = builder.dtype(node.inputs[0])
+    if dtype == "int64":
+        builder.emit("Range", node.inputs, node.outputs)
+        return
+    start, limit, step = node.inputs
+    fixed = [builder.value(name) for name in (start, step)]
+    whole = all(value is not None and np.all(value == np.round(value)) for value in fixed)
+    numbers = {"float32": 1, "int32": 6}
+    if refuse_unless(whole and dtype in numbers, builder, node, "of broken numbers is not there"):
+        return
+    bounds = [builder.constant(np.asarray(value).astype(np.int64).reshape(())) for value in fixed]
+    end = builder.value(limit)
+    if end is not None:
+        last = builder.constant(np.ceil(end).astype(np.int64).reshape(()))
+    elif (source := _cast_integers(builder, limit)) is not None:
+        last = source
+    else:
+        rounded = builder.emit("Ceil", [limit]) if dtype == "float32" else limit
+        last = builder.emit("Cast", [rounded], dtype="int64", to=7)
+    counted = builder.emit("Range", [bounds[0], last, bounds[1]], dtype="int64")
+    builder.emit("Cast", [counted], node.outputs, dtype=dtype, to=numbers[dtype])
+
+
 MOVEMENT: dict[str, Rule] = {
-    **alike(("Concat", "DepthToSpace", "Expand", "Range", "Shape", "Tile", "Trilu")),
+    **alike(("Concat", "DepthToSpace", "Expand", "Shape", "Tile", "Trilu")),
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "EyeLike": _eye_like,
     "Flatten": _flatten_axis,
     "OneHot": _one_hot,
     "Pad": _pad,
+    "Range": _range,
     "Reshape": _reshape,
     "Size": _size,
     "Slice": _slice,
