@@ -473,3 +473,34 @@ compressor:
         slim.compressor.configuration.read_configuration(tmp_path / "bad.yaml")
     with pytest.raises(FileNotFoundError, match="is no file"):
         slim.compressor.configuration.read_configuration(tmp_path / "missing.yaml")
+
+
+def test_distillation_goes_on_while_quantized(ir: str, scope: Any, tmp_path: Path) -> None:
+    """Quantization begins inside of the epochs of distillation, and a new process takes both up again."""
+    config = quantization(tmp_path, epoch=4, start_epoch=1)
+    config["distillers"] = {"d": distiller("L2Distiller", MAPS[ir], MAPS[ir])}
+    config["strategies"]["s"] = {"class": "DistillationStrategy", "distillers": ["d"], "end_epoch": 2}
+    config["compressor"]["strategies"] = ["s", "q"]
+
+    def results(path: Path, epochs: list[int]) -> tuple[list[float], np.ndarray]:
+        for epoch in epochs:
+            own = paddle.static.Scope()
+            with active(ir == "pir", own):
+                teacher = Built(ir, False, prefix="teacher_")
+                paddle.seed(5)
+                paddle.static.Executor(CPU).run(teacher.startup)
+                made = compressor(
+                    ir,
+                    own,
+                    path,
+                    teacher_programs=[teacher.program],
+                    distiller_optimizer=paddle.optimizer.Momentum(0.05, 0.9),
+                )
+                made.config({**config, "compressor": {**config["compressor"], "epoch": epoch}})
+                made.run()
+        return made.results["top1"], array(own, "fc_weights")
+
+    whole, parts = results(tmp_path / "whole", [4]), results(tmp_path / "parts", [2, 3, 4])
+    assert whole[0] == parts[0]
+    assert len(whole[0]) == 4
+    np.testing.assert_array_equal(whole[1], parts[1])
