@@ -92,7 +92,9 @@ class Network:
     def clone(self, for_test: bool = False) -> Network:
         """Return a copy, of a legacy program in its form for evaluation with `for_test`."""
         if not self.is_pir:
-            return Network(self.program.clone(for_test=for_test), list(self.feeds), dict(self.fetches))
+            with framework.static_mode():  # outside of it a legacy program cannot be copied
+                program = self.program.clone(for_test=for_test)
+            return Network(program, list(self.feeds), dict(self.fetches))
         if for_test:
             self._check_is_for_test()
         mapping = framework.ir_mapping()
@@ -194,8 +196,8 @@ class Network:
         startup = paddle.static.Program()
         with (
             active(self.is_pir, scope),
-            paddle.utils.unique_name.guard(_NAMES),
             paddle.static.program_guard(self.program, startup),
+            paddle.utils.unique_name.guard(_NAMES),
         ):
             own.minimize(self.variable(self.fetches[key]))
             executor.run(startup)

@@ -39,7 +39,9 @@ __all__ = [
     "legacy_ir",
     "legacy_operator",
     "load_vars",
+    "make_trainable",
     "memory_of",
+    "name_new_tensors",
     "operators",
     "paddle_module",
     "parameter_class",
@@ -295,3 +297,19 @@ def save_vars(executor: Any, directory: str, program: Any, variables: Any, predi
     from paddle.static import io
 
     io.save_vars(executor, directory, program, variables, predicate, name)
+
+
+def make_trainable(block: Any, name: str) -> None:
+    """Let the variable `name` of a legacy block be a parameter; a loaded program has none."""
+    variable = block.var(name)
+    parameter = parameter_class()(block, variable.shape, variable.dtype, name=name, trainable=True)
+    parameter.stop_gradient = False
+    block.vars[name] = parameter
+
+
+def name_new_tensors(program: Any, prefix: str) -> None:
+    """Let names of new tensors in a legacy program begin with `prefix`.
+
+    A loaded program counts from 0, and has tensors of these names.
+    """
+    program._name_generator = paddle_module().base.unique_name.UniqueNameGenerator(prefix)

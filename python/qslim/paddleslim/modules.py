@@ -52,7 +52,14 @@ MODULES: Mapping[str, Module] = {
     "paddleslim.analysis.flops": Module(("qslim.analysis",)),
     "paddleslim.analysis.model_size": Module(("qslim.analysis",)),
     "paddleslim.auto_compression": Module(("qslim.auto_compression",)),
+    "paddleslim.auto_compression.compressor": _from("qslim.auto_compression", "AutoCompression"),
     "paddleslim.auto_compression.config_helpers": _from("qslim.auto_compression", "load_config"),
+    "paddleslim.auto_compression.strategy_config": Module(
+        names={
+            name: f"qslim.auto_compression:{name}"
+            for name in ("Distillation", "QuantAware", "QuantPost", "TrainConfig")
+        }
+    ),
     "paddleslim.common": Module(("qslim.paddleslim.common",)),
     "paddleslim.common.config_helper": _from("qslim.paddleslim.common", "load_config", "save_config"),
     "paddleslim.common.dataloader": _from("qslim.paddleslim.common", "get_feed_vars", "wrap_dataloader"),

@@ -3,134 +3,32 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 import pytest
-from paddle import nn
+from compressor_network import (
+    CPU,
+    FEEDS,
+    IMAGES,
+    LABELS,
+    Built,
+    array,
+    compressor,
+    parameters_of,
+    quantization,
+    reader,
+)
 
 import qslim as slim
 from qslim.compressor.network import active
 from qslim.errors import ModelFileError
 from qslim.importers.paddle import import_model
 from qslim.runtime import Session
-
-IRS = ("legacy", "pir")
-CPU = paddle.CPUPlace()
-RNG = np.random.default_rng(0)
-LABELS = RNG.integers(0, 4, 64)
-# A class is the place of a bright quarter.
-IMAGES = RNG.normal(0, 0.3, (64, 1, 8, 8)).astype(np.float32)
-for _image, _label in zip(IMAGES, LABELS):
-    _image[0, 4 * (_label // 2) : 4 * (_label // 2) + 4, 4 * (_label % 2) : 4 * (_label % 2) + 4] += 1
-
-
-def reader() -> Iterator[list[tuple[Any, Any]]]:
-    """Batches of samples, images flat, as ``paddle.batch`` of ``paddle.dataset.mnist`` gives them."""
-    for begin in range(0, 64, 16):
-        yield [(IMAGES[i].reshape(-1), int(LABELS[i])) for i in range(begin, begin + 16)]
-
-
-class Built:
-    """A classifier in a program of its own."""
-
-    def __init__(self, ir: str, train: bool, prefix: str = "") -> None:
-        self.program, self.startup = paddle.static.Program(), paddle.static.Program()
-        with paddle.utils.unique_name.guard(prefix), paddle.static.program_guard(self.program, self.startup):
-            image = paddle.static.data("image", [None, 1, 8, 8])
-            label = paddle.static.data("label", [None, 1], "int64")
-            net = nn.Sequential(
-                nn.Conv2D(1, 8, 3, padding=1, weight_attr=prefix + "conv1_weights", bias_attr=False),
-                nn.BatchNorm2D(8),
-                nn.ReLU(),
-                nn.Conv2D(8, 8, 3, padding=1, stride=2, weight_attr=prefix + "conv2_weights"),
-                nn.ReLU(),
-                nn.AdaptiveAvgPool2D(2),
-                nn.Flatten(),
-                nn.Linear(32, 4, weight_attr=prefix + "fc_weights"),
-            )
-            if not train:
-                net.eval()
-            self.scores = net(image)
-            probabilities = nn.functional.softmax(self.scores)
-            self.loss = paddle.mean(nn.functional.cross_entropy(self.scores, label))
-            self.top1 = paddle.metric.accuracy(probabilities, label, k=1)
-            self.probabilities = probabilities
-        self.ir = ir
-
-    def name(self, value: Any) -> Any:
-        return value.name if self.ir == "legacy" else value
-
-
-FEEDS = [("image", "image"), ("label", "label")]
-
-
-def compressor(ir: str, scope: Any, path: Path, **options: Any) -> slim.Compressor:
-    paddle.seed(3)
-    train, test = Built(ir, True), Built(ir, False)
-    paddle.static.Executor(CPU).run(train.startup, scope=scope)
-    arguments: dict[str, Any] = {
-        "train_reader": reader,
-        "train_feed_list": FEEDS,
-        "train_fetch_list": [("loss", train.name(train.loss))],
-        "eval_program": test.program,
-        "eval_reader": reader,
-        "eval_feed_list": FEEDS,
-        "eval_fetch_list": [("top1", test.name(test.top1)), ("scores", test.name(test.scores))],
-        "checkpoint_path": str(path / "checkpoints"),
-        "train_optimizer": paddle.optimizer.Momentum(0.05, 0.9),
-        **options,
-    }
-    return slim.Compressor(CPU, scope, train.program, **arguments)
-
-
-def quantization(path: Path, epoch: int = 3, **keys: Any) -> dict[str, Any]:
-    block = {
-        "class": "QuantizationStrategy",
-        "end_epoch": epoch - 1,
-        "float_model_save_path": str(path / "float"),
-        "int8_model_save_path": str(path / "int8"),
-        "mobile_model_save_path": str(path / "mobile"),
-        "activation_quantize_type": "moving_average_abs_max",
-        "save_in_nodes": ["image"],
-        "save_out_nodes": ["scores"],
-        **keys,
-    }
-    return {"strategies": {"q": block}, "compressor": {"epoch": epoch, "strategies": ["q"]}}
-
-
-@pytest.fixture(params=IRS)
-def ir(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def scope(ir: str) -> Iterator[Any]:
-    own = paddle.static.Scope()
-    with active(ir == "pir", own):
-        yield own
-
-
-def array(scope: Any, name: str) -> np.ndarray:
-    return np.array(scope.find_var(name).get_tensor())
-
-
-def parameters_of(directory: Path) -> dict[str, np.ndarray]:
-    """Parameters of a saved model, by Paddle."""
-    own, executor = paddle.static.Scope(), paddle.static.Executor(CPU)
-    is_pir = (directory / "model.json").exists()
-    with active(is_pir, own):
-        name = "model.json" if is_pir else "model"
-        program, _, _ = paddle.static.load_inference_model(
-            str(directory), executor, model_filename=name, params_filename="weights"
-        )
-        names = slim.compressor.Network(program, [], {}).state_names()
-        return {name: array(own, name) for name in names}
 
 
 @pytest.mark.parametrize("weights", ["abs_max", "channel_wise_abs_max"])
@@ -313,95 +211,6 @@ def test_pruning_then_quantization(ir: str, scope: Any, tmp_path: Path, strategy
         again.run()
         assert array(own, "conv1_weights").shape == shapes[0]
         assert again.results["top1"][:3] == made.results["top1"]
-
-
-# Scores, the first convolution and the first ReLU, by the names of a program.
-MAPS = {
-    "legacy": ("linear_0.tmp_1", "conv2d_0.tmp_0", "relu_0.tmp_0"),
-    "pir": ("add_1", "conv2d_0", "relu_0"),
-}
-
-
-def distiller(kind: str, students: Sequence[str], teachers: Sequence[str]) -> dict[str, Any]:
-    if kind == "FSPDistiller":
-        return {"class": kind, "student_pairs": [[*students[1:]]], "teacher_pairs": [[*teachers[1:]]]}
-    block = {"class": kind, "student_feature_map": students[0], "teacher_feature_map": teachers[0]}
-    if kind == "SoftLabelDistiller":
-        block |= {"student_temperature": 2.0, "distillation_loss_weight": 0.5}
-    return block
-
-
-def distance(kind: str, student: list[np.ndarray], teacher: list[np.ndarray]) -> float:
-    """The formulas in NumPy."""
-
-    def softmax(x: np.ndarray) -> Any:
-        return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
-
-    if kind == "L2Distiller":
-        return float(np.mean((student[0] - teacher[0]) ** 2))
-    if kind == "SoftLabelDistiller":
-        return float(np.mean(-(softmax(teacher[0]) * np.log(softmax(student[0] / 2))).sum(-1)))
-    ours, theirs = (np.einsum("nahw,nbhw->nab", maps[1], maps[2]) / 64 for maps in (student, teacher))
-    return float(np.mean((ours - theirs) ** 2))
-
-
-@pytest.mark.parametrize("kind", ["L2Distiller", "SoftLabelDistiller", "FSPDistiller"])
-def test_distillation(ir: str, scope: Any, tmp_path: Path, kind: str) -> None:
-    teacher = Built(ir, False, prefix="teacher_")
-    executor = paddle.static.Executor(CPU)
-    executor.run(teacher.startup)
-    teachers = list(MAPS[ir])
-    seen: list[dict[str, float]] = []
-    made = compressor(
-        ir,
-        scope,
-        tmp_path,
-        train_reader=lambda: itertools.islice(reader(), 1),
-        teacher_programs=[teacher.program],
-        distiller_optimizer=paddle.optimizer.SGD(0.01),
-    )
-    config = {
-        "distillers": {"d": distiller(kind, MAPS[ir], teachers)},
-        "strategies": {"s": {"class": "DistillationStrategy", "distillers": ["d"], "end_epoch": 1}},
-        "compressor": {"epoch": 3, "strategies": ["s"]},
-    }
-    made.config(config)
-    train = Built(ir, True)
-    student = slim.compressor.Network(train.program, made._forward.feeds, {}).clone()
-    wanted = []
-    for network, names in ((student, MAPS[ir]), (slim.compressor.Network(teacher.program, [], {}), teachers)):
-        found = [network.find(name, "map") for name in names]
-        feed = {"image": IMAGES[:16], "label": LABELS[:16, None]}
-        statistics = {name: array(scope, name) for name in ("batch_norm2d_0.w_1", "batch_norm2d_0.w_2")}
-        wanted.append(executor.run(network.program, feed=feed, fetch_list=found))
-        for name, value in statistics.items():
-            scope.find_var(name).get_tensor().set(value, CPU)
-    run = slim.compressor.Network.run
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            slim.compressor.Network,
-            "run",
-            lambda *given: seen.append(run(*given)) or seen[-1],  # type: ignore[func-returns-value]
-        )
-        made.run()
-    losses = [results for results in seen if "loss" in results]
-    assert ["distillation_loss" in results for results in losses] == [True, True, False]
-    weight = 0.5 if kind == "SoftLabelDistiller" else 1
-    np.testing.assert_allclose(losses[0]["distillation_loss"], weight * distance(kind, *wanted), rtol=1e-4)
-    assert losses[1]["loss"] < losses[0]["loss"]
-    assert losses[0]["loss"] > losses[0]["distillation_loss"]
-    config["compressor"]["epoch"] = 2
-    config["distillers"]["d"] = distiller(kind, [MAPS[ir][0]] * 3, teachers[1:] + teachers[:1])
-    wrong = compressor(
-        ir,
-        scope,
-        tmp_path / "wrong",
-        teacher_programs=[teacher.program],
-        distiller_optimizer=paddle.optimizer.SGD(0.01),
-    )
-    wrong.config(config)
-    with pytest.raises(ValueError, match=r"maps of one shape|expected maps"):
-        wrong.run()
 
 
 BAD = {

@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 ENGLISH = {
     "README.zh.md": "README.md",
     "docs/zh/command_line.md": "docs/command_line.md",
+    "docs/zh/auto_compression.md": "docs/auto_compression.md",
     "docs/zh/compressor.md": "docs/compressor.md",
     "docs/zh/post_training_quantization.md": "docs/post_training_quantization.md",
     "docs/zh/pruning.md": "docs/pruning.md",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program of docs/compressor.md runs, and its table has the keys of the classes."""
+"""docs/compressor.md and docs/auto_compression.md: programs run, and tables have the keys of the classes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import pytest
 
 pytest.importorskip("paddle")
 
+import qslim.auto_compression
 import qslim.compressor
 
-TEXT = (Path(__file__).resolve().parents[3] / "docs/compressor.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+TEXT = (DOCS / "compressor.md").read_text(encoding="utf-8")
+AUTOMATIC = (DOCS / "auto_compression.md").read_text(encoding="utf-8")
 
 
 def test_snippets_run(tmp_path: Path, run_python: Any) -> None:
@@ -49,3 +52,19 @@ def test_every_key_is_described() -> None:
             assert written <= described
             if name == "QuantizationStrategy":
                 assert known <= described
+
+
+def test_auto_compression_runs(tmp_path: Path, run_python: Any) -> None:
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", AUTOMATIC, re.DOTALL | re.MULTILINE)
+    run_python(snippet + "\nassert scores.shape == (1, 10)\n", cwd=tmp_path)
+    names = ["inference.json", "inference.pdiparams", "inference.qslim"]
+    assert sorted(os.listdir(tmp_path / "output")) == names
+
+
+@pytest.mark.parametrize("section", ["Distillation", "TrainConfig"])
+def test_sections_have_their_keys(section: str) -> None:
+    (keys,) = re.findall(rf"^\| `{section}` \| (.*?) \|$", AUTOMATIC, re.MULTILINE)
+    known = {field.name for field in fields(getattr(qslim.auto_compression, section))}
+    described = set(re.findall(r"`(\w+)`", keys)) - {"l2", "soft_label"}
+    refused = {"amp_config", "recompute_config", "sharding_config", "sparse_model"}
+    assert described == known - refused
