@@ -83,9 +83,7 @@ def test_reconstruction_is_adaptive_rounding(model: Path, tmp_path: Path) -> Non
     arguments: Any = (executor, str(model / "legacy"))
     options: Any = {"data_loader": [IMAGES], "weight_bits": 4}
     slim.quant.quant_recon_static(*arguments, str(tmp_path / "a"), **options, epochs=3, lr=0.1)
-    slim.quant.quant_post_static(
-        *arguments, str(tmp_path / "b"), **options, round_type="adaround", onnx_format=False
-    )
+    slim.quant.quant_post_static(*arguments, str(tmp_path / "b"), **options, round_type="adaround")
     a, b = ((tmp_path / name / "model.pdiparams").read_bytes() for name in "ab")
     assert a == b
     for wrong in (
