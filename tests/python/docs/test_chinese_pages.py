@@ -12,10 +12,10 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 # quantization_aware_training.md is shorter than the English guide; test_qat_guide.py runs its own code.
 ENGLISH = {
     "README.zh.md": "README.md",
+    "docs/zh/auto_compression.md": "docs/auto_compression.md",
     "docs/zh/compressor.md": "docs/compressor.md",
     "docs/zh/post_training_quantization.md": "docs/post_training_quantization.md",
     "docs/zh/pruning.md": "docs/pruning.md",
-    "docs/zh/auto_compression.md": "docs/auto_compression.md",
     "docs/zh/runtime.md": "docs/runtime.md",
 }
 PAGES = [*ENGLISH, "docs/zh/quantization_aware_training.md"]
