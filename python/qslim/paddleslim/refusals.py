@@ -78,7 +78,7 @@ REFUSED = {
     "common.controller_client": _CONTROLLERS,
     "common.controller_server": _CONTROLLERS,
     "common.export_onnx": "qslim.exporters.onnx writes quantized Graphs as ONNX files",
-    "common.load_onnx_model": "qslim does not read ONNX files; export the network from Paddle",
+    "common.load_onnx_model": "it makes a Paddle program of ONNX; qslim.runtime.Session runs ONNX files",
     "common.patterns": _GRAPHS,
     "common.patterns_common": _GRAPHS,
     "common.recover_program": _GRAPHS,

@@ -85,7 +85,7 @@ def test_the_engine_has_the_accuracy_of_training(folder: Path, tmp_path: Path) -
     top1 = np.mean(probabilities.argmax(1) == [label for _, label in samples])
     log = (folder / "log.txt").read_text()
     trained = float(log.rsplit("acc_top1=", 1)[1].split(";")[0])
-    assert trained > 0.3
+    assert trained > 0.2  # twice chance: a few dozen steps of training
     # One image is 1/512: a score next to a tie may fall to the other side.
     assert abs(top1 - trained) <= 2 / 512
     report = str(session.profile({"image": images[:1]}, runs=1))
