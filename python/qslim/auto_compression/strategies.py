@@ -223,7 +223,7 @@ _DEFAULT_TRAINING = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What a configuration asks for: post-training quantization, or training."""
+    """The strategy of a configuration: post-training quantization, or training."""
 
     post: Optional[QuantPost]
     aware: Optional[QuantAware]

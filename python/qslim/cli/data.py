@@ -68,7 +68,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class OptionalDataSettings(DataSettings):
-    """The same for commands that make up data where none are given."""
+    """The settings of data, for commands that make up data where none are given."""
 
     path: Optional[str] = setting(  # type: ignore[assignment]
         "Folder of pictures, .npy, .npz or module:function.", None, flag="--data"

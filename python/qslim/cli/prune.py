@@ -14,7 +14,7 @@ __all__ = ["COMMAND"]
 
 @dataclass(frozen=True)
 class PruneSettings:
-    """What is cut: ratios by name or shell pattern."""
+    """The filters to cut: ratios by name or shell pattern."""
 
     ratios: list[str] = setting(
         "NAME=0.5, or a pattern in place of NAME; may be repeated.", (), flag="--ratio"

@@ -68,7 +68,7 @@ class _Settings:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a YAML file says. ``text`` is what checkpoints remember of it."""
+    """The settings of a YAML file. Checkpoints remember its ``text``."""
 
     epoch: int
     checkpoint_path: Optional[str]

@@ -39,7 +39,7 @@ class _Distiller:
 
     @property
     def names(self) -> list[tuple[str, str]]:
-        """Pairs of a student's and a teacher's feature map."""
+        """Return pairs of a student's and a teacher's feature map; each distiller has its own."""
         raise NotImplementedError
 
     def distance(self, students: Sequence[Any], teachers: Sequence[Any]) -> Any:

@@ -57,7 +57,7 @@ class StructurePruner:
 
 @dataclass
 class _PruneStrategy(Strategy):
-    """What both strategies share: `pruned_params` is a regular expression of whole parameter names."""
+    """The base of both strategies; `pruned_params` is a regular expression of whole parameter names."""
 
     pruner: Optional[StructurePruner] = None
     start_epoch: int = 0
@@ -143,6 +143,7 @@ class _PruneStrategy(Strategy):
         return chosen
 
     def _ratios(self, context: Context) -> dict[str, float]:
+        """Return the share of the filters to cut of each parameter; each strategy has its own rule."""
         raise NotImplementedError
 
     def _bisect(self, context: Context, ratios_at: Callable[[float], dict[str, float]]) -> dict[str, float]:

@@ -119,7 +119,7 @@ class Comparison:
 
 @dataclass
 class _Sums:
-    """What one model adds up over the batches."""
+    """Sums that one model gathers over the batches."""
 
     hits: int = 0
     agreed: int = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine can do: instruction sets, the kernels that they give, and the measured gain of int8."""
+"""Description of this machine: instruction sets, the kernels they give, and the measured gain of int8."""
 
 from __future__ import annotations
 
