@@ -14,9 +14,19 @@ using Matrix = py::array_t<double, py::array::c_style>;
 Span<const double> elements_of(const Matrix& matrix, py::ssize_t rows, py::ssize_t columns,
                                const char* name) {
   if (matrix.ndim() != 2 || matrix.shape(0) != rows || matrix.shape(1) != columns) {
-    throw InvalidArgument(concatenate("round_rows: ", name, " must be of shape (", rows, ", ", columns, ")"));
+    throw InvalidArgument(concatenate(name, " must be of shape (", rows, ", ", columns, ")"));
   }
   return {matrix.data(), static_cast<std::size_t>(matrix.size())};
+}
+
+Matrix py_inverse_factor(const Matrix& sums) {
+  const py::ssize_t size = sums.ndim() > 0 ? sums.shape(0) : 0;
+  const Span<const double> from = elements_of(sums, size, size, "inverse_factor: sums");
+  Matrix upper({size, size});
+  const Span<double> into{upper.mutable_data(), static_cast<std::size_t>(upper.size())};
+  const ReleasedGil release;
+  inverse_factor(static_cast<std::size_t>(size), from, into);
+  return upper;
 }
 
 Matrix py_round_rows(const Matrix& targets, const Matrix& low, const Matrix& high, const Matrix& sums,
@@ -25,11 +35,11 @@ Matrix py_round_rows(const Matrix& targets, const Matrix& low, const Matrix& hig
   const py::ssize_t rows = targets.shape(0), size = targets.shape(1);
   const RoundingProblem problem{static_cast<std::size_t>(rows),
                                 static_cast<std::size_t>(size),
-                                elements_of(targets, rows, size, "targets"),
-                                elements_of(low, rows, size, "low"),
-                                elements_of(high, rows, size, "high"),
-                                elements_of(sums, size, size, "sums"),
-                                elements_of(upper_factor, size, size, "upper_factor")};
+                                elements_of(targets, rows, size, "round_rows: targets"),
+                                elements_of(low, rows, size, "round_rows: low"),
+                                elements_of(high, rows, size, "round_rows: high"),
+                                elements_of(sums, size, size, "round_rows: sums"),
+                                elements_of(upper_factor, size, size, "round_rows: upper_factor")};
   Matrix integers({rows, size});
   const Span<double> into{integers.mutable_data(), static_cast<std::size_t>(integers.size())};
   CallContext call(context);
@@ -42,6 +52,17 @@ Matrix py_round_rows(const Matrix& targets, const Matrix& low, const Matrix& hig
 
 void bind_rounding(py::module_& m) {
   using py::arg;
+  m.def("inverse_factor", &py_inverse_factor, arg("sums").noconvert(),
+        "Return the upper triangular U with U^T U the inverse of `sums`.\n"
+        "\n"
+        "Parameters\n"
+        "----------\n"
+        "sums : ndarray of float64, shape (size, size)\n"
+        "    Symmetric and positive definite.\n"
+        "\n"
+        "Raises\n"
+        "------\n"
+        "ValueError : it is no such matrix.\n");
   m.def("round_rows", &py_round_rows, arg("targets").noconvert(), arg("low").noconvert(),
         arg("high").noconvert(), arg("sums").noconvert(), arg("upper_factor").noconvert(), arg("most_sweeps"),
         arg("context") = py::none(),

@@ -176,6 +176,7 @@ class TensorStatistics:
     @property
     def negative_histogram(self) -> NDArray[np.uint64]: ...
 
+def inverse_factor(sums: NDArray[np.float64]) -> NDArray[np.float64]: ...
 def round_rows(
     targets: NDArray[np.float64],
     low: NDArray[np.float64],

@@ -30,7 +30,9 @@ struct Case {
     Matrix inputs = Matrix::NullaryExpr(4 * size, size, draw);
     inputs.colwise() += Eigen::VectorXd::NullaryExpr(4 * size, draw);
     sums = inputs.transpose() * inputs / static_cast<double>(4 * size);
-    upper = sums.inverse().llt().matrixU();
+    upper.resize(size, size);
+    inverse_factor(static_cast<std::size_t>(size), {sums.data(), size_of(sums)},
+                   {upper.data(), size_of(upper)});
   }
 
   Matrix round(Context& context, int most_sweeps = 50) const {
@@ -78,6 +80,35 @@ TEST(AdaptiveRounding, IsNearTheBestOfAllChoices) {
   }
   EXPECT_LT(found, 1.15 * best);
   EXPECT_LT(found, 0.7 * nearest);
+}
+
+TEST(AdaptiveRounding, TheInverseFactorIsUpperTriangularAndGivesTheInverse) {
+  for (const Eigen::Index size : {1, 2, 3, 17, 100}) {
+    const Case c(1, size, 11);
+    EXPECT_TRUE(c.upper.isUpperTriangular(0));
+    EXPECT_TRUE((c.upper.diagonal().array() > 0).all());
+    EXPECT_LT((c.upper * c.sums * c.upper.transpose() - Matrix::Identity(size, size)).cwiseAbs().maxCoeff(),
+              1e-9);
+  }
+  const Matrix indefinite = -Matrix::Identity(3, 3);
+  std::vector<double> upper(9);
+  EXPECT_THROW(inverse_factor(3, {indefinite.data(), 9}, {upper.data(), 9}), InvalidArgument);
+}
+
+// Each error moves all later elements at once, one after the other: what blocks of elements must give as well.
+TEST(AdaptiveRounding, BlocksOfElementsChangeNoBit) {
+  Context context;
+  const Case c(5, 150, 2);
+  const Matrix integers = c.round(context, 0);
+  for (Eigen::Index r = 0; r < 5; ++r) {
+    std::vector<double> left(c.targets.row(r).begin(), c.targets.row(r).end());
+    for (Eigen::Index k = 0; k < 150; ++k) {
+      const double rounded = std::clamp(std::nearbyint(left[k]), c.low(r, k), c.high(r, k));
+      const double factor = (rounded - left[k]) / c.upper(k, k);
+      EXPECT_EQ(integers(r, k), rounded);
+      for (Eigen::Index j = k + 1; j < 150; ++j) left[j] += factor * c.upper(k, j);
+    }
+  }
 }
 
 TEST(AdaptiveRounding, NoSingleFlipIsLeftThatLowersTheForm) {

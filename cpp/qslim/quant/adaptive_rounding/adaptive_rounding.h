@@ -9,7 +9,8 @@
 // U[k, k] (GPTQ, Frantar et al. 2022, arXiv:2210.17323). Then elements are flipped between low and high as
 // long as that lowers the form. Source of the problem: Nagel et al. 2020, arXiv:2004.10568, equation 13.
 //
-// Doubles, added in a fixed order: the same bits on every instruction set and for any number of threads.
+// Doubles; round_rows adds them in a fixed order: the same bits on every instruction set and for any number of
+// threads.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +26,9 @@ struct RoundingProblem {
   Span<const double> low, high;           // [rows, size], the two integers of each element; they may be equal
   Span<const double> sums, upper_factor;  // [size, size] each: S and U, finite, U's diagonal > 0
 };
+
+// U of S: upper triangular with U^T U = S^-1. Throws InvalidArgument unless S is positive definite.
+void inverse_factor(std::size_t size, Span<const double> sums, Span<double> upper);
 
 // integers is [rows, size]. Throws InvalidArgument for extents that do not fit.
 void round_rows(Context& context, const RoundingProblem& problem, int most_sweeps, Span<double> integers);

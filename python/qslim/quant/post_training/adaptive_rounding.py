@@ -36,7 +36,8 @@ __all__ = ["round_adaptively"]
 _LONGEST_BLOCK = 2048
 # Of the mean of the diagonal, added to it: directions that the data hardly shows keep to the nearest.
 _DAMPING = 0.01
-_MOST_SWEEPS = 50
+# Further ones lower the form by a percent.
+_MOST_SWEEPS = 4
 # Rows so short are rounded in every way: those of 3x3 depthwise convolutions.
 _LONGEST_TRIED = 9
 # With fewer patches none is kept back to judge.
@@ -107,29 +108,22 @@ def _rounded(
     diagonal = np.arange(sums.shape[1])
     mean = np.mean(sums[:, diagonal, diagonal], axis=1, keepdims=True)
     sums[:, diagonal, diagonal] += _DAMPING * mean + np.finfo(np.float32).tiny
-    inverse = np.linalg.inv(sums)
+    upper = np.stack([_core.inverse_factor(block) for block in sums])
     if seen is not None:
         # Of v x^ = w x in the least squares, near w: v = w + w E[(x - x^) x^T] E[x^ x^T]^-1.
         lost = np.matmul((blocks_of_patches(inputs) - x).transpose(0, 2, 1), x).astype(np.float64)
-        weights = weights + np.matmul(weights, np.matmul(lost, inverse))
+        weights = weights + np.matmul(np.matmul(np.matmul(weights, lost), upper.transpose(0, 2, 1)), upper)
     targets = weights / step
     low = np.clip(np.floor(targets), params.qmin, params.qmax)
     high = np.clip(np.ceil(targets), params.qmin, params.qmax)
     if targets.shape[2] <= _LONGEST_TRIED:
         integers = _try_all(targets, low, high, sums)
     else:
-        integers = _round_rows(targets, low, high, sums, inverse)
+        context = _core.Context(num_threads=default_threads())
+        blocks = zip(targets, low, high, sums, upper)
+        integers = np.stack([_core.round_rows(*block, _MOST_SWEEPS, context) for block in blocks])
     parts = integers.reshape(groups, pieces, channels, -1).transpose(0, 2, 1, 3)
     return np.asarray(parts.reshape(rows.shape))
-
-
-def _round_rows(
-    targets: _Matrices, low: _Matrices, high: _Matrices, sums: _Matrices, inverse: _Matrices
-) -> _Matrices:
-    upper = np.ascontiguousarray(np.linalg.cholesky(inverse).transpose(0, 2, 1))
-    context = _core.Context(num_threads=default_threads())
-    blocks = zip(targets, low, high, sums, upper)
-    return np.stack([_core.round_rows(*block, _MOST_SWEEPS, context) for block in blocks])
 
 
 def _try_all(targets: _Matrices, low: _Matrices, high: _Matrices, sums: _Matrices) -> _Matrices:

@@ -15,13 +15,9 @@ them. The statistics are exact, so merged they are, on every rank, what one proc
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import itertools
-import math
 import os
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
@@ -29,22 +25,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim import _core
-from qslim.exporters.engine_file import observing
 from qslim.functional import TensorStatistics
-from qslim.graph import Graph
 from qslim.importers.paddle import PaddleProgram
 from qslim.logger import logger
 from qslim.quant import distributed
+from qslim.quant.post_training.calibration_runs import (
+    EngineRunner,
+    ExecutorRunner,
+    Watched,
+    difference,
+    digests_of,
+    return_free_memory,
+    watch,
+)
 from qslim.quant.post_training.data_source import Feed, KeptBatches
 from qslim.quant.post_training.layer_samples import LayerSamples
 from qslim.quant.post_training.progress import progress_bar
-from qslim.runtime.observing_session import ObservingSession
 
-__all__ = ["Calibration", "collect_statistics", "samples_of_graph", "statistics_of_graph"]
-
-# Takes a tensor's name, its values, which can be read until the call returns, and the number of the image
-# that they belong to; None: they are the batch's.
-_Show = Callable[[str, NDArray[Any], Optional[int]], None]
+__all__ = ["Calibration", "collect_statistics", "statistics_of_graph"]
 
 
 @dataclass(frozen=True)
@@ -87,11 +85,11 @@ def collect_statistics(
     with distributed.together("calibration") as decision:
         feeds = iter(batches if distributed.rank() else progress_bar(batches, "calibrating", total))
         first = list(itertools.islice(feeds, 1))
-        engine: Optional[_Engine] = None
+        engine: Optional[EngineRunner] = None
         problem = ""
         try:
-            engine = _Engine.of(program, names, max_memory)
-            problem = _difference(program, engine, first[0]) if first and engine is not None else ""
+            engine = EngineRunner.of(program.graph, names, max_memory)
+            problem = difference(program, engine, first[0]) if first and engine is not None else ""
         except ValueError as error:
             problem = str(error)
         if problem and max_memory is not None:
@@ -102,15 +100,15 @@ def collect_statistics(
         if problem:
             logger.debug("calibration stays with Paddle's executor: %s", problem)
         decision.own = b"engine" if first and engine is not None and not problem else b"Paddle"
-        _return_free_memory()
+        return_free_memory()
     if decision.all[0] == b"Paddle":
         engine = None
     with distributed.together("calibration") as parts:
-        watched = _Watched({name: TensorStatistics() for name in names}, list(layers))
+        watched = Watched({name: TensorStatistics() for name in names}, list(layers))
         every: Iterable[Feed] = itertools.chain(first, feeds)
         if kept is not None:
             every = kept.taking(every)
-        parts.value = _collect(program, engine or _Executor(program), watched, every)
+        parts.value = _collect(program, engine or ExecutorRunner(program), watched, every)
     merged = _merge(parts.values)
     return replace(merged, kept=kept, by_engine=engine is not None)
 
@@ -125,59 +123,17 @@ def statistics_of_graph(
     ValueError : the engine cannot run it.
     """
     with distributed.together("calibration") as parts:
-        engine = _Engine.of(program, names, max_memory)
+        engine = EngineRunner.of(program.graph, names, max_memory)
         assert engine is not None
-        watched = _Watched({name: TensorStatistics() for name in names}, [])
+        watched = Watched({name: TensorStatistics() for name in names}, [])
         parts.value = _collect(program, engine, watched, feeds)
     return _merge(parts.values).statistics
 
 
-def samples_of_graph(
-    program: PaddleProgram,
-    layers: Sequence[LayerSamples],
-    feeds: Iterable[Feed],
-    max_memory: Optional[int] = None,
-) -> Optional[list[LayerSamples]]:
-    """Return samples of `layers` in the program's Graph as it is quantized now, of the same places.
-
-    None where the engine cannot run it: Paddle's program is the float model.
-
-    Parameters
-    ----------
-    layers : samples of the float model's run of the same batches
-    feeds : this rank's batches
-    """
-    names = list(dict.fromkeys(layer.tensor for layer in layers))
-    engine: Optional[_Engine] = None
-    with contextlib.suppress(ValueError):
-        engine = _Engine.of(program, names, max_memory)
-    with distributed.together("calibration") as parts:
-        watched = _Watched({}, [layer.empty() for layer in layers])
-        if engine is not None:
-            for feed in feeds:
-                _watch(engine, feed, names, watched)
-                distributed.report_progress()
-        parts.value = watched.layers if engine is not None else []
-    first, *others = parts.values
-    for part in others:
-        for layer, other in zip(first, part):
-            layer.merge(other)
-    is_paired = len(first) == len(layers) and all(map(LayerSamples.has_patches_of, first, layers))
-    return first if is_paired else None
-
-
-@dataclass(frozen=True)
-class _Watched:
-    """Everything that looks at the tensors of a batch; all of it knows its tensor's name."""
-
-    statistics: dict[str, TensorStatistics]
-    layers: list[LayerSamples]
-
-
 def _collect(
     program: PaddleProgram,
-    runner: Union[_Executor, _Engine],
-    watched: _Watched,
+    runner: Union[ExecutorRunner, EngineRunner],
+    watched: Watched,
     feeds: Iterable[Feed],
 ) -> Calibration:
     """Return the statistics of this rank's `feeds`."""
@@ -187,7 +143,7 @@ def _collect(
     for feed in feeds:
         number = distributed.rank() + count * distributed.world_size()
         _observe(runner, feed, watched, context, number)
-        _return_free_memory()  # here, where nothing holds a tensor of the batch any more
+        return_free_memory()  # here, where nothing holds a tensor of the batch any more
         distributed.report_progress()
         count += 1
         samples += len(feed[program.feeds[0].name])
@@ -214,148 +170,10 @@ def _merge(parts: Sequence[Calibration]) -> Calibration:
     return replace(first, batches=batches, samples=samples, constant_feeds=constant)
 
 
-class _Executor:
-    """The float model in Paddle's executor, which gives all tensors of a batch at once."""
-
-    def __init__(self, program: PaddleProgram) -> None:
-        self._program = program
-
-    def show(self, feed: Feed, names: Sequence[str], show: _Show) -> None:
-        """Run one batch and call ``show(name, array, None)`` for each of `names`."""
-        for name, array in zip(names, self._program.run(feed, names)):
-            show(name, array, None)
-
-
-class _Engine:
-    """The float model in the engine, which shows each tensor when it is computed."""
-
-    def __init__(self, session: ObservingSession, names: Sequence[str], last: Sequence[str]) -> None:
-        self._session = session
-        self._names = list(names)
-        self._last = list(last)
-
-    @classmethod
-    def of(
-        cls, program: PaddleProgram, names: Sequence[str], max_memory: Optional[int] = None
-    ) -> Optional[_Engine]:
-        """Return None if there is nothing to compute.
-
-        Raises
-        ------
-        ValueError : the engine lacks an operator.
-        """
-        computed = [name for name in dict.fromkeys(names) if name not in program.graph.inputs]
-        if not computed:
-            return None
-        graph = observing(program.graph, computed)
-        if graph is None:
-            raise ValueError("the engine lacks operators that the model needs")
-        # The statistics take an array of less than two axes for one sample, and so must be a whole batch's.
-        shapes = [graph.tensors[name].shape for name in graph.outputs]
-        by_image = all(shape is not None and len(shape) > 1 for shape in shapes)
-        session = ObservingSession(graph, by_image=by_image, max_memory=max_memory)
-        return cls(session, computed, _last_of(program.graph, computed))
-
-    def show(self, feed: Feed, names: Sequence[str], show: _Show) -> None:
-        """Run one batch and call ``show(name, array, image)`` for each of `names` when it is computed.
-
-        The array can be read until the call returns: one image of a batch that runs image by image, else the
-        whole batch, and `image` is None.
-        """
-        wanted = set(names)
-        for name in names:
-            if name not in self._names:
-                show(name, np.ascontiguousarray(feed[name]), None)
-        feeds = self._feeds(feed)
-        _, images = self._session.shapes(feeds)
-
-        def show_output(output: int, array: NDArray[Any], image: int) -> None:
-            name = self._names[output]
-            if name in wanted:
-                show(name, array, image if images > 1 else None)
-
-        self._session.run(feeds, show_output)
-
-    def to_compare(self, feed: Feed) -> tuple[Feed, list[str]]:
-        """Return a feed and the tensors whose values on it tell whether the engine computes Paddle's model.
-
-        The feed is one image where images do not meet in the network. The tensors are all of the observed
-        ones up to ``_MOST_COMPARED`` bytes, beyond that the last ones, from which no other follows, and the
-        smallest. That suffices: each observed tensor is among those or leads to one of them, so an operator
-        that the engine misreads changes a tensor that is compared.
-        """
-        shapes, images = self._session.shapes(self._feeds(feed))
-        if images > 1:
-            feed = {name: array[:1] if array.ndim else array for name, array in feed.items()}
-        sizes = {name: 4 * math.prod(shape) // images for name, shape in zip(self._names, shapes)}
-        left = _MOST_COMPARED - sum(sizes[name] for name in self._last)
-        kept = set(self._last)
-        for name in sorted(set(sizes) - kept, key=sizes.__getitem__):
-            left -= sizes[name]
-            if left < 0:
-                break
-            kept.add(name)
-        return feed, [name for name in self._names if name in kept]
-
-    def _feeds(self, feed: Feed) -> dict[str, Any]:
-        return {name: feed[name] for name in self._session.inputs}
-
-
-def _last_of(graph: Graph, names: Sequence[str]) -> list[str]:
-    """Return those of `names` from which no other one is computed."""
-    leads: set[str] = set()  # tensors that one of `names` is computed from
-    for node in reversed(graph.nodes):
-        if any(output in leads or output in names for output in node.outputs):
-            leads.update(filter(None, node.inputs))
-    return [name for name in names if name not in leads]
-
-
-# Of a tensor's largest magnitude: orders of magnitude above float rounding through a deep network, and below
-# what a misread operator would do.
-_MAX_DIFFERENCE = 1e-3
-# Bytes of Paddle's tensors that are held while they are compared.
-_MOST_COMPARED = 32 << 20
-
-
-def _difference(program: PaddleProgram, engine: _Engine, batch: Feed) -> str:
-    """Return "" if engine and Paddle compute the same tensors of one batch, else a sentence.
-
-    Raises
-    ------
-    ValueError : the engine cannot run the batch.
-    """
-    other = ""
-
-    def compare(name: str, mine: NDArray[Any], image: Optional[int]) -> None:
-        nonlocal other
-        paddles = theirs[name]
-        largest = _largest(paddles)
-        is_same = mine.shape == paddles.shape and (
-            not np.isfinite(largest) or _largest(mine - paddles) <= _MAX_DIFFERENCE * largest
-        )
-        if not is_same and not other:
-            other = name
-
-    feed, names = engine.to_compare(batch)
-    theirs = dict(zip(names, program.run(feed, names)))
-    engine.show(feed, names, compare)
-    if not other:
-        return ""
-    logger.warning(
-        "tensor %r differs between the engine and Paddle's executor; Paddle's executor calibrates", other
-    )
-    return f"tensor {other!r} differs between the engine and Paddle's executor"
-
-
-def _largest(x: NDArray[Any]) -> float:
-    """Return the largest magnitude, 0 of no elements, without a copy of `x`."""
-    return float(np.maximum(x.max(initial=0.0), -x.min(initial=0.0)))
-
-
 def _observe(
-    runner: Union[_Executor, _Engine],
+    runner: Union[ExecutorRunner, EngineRunner],
     feed: Feed,
-    watched: _Watched,
+    watched: Watched,
     context: _core.Context,
     number: int,
 ) -> None:
@@ -367,46 +185,5 @@ def _observe(
         except ValueError as error:
             raise ValueError(f"calibration batch {number}, tensor {name!r}: {error}") from error
 
-    _watch(runner, feed, list(watched.statistics), watched, update)
-
-
-def _watch(
-    runner: Union[_Executor, _Engine],
-    feed: Feed,
-    names: Sequence[str],
-    watched: _Watched,
-    update: Callable[[str, NDArray[Any]], None] = lambda name, array: None,
-) -> None:
-    """Run one batch and show each of `names` to the layers that watch it, and to `update`."""
-    digests = _digests(feed) if watched.layers else None
-
-    def show(name: str, array: NDArray[Any], image: Optional[int]) -> None:
-        update(name, array)
-        for layer in watched.layers:
-            if layer.tensor == name:
-                assert digests is not None
-                layer.update(array, digests if image is None else digests[image : image + 1])
-
-    runner.show(feed, names, show)
-
-
-def _digests(feed: Feed) -> NDArray[np.uint64]:
-    """Return a number for each sample of a batch that its data alone decides."""
-    arrays = [array for array in feed.values() if array.ndim > 0]
-    samples = len(arrays[0]) if arrays else 1
-    result = np.zeros(samples, np.uint64)
-    for array in arrays:
-        if len(array) == samples:
-            parts = [zlib.crc32(np.ascontiguousarray(part).tobytes()) for part in array]
-            result = result * np.uint64(0x100000001B3) + np.array(parts, np.uint64)
-    return result
-
-
-def _return_free_memory() -> None:
-    """Give pages that the allocator holds free back to the system, where glibc is the allocator.
-
-    Paddle's executor frees its tensors in another order in each pass, so the heap fragments: MobileNetV1 at
-    224x224 grew from 0.76 GB to 1.5 GB over 32 batches without this and stays at 0.85 GB with it.
-    """
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+    digests = digests_of(feed) if watched.layers else np.zeros(0, np.uint64)
+    watch(runner, feed, list(watched.statistics), watched, update, digests)

@@ -59,10 +59,17 @@ class KeptBatches:
     def taking(self, batches: Iterable[Feed]) -> Iterator[Feed]:
         """Yield `batches`, and keep each one."""
         for batch in batches:
-            self._file.seek(0, os.SEEK_END)
-            pickle.dump(batch, self._file, protocol=5)
-            self._count += 1
+            self.append(batch)
             yield batch
+
+    def append(self, batch: Feed) -> None:
+        """Keep one batch more."""
+        self._file.seek(0, os.SEEK_END)
+        pickle.dump(batch, self._file, protocol=5)
+        self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
 
     def __iter__(self) -> Iterator[Feed]:
         place = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Optional
 
 from qslim.graph import Graph
@@ -21,7 +20,6 @@ from qslim.quant.post_training.bias_correction import find_bias
 from qslim.quant.post_training.calibration import (
     Calibration,
     collect_statistics,
-    samples_of_graph,
     statistics_of_graph,
 )
 from qslim.quant.post_training.channel_scaling import scale_channels
@@ -29,6 +27,7 @@ from qslim.quant.post_training.data_source import KeptBatches
 from qslim.quant.post_training.layer_samples import LayerSamples, layer_samples
 from qslim.quant.post_training.operator_selection import Selection, select
 from qslim.quant.post_training.post_training_report import ActivationReport, WeightReport
+from qslim.quant.post_training.quantized_prefix import QuantizedPrefix
 from qslim.quant.post_training.rounding_stages import adjust_layers
 from qslim.quant.post_training.weight_rounding import quantize_weights
 
@@ -204,7 +203,7 @@ def _quantize_weights(
     corrected = has_bias if options.corrects_biases else ()
     again = None
     if rounds_all and calibration.kept is not None:
-        again = partial(samples_of_graph, program, feeds=calibration.kept, max_memory=options.max_memory)
+        again = QuantizedPrefix(graph, calibration.kept, options.max_memory).samples
     adjusted = adjust_layers(graph, list(layers.values()), rounded, corrected, written, again)
     done: dict[str, Collection[str]] = {**adjusted, "equalized": calibration.scaled}
     return [replace(report, **_adjusted(report, graph, done)) for report in reports]

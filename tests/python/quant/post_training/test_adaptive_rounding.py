@@ -213,7 +213,7 @@ def test_a_deep_network_takes_up_the_errors_in_front(tmp_path: Any) -> None:
     options = {"weight_bits": 3, "round_type": "adaround"}
     _, ours = outputs(net, images, tmp_path, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qslim.quant.post_training.quantize_graph.samples_of_graph", lambda *a, **k: None)
+        patch.setattr("qslim.quant.post_training.quantized_prefix.QuantizedPrefix.samples", lambda *a: None)
         _, alone = outputs(net, images, tmp_path, **options)
     expected = net(paddle.to_tensor(images)).numpy()
     assert np.square(ours - expected).mean() < 0.9 * np.square(alone - expected).mean()

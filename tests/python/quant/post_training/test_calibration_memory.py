@@ -15,16 +15,13 @@ from qslim.functional import TensorStatistics
 from qslim.graph import QuantParams
 from qslim.importers.paddle import find_model_files, load_program
 from qslim.quant.op_types import DEFAULT_OP_TYPES, pir_names
-from qslim.quant.post_training.calibration import (
-    _digests,
-    _Engine,
-    _last_of,
-    collect_statistics,
-    samples_of_graph,
-)
+from qslim.quant.post_training.calibration import collect_statistics
+from qslim.quant.post_training.calibration_runs import EngineRunner, digests_of, last_of
 from qslim.quant.post_training.data_source import KeptBatches
 from qslim.quant.post_training.layer_samples import layer_samples
 from qslim.quant.post_training.operator_selection import select
+from qslim.quant.post_training.quantized_prefix import QuantizedPrefix
+from qslim.quant.post_training.rounding_stages import _stages
 from qslim.runtime import Session
 
 
@@ -50,7 +47,7 @@ def test_statistics_are_those_of_whole_batches(tmp_path: Path, ir: str) -> None:
         for name in names:
             statistics[name].update(values[name])
         for layer in other_layers:
-            layer.update(values[layer.tensor], _digests(feed))
+            layer.update(values[layer.tensor], digests_of(feed))
     assert seen.statistics == statistics
     for mine, theirs in zip(seen.layers, other_layers):
         np.testing.assert_array_equal(mine.patches, theirs.patches)
@@ -66,14 +63,14 @@ def test_samples_of_the_quantized_network_are_of_the_same_places(tmp_path: Path,
     seen = collect_statistics(
         program, selection.activations, batches, None, layer_samples(graph, selection), kept
     )
-    same = samples_of_graph(program, seen.layers, kept)
+    same = QuantizedPrefix(graph, kept).samples(seen.layers)
     assert same is not None
     for float_layer, layer in zip(seen.layers, same):
         np.testing.assert_allclose(layer.patches, float_layer.patches, rtol=1e-5, atol=1e-6)
     for name in selection.activations:
         threshold = seen.statistics[name].abs_max
         graph.tensors[name].quantization = QuantParams.activation(threshold, 4, False)
-    quantized = samples_of_graph(program, seen.layers, kept)
+    quantized = QuantizedPrefix(graph, kept).samples(seen.layers)
     assert quantized is not None
     errors = []
     for float_layer, layer in zip(seen.layers, quantized):
@@ -88,19 +85,48 @@ def test_samples_of_the_quantized_network_are_of_the_same_places(tmp_path: Path,
     assert min(errors[1:]) > 0
 
 
+@pytest.mark.parametrize("ir", IRS)
+def test_a_run_from_kept_tensors_gives_the_samples_of_a_run_from_the_start(
+    tmp_path: Path, ir: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = load_program(find_model_files(save_network(small_network(), str(tmp_path), ir)))
+    graph = program.graph
+    selection = select(graph, pir_names(DEFAULT_OP_TYPES))
+    batches = [{program.feeds[0].name: images(count, seed=count)} for count in (4, 1, 3)]
+    kept = KeptBatches()
+    layers = layer_samples(graph, selection)
+    seen = collect_statistics(program, selection.activations, batches, None, layers, kept)
+    for name in selection.activations[::2]:  # those between stay in float
+        graph.tensors[name].quantization = QuantParams.activation(seen.statistics[name].abs_max, 8, False)
+    from_start, stages = QuantizedPrefix(graph, kept), _stages(graph, seen.layers)
+    monkeypatch.setattr("qslim.quant.post_training.quantized_prefix._MOST_KEPT", 0)
+    expected = [from_start.samples(stage) for stage in stages]
+    assert from_start._start == graph.inputs
+    monkeypatch.setattr("qslim.quant.post_training.quantized_prefix._MOST_KEPT", 1e9)
+    prefix, starts = QuantizedPrefix(graph, kept), []
+    for stage, theirs in zip(stages, expected):
+        mine = prefix.samples(stage)
+        assert (mine is None) == (theirs is None)
+        for layer, other in zip(mine or (), theirs or ()):
+            np.testing.assert_array_equal(layer.patches, other.patches)
+        starts.append(tuple(prefix._start))
+    assert len(set(starts)) > 3
+    assert graph.inputs[0] not in starts[-1]
+
+
 def test_compared_tensors_lead_back_to_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = load_program(find_model_files(save_network(small_network(), str(tmp_path), "pir")))
     names = select(program.graph, pir_names(DEFAULT_OP_TYPES)).activations
-    engine = _Engine.of(program, names)
+    engine = EngineRunner.of(program.graph, names)
     assert engine is not None
     feed = {program.feeds[0].name: images(5)}
     computed = [name for name in names if name not in program.graph.inputs]
     one, compared = engine.to_compare(feed)
     assert compared == computed
     assert [len(array) for array in one.values()] == [1]
-    monkeypatch.setattr("qslim.quant.post_training.calibration._MOST_COMPARED", 0)
+    monkeypatch.setattr("qslim.quant.post_training.calibration_runs._MOST_COMPARED", 0)
     _, last = engine.to_compare(feed)
-    assert last == _last_of(program.graph, computed)
+    assert last == last_of(program.graph, computed)
     leads = set(last)
     for node in reversed(program.graph.nodes):
         if leads.intersection(node.outputs):
