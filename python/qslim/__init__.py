@@ -8,26 +8,71 @@ import it when they are first touched and say so in one sentence where it is mis
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qslim._core import FormatError, __version__
+from qslim.logger import set_log_level
+
+if TYPE_CHECKING:  # what __getattr__ gives, for editors and type checkers
+    from qslim import (
+        analysis,
+        auto_compression,
+        compressor,
+        deployment,
+        dygraph,
+        exporters,
+        fluid,
+        functional,
+        graph,
+        importers,
+        models,
+        prune,
+        quant,
+        runtime,
+    )
+    from qslim.analysis.flops import dygraph_flops, flops, model_size
+    from qslim.compressor import Compressor
+    from qslim.dygraph import (
+        FilterPruner,
+        FPGMFilterPruner,
+        GMPUnstructuredPruner,
+        L1NormFilterPruner,
+        L2NormFilterPruner,
+        UnstructuredPruner,
+    )
+    from qslim.quant.post_training.ptq import PTQ
+    from qslim.quant.training.qat import QAT
 
 __all__ = [
     "PTQ",
     "QAT",
     "Compressor",
+    "FPGMFilterPruner",
+    "FilterPruner",
     "FormatError",
+    "GMPUnstructuredPruner",
+    "L1NormFilterPruner",
+    "L2NormFilterPruner",
+    "UnstructuredPruner",
     "__version__",
     "analysis",
+    "auto_compression",
     "compressor",
     "deployment",
     "dygraph",
+    "dygraph_flops",
+    "exporters",
+    "flops",
+    "fluid",
     "functional",
     "graph",
+    "importers",
+    "model_size",
     "models",
     "prune",
     "quant",
     "runtime",
+    "set_log_level",
 ]
 
 _SUBPACKAGES = (

@@ -7,6 +7,7 @@ Shell completion is click's: ``eval "$(_QSLIM_COMPLETE=bash_source qslim)"``; al
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -47,6 +48,14 @@ class _Commands(click.Group):
             return None
         found: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).COMMAND
         return found
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, _COMMANDS, 1, 0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_COMMANDS)}"
+            raise click.UsageError(f"unknown command {name!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -7,7 +7,7 @@ from qslim.deployment.inspection import ModelContents, OperatorRow, inspect_mode
 from qslim.deployment.layer_times import LayerTimes, time_layers
 from qslim.deployment.machine import MachineReport, examine_machine
 from qslim.deployment.models import read_graph
-from qslim.deployment.optimize import OptimizedModel, optimize
+from qslim.deployment.optimize import OptimizedModel, model_operators, optimize
 from qslim.deployment.running import ModelOutputs, run_batches
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "examine_machine",
     "export_model",
     "inspect_model",
+    "model_operators",
     "optimize",
     "read_graph",
     "run_batches",

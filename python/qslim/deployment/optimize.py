@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional, Union
 
+from qslim._core import operator_names
 from qslim.exporters.engine_file import EngineFile, write_engine_file
 from qslim.files.staging import output_path, staged_directory
 from qslim.graph import Graph
 from qslim.graph.integer_operators import find_integer_operator, output_channels
+from qslim.graph.passes import prepare_for_runtime
 from qslim.importers.paddle import find_model_files, import_model
 from qslim.importers.qslim_file import load_qslim
 
-__all__ = ["TARGETS", "OptimizedModel", "check_targets", "optimize", "write_whole"]
+__all__ = ["TARGETS", "OptimizedModel", "check_targets", "model_operators", "optimize", "write_whole"]
 
 TARGETS = ("x86",)
 _FILE = "model.qslim"
@@ -127,6 +130,18 @@ def optimize(
         int8_products=sum(find_integer_operator(written, node) is not None for node in products),
         notes=engine.notes,
     )
+
+
+def model_operators(
+    model_dir: Optional[str] = None, *, model_file: Optional[str] = None, param_file: Optional[str] = None
+) -> dict[str, tuple[int, bool]]:
+    """Return a model's operators as the engine gets them: how many of each, and if it has a kernel.
+
+    Parameters, Raises : as for ``optimize``
+    """
+    graph = prepare_for_runtime(import_model(*_source(model_dir, model_file, param_file)))
+    counts = Counter(node.op_type for node in graph.nodes)
+    return {name: (counts[name], name in operator_names()) for name in sorted(counts)}
 
 
 def write_whole(graph: Graph, path: str) -> EngineFile:

@@ -19,6 +19,7 @@ from qslim.functional import filter_saliency
 from qslim.functional.saliency import SaliencyCriterion
 from qslim.logger import logger
 from qslim.paddle import framework
+from qslim.progress import progress_bar
 from qslim.prune.arguments import check_names, check_ratio, check_scores
 from qslim.prune.groups import Groups, find_groups
 from qslim.prune.operators import KEPT_OPERATORS
@@ -209,7 +210,7 @@ def sensitivity(
     pruner = Pruner(criterion)
     arguments = () if eval_args is None else tuple(eval_args)
     baseline: Optional[float] = None
-    for name in param_names:
+    for name in progress_bar(param_names, "measuring sensitivities", len(param_names), "parameter"):
         losses = known.setdefault(name, {})
         for ratio in [float(ratio) for ratio in ratios if float(ratio) not in losses]:
             if baseline is None:

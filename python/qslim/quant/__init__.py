@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qslim.paddle.framework import paddle_module
 from qslim.quant.post_training.post_dynamic import quant_post_dynamic, quant_post_only_weight
@@ -17,6 +17,12 @@ from qslim.quant.post_training.post_static import quant_post, quant_post_static
 from qslim.quant.post_training.post_training_report import QuantizationReport
 from qslim.quant.programs import convert, get_pact_optimizer, pact, quant_aware, quant_embedding
 
+if TYPE_CHECKING:  # what __getattr__ gives, for editors and type checkers
+    from qslim.quant import analysis, constraints, observers, quanters, recipes
+    from qslim.quant.post_training.ptq import PTQ
+    from qslim.quant.training import QAT, QATConfig, QATReport, load_checkpoint
+    from qslim.quant.training.slim import SlimQAT, SlimQuantConfig
+
 __all__ = [
     "PTQ",
     "QAT",
@@ -25,9 +31,12 @@ __all__ = [
     "QuantizationReport",
     "SlimQAT",
     "SlimQuantConfig",
+    "analysis",
+    "constraints",
     "convert",
     "get_pact_optimizer",
     "load_checkpoint",
+    "observers",
     "pact",
     "quant_aware",
     "quant_embedding",
@@ -37,6 +46,8 @@ __all__ = [
     "quant_post_only_weight",
     "quant_post_static",
     "quant_recon_static",
+    "quanters",
+    "recipes",
 ]
 
 _NEED_PADDLE = {

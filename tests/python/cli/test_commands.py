@@ -134,6 +134,18 @@ def test_opt_reads_weights_stored_as_floats(folder: Path, tmp_path: Path) -> Non
     np.testing.assert_array_equal(*same)
 
 
+def test_opt_lists_operators_and_kernels(folder: Path, tmp_path: Path) -> None:
+    names = ("--model_filename=model.json", "--param_filename=model.pdiparams")
+    model = (f"--model_dir={folder / 'float'}", *names)
+    operators = as_json("opt", *model, "--print_model_ops=true")["result"]
+    assert operators["Conv"]["count"] > 0
+    assert all(each["supported"] for each in operators.values())
+    out = tmp_path / "opt"
+    kernels = as_json("opt", *model, f"--optimize_out={out}", "--display_kernels=true")["result"]["kernels"]
+    assert sum(each["kernel"] != "" for each in kernels) >= operators["Conv"]["count"]
+    assert "Usage: qslim opt" in good("opt", "-q")
+
+
 def test_opt_of_a_float_model(folder: Path, tmp_path: Path) -> None:
     found = as_json("opt", f"--model_dir={folder / 'float'}", f"--optimize_out={tmp_path / 'm.qslim'}")
     assert (found["result"]["products"], found["result"]["int8_products"]) == (5, 0)
@@ -265,6 +277,15 @@ BAD = [
     ("opt --model_dir=float", "optimize_out is missing"),
     ("opt --optimize_out=out", "model_dir is missing"),
     ("opt --model_file=float/model.json --optimize_out=out", "param_file is missing"),
+    ("opt --model_dir=float --optimize_out=out --quant_model=true", "'qslim quantize'"),
+    ("opt --model_set_dir=float --optimize_out=out", "call qslim opt for each directory"),
+    (
+        "opt --model_dir=float --optimize_out=out --display_kernels=maybe",
+        "expected true or false, got 'maybe'",
+    ),
+    ("opt --model_dir=float --model_filename=no.json --param_filename=no.p --optimize_out=out", "no.json"),
+    ("quantise float", "unknown command 'quantise': did you mean 'quantize'?"),
+    ("frobnicate", "unknown command 'frobnicate': known are quantize,"),
     ("run nothing", "there is no such file or directory"),
     ("run float --shape image=0,3", "expected NAME=1,3,224,224, got 'image=0,3'"),
     ("run float --shape other=1,3", "no input 'other'"),
@@ -301,7 +322,6 @@ BAD = [
     ("doctor --runs 0", "expected a number of at least 1, got 0"),
     ("doctor --runs many", "not a valid integer"),
     ("doctor -o run=1", "did you mean runs?"),
-    ("frobnicate", "No such command 'frobnicate'"),
 ]
 
 

@@ -21,6 +21,7 @@ from qslim.importers.paddle import import_layer
 from qslim.logger import logger
 from qslim.paddle import framework
 from qslim.paddle.tracing import forget_programs
+from qslim.progress import progress_bar
 from qslim.prune.arguments import (
     check_align,
     check_apply,
@@ -328,7 +329,8 @@ class FilterPruner:
         for argument in (target_vars, skip_vars):
             self._check_names(argument or ())
         baseline: Optional[float] = None
-        for group in masters_of_type(self.model, self.groups, self.prune_type, type(self).__name__):
+        masters = masters_of_type(self.model, self.groups, self.prune_type, type(self).__name__)
+        for group in progress_bar(masters, "measuring sensitivities", len(masters), "parameter"):
             name = group.parameter
             if target_vars is not None and name not in target_vars:
                 continue

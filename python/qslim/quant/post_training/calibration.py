@@ -28,6 +28,7 @@ from qslim import _core
 from qslim.functional import TensorStatistics
 from qslim.importers.paddle import PaddleProgram
 from qslim.logger import logger
+from qslim.progress import progress_bar
 from qslim.quant import distributed
 from qslim.quant.post_training.calibration_runs import (
     EngineRunner,
@@ -40,7 +41,6 @@ from qslim.quant.post_training.calibration_runs import (
 )
 from qslim.quant.post_training.data_source import Feed, KeptBatches
 from qslim.quant.post_training.layer_samples import LayerSamples
-from qslim.quant.post_training.progress import progress_bar
 
 __all__ = ["Calibration", "collect_statistics", "statistics_of_graph"]
 

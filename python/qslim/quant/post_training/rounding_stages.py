@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.graph import Graph
+from qslim.progress import progress_bar
 from qslim.quant import distributed
 from qslim.quant.post_training.adaptive_rounding import round_adaptively
 from qslim.quant.post_training.bias_correction import correct_bias
 from qslim.quant.post_training.layer_samples import LayerSamples
-from qslim.quant.post_training.progress import progress_bar
 
 __all__ = ["SampleAgain", "adjust_layers"]
 

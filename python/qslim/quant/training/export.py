@@ -59,7 +59,7 @@ def save_quantized(
         files, engine = export_with_engine_file(
             program, own, graph, model_filename=stem, weight_storage=weight_storage, folded=folded
         )
-        size = files.bytes
+        size, params_size = files.bytes, os.path.getsize(files.params) if files.params else 0
     notes = _notes(layers)
     if program.unread_inputs:
         names = ", ".join(map(repr, program.unread_inputs))
@@ -71,6 +71,7 @@ def save_quantized(
         files.in_directory(directory),
         float_bytes,
         size,
+        params_size,
         engine.path and os.path.join(directory, os.path.basename(engine.path)),
         [*dict.fromkeys(notes), *engine.notes, *distributed.not_rank_0_notes()],
     )

@@ -46,7 +46,8 @@ def _describe(params: Optional[QuantParams]) -> str:
 class QATReport(Report):
     """The result of ``save_quantized_model``. ``print(report)`` shows the table.
 
-    ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the ``.qslim`` file that
+    ``files`` and ``bytes_after`` are the Paddle model's; ``float_bytes`` and ``params_bytes`` are those of
+    the parameters, in float and as they were written; ``engine_file`` is the ``.qslim`` file that
     ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
     """
 
@@ -54,6 +55,7 @@ class QATReport(Report):
     files: ModelFiles
     float_bytes: int
     bytes_after: int
+    params_bytes: int
     engine_file: Optional[str] = None
     notes: list[str] = field(default_factory=list)
 
@@ -63,10 +65,10 @@ class QATReport(Report):
         whole = sum(layer.activation is not None and layer.weight is not None for layer in self.layers)
         lines = [f"{whole} of {len(self.layers)} layers quantized, input and weight"]
         lines += [f"  note: {note}" for note in self.notes]
-        ratio = self.bytes_after / max(1, self.float_bytes)
+        ratio = self.params_bytes / max(1, self.float_bytes)
         lines.append(
-            f"wrote {self.files.program} and {self.files.params}: {self.bytes_after:,} bytes, "
-            f"{ratio:.2f} of the float model's {self.float_bytes:,}"
+            f"wrote {self.files.program} and {self.files.params}: {self.bytes_after:,} bytes; the parameters "
+            f"take {self.params_bytes:,}, {ratio:.2f} of {self.float_bytes:,} in float"
         )
         if self.engine_file is not None and os.path.exists(self.engine_file):
             lines.append(
@@ -81,6 +83,7 @@ class QATReport(Report):
             "files": self.files.paths,
             "float_bytes": self.float_bytes,
             "bytes_after": self.bytes_after,
+            "params_bytes": self.params_bytes,
             "engine_file": self.engine_file,
             "notes": self.notes,
         }
