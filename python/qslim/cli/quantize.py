@@ -38,18 +38,19 @@ def quantized(settings: Any, save_dir: str, options: Mapping[str, Any]) -> Any:
     """Quantize the Model of `settings` with their Data and return the report."""
     from qslim.paddle import framework
     from qslim.quant import quant_post_static
+    from qslim.quant.source_models import is_onnx
 
-    data = open_data(settings.Data)
+    model, data = settings.Model, open_data(settings.Data)
+    arguments = {
+        "data_loader": data,
+        "model_filename": model.model_filename,
+        "params_filename": model.params_filename,
+        **options,
+    }
+    if is_onnx(model.model_dir, model.model_filename):
+        return quant_post_static(None, model.model_dir, save_dir, **arguments)
     with framework.static_mode():
-        return quant_post_static(
-            framework.executor(),
-            settings.Model.model_dir,
-            save_dir,
-            data_loader=data,
-            model_filename=settings.Model.model_filename,
-            params_filename=settings.Model.params_filename,
-            **options,
-        )
+        return quant_post_static(framework.executor(), model.model_dir, save_dir, **arguments)
 
 
 def _run(settings: Settings) -> Result:

@@ -44,7 +44,7 @@ class ModelFiles:
         directory = os.path.dirname(self.program)
         if self.params is not None:
             return os.path.getsize(self.program) + os.path.getsize(self.params)
-        if self.program.endswith(_PROGRAM_ENDINGS):
+        if self.program.endswith((*_PROGRAM_ENDINGS, ".onnx")):
             return os.path.getsize(self.program)
         return sum(entry.stat().st_size for entry in os.scandir(directory) if entry.is_file())
 
@@ -131,7 +131,7 @@ def _refuse_other_kinds(argument: str, path: str) -> None:
     if path.endswith(".onnx") and os.path.isfile(path):
         raise ModelFileError(
             f"{argument}: {path!r} is an ONNX file, expected a Paddle model here: qslim.runtime.Session "
-            "runs ONNX files, and quantization reads what paddle.jit.save writes"
+            "runs ONNX files, and quant_post_static and quant_post_dynamic quantize them"
         )
     if path.endswith(".qslim") and os.path.isfile(path):
         raise ModelFileError(

@@ -16,6 +16,8 @@ __all__ = [
     "DEFAULT_OP_TYPES",
     "EMBEDDINGS",
     "MATRIX_PRODUCTS",
+    "ONNXRUNTIME_FUSED",
+    "ONNXRUNTIME_OP_TYPES",
     "TENSORRT_OP_TYPES",
     "all_op_types",
     "pir_names",
@@ -76,6 +78,13 @@ TENSORRT_OP_TYPES = (
     "layer_norm", "matmul_v2", "split", "nearest_interp_v2", "bilinear_interp_v2", "clip", "reduce_mean",
     "reduce_max", "squeeze2", "unsqueeze2", "reshape2", "transpose2", "flatten_contiguous_range",
 )  # fmt: skip
+# Operators that ONNX Runtime computes in int8 where their operands and results are quantized, and those that
+# it takes into the step before.
+ONNXRUNTIME_OP_TYPES = (
+    "elementwise_add", "elementwise_mul", "pool2d", "concat", "sigmoid", "leaky_relu", "reduce_mean", "relu",
+    "relu6",
+)  # fmt: skip
+ONNXRUNTIME_FUSED = frozenset({"relu", "relu6"})
 
 
 def all_op_types() -> list[str]:

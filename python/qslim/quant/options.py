@@ -32,7 +32,7 @@ _SCHEMES = ("auto", "symmetric")
 _ROUND_TYPES = ("round", "adaround")
 _ACTIVATION_TYPES = ("range_abs_max", "moving_average_abs_max", "abs_max")
 _WEIGHT_TYPES = ("channel_wise_abs_max", "abs_max")
-_BACKENDS = (None, "tensorrt", "arm", "onednn", "mkldnn")
+_BACKENDS = (None, "tensorrt", "arm", "onednn", "mkldnn", "onnxruntime")
 
 
 def choose(argument: str, value: Any, known: Iterable[Any]) -> Any:
@@ -117,9 +117,11 @@ class PostTrainingOptions:
         Operators that stay in fp32: by their inputs, parameters or paths (shell patterns), or by the Layers
         of the network that was saved (``[net.head]``). A legacy model's files also tell the names of its
         attributes ("backbone.conv1"). One that matches nothing is an error.
-    deploy_backend : {None, "tensorrt", "arm", "onednn"}
-        None lets tensors be uint8 that cannot be negative, or that gain by a zero point; the others keep to
-        symmetric int8. "tensorrt" also quantizes the inputs of the operators that TensorRT runs in int8.
+    deploy_backend : {None, "tensorrt", "arm", "onednn", "onnxruntime"}
+        None and "onnxruntime" let tensors be uint8 that cannot be negative, or that gain by a zero point; the
+        others keep to symmetric int8. "tensorrt" also quantizes the inputs of the operators that TensorRT
+        runs in int8. "onnxruntime" quantizes what products, additions and the like write, which ONNX Runtime
+        needs to compute them in int8, but for a Relu behind them; every engine rounds more often then.
     activation_scheme : {"auto", "symmetric"}
         "auto" gives a tensor that may be negative a zero point where that lowers its mean squared error by a
         fifth; "symmetric" never does.
@@ -182,13 +184,13 @@ class PostTrainingOptions:
     @property
     def uses_unsigned_grid(self) -> bool:
         """True if tensors that cannot be negative become uint8; other engines know only int8."""
-        return self.deploy_backend is None
+        return self.deploy_backend in (None, "onnxruntime")
 
     @property
     def allows_zero_points(self) -> bool:
         """True if activations may have a zero point."""
         is_small = self.activation_bits <= 8  # wider ones are simulated, and gain nothing
-        return self.activation_scheme == "auto" and self.deploy_backend is None and is_small
+        return self.activation_scheme == "auto" and self.uses_unsigned_grid and is_small
 
     @property
     def corrects_biases(self) -> bool:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 from qslim.errors import ModelFileError
 from qslim.exporters.engine_file import EngineFile, write_engine_file
+from qslim.exporters.onnx import export_onnx
 from qslim.exporters.paddle.legacy import write_legacy
 from qslim.exporters.paddle.pir import write_pir
 from qslim.exporters.paddle.plan import RewritePlan, WeightStorage, plan_rewrite
 from qslim.files.staging import WriteError, staged_directory
-from qslim.graph import Graph, Node
-from qslim.graph.passes import FoldedBatchNorm
+from qslim.graph import Graph
+from qslim.graph.passes import FoldedBatchNorm, prepare_for_runtime, with_float_outputs
 from qslim.paddle.model_files import ModelFiles, find_model_files
 from qslim.paddle.program import PaddleProgram, check_model_files
 
@@ -101,40 +102,26 @@ def export_with_engine_file(
     params_filename: str | None = None,
     weight_storage: WeightStorage = "int8",
     folded: Sequence[FoldedBatchNorm] = (),
+    onnx_filename: str | None = None,
 ) -> tuple[ModelFiles, EngineFile]:
     """Write what ``export_program`` writes and the engine's file of `engine_graph`, all of them or none.
 
     The engine's file says which files it was written with (``docs/engine.md``), so that it is not taken for
-    another network's.
+    another network's. `onnx_filename` names a file beside them, for the same Graph in ONNX's form.
     """
     names = _file_names(program.is_legacy, model_filename, params_filename)
     plan = plan_rewrite(program, weight_storage, folded)
-    with staged_directory(directory, names.set) as staging:
+    with staged_directory(directory, [*names.set, *filter(None, [onnx_filename])]) as staging:
         files = _write(program, plan, names, staging, directory)
         returned = [name for name in program.graph.outputs if name in plan.activations]
-        runnable = _with_float_outputs(engine_graph, returned)
+        runnable = with_float_outputs(engine_graph, returned)
         engine = write_engine_file(runnable, os.path.join(staging, names.engine), files.paths)
+        if onnx_filename is not None:
+            in_float = with_float_outputs(engine_graph, engine_graph.outputs)
+            export_onnx(prepare_for_runtime(in_float), os.path.join(staging, onnx_filename))
     if engine.path is not None:
         engine = replace(engine, path=os.path.join(directory, names.engine))
     return files.in_directory(directory), engine
-
-
-def _with_float_outputs(graph: Graph, names: Sequence[str]) -> Graph:
-    """Return a copy of `graph` with its outputs `names` in float; readers see quantized tensors."""
-    result = graph.copy()
-    for name in names:
-        tensor = result.tensors.get(name)
-        if tensor is None or tensor.quantization is None or name not in result.outputs:
-            continue
-        on_grid = result.new_name(name + ".quantized")
-        result.replace_uses(name, on_grid)
-        result.add_tensor(replace(tensor, name=on_grid))
-        tensor.quantization = None
-        result.add_node(Node("Identity", [name], [on_grid]))
-        producer = result.producer(name)
-        position = 0 if producer is None else result.nodes.index(producer) + 1
-        result.nodes.insert(position, result.nodes.pop())
-    return result
 
 
 def _write(

@@ -18,6 +18,11 @@ ProgramMetric = Callable[[Any, Any, list[str], list[Any]], float]
 def program_metric(eval_function: Optional[ProgramMetric], files: ModelFiles) -> Any:
     """Return what `eval_function` returns of the Paddle model in `files`."""
     assert eval_function is not None
+    if files.program.endswith(".onnx"):
+        raise ValueError(
+            "a function of (executor, program, feed names, fetch targets) takes Paddle models; for an ONNX "
+            "file give one of a network, which is called with arrays"
+        )
     program = load_program(files)
     with program.active():
         return eval_function(

@@ -11,16 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qslim.exporters.engine_file import EngineFile
-from qslim.exporters.paddle import export_with_engine_file
 from qslim.graph import Graph, Node, QuantParams, Tensor
 from qslim.graph.passes import FoldedBatchNorm, fold_batch_norm
-from qslim.importers.paddle import (
-    ModelFiles,
-    PaddleProgram,
-    fold_weights,
-    load_float_program,
-    load_program,
-)
+from qslim.importers.paddle import ModelFiles, load_program
 from qslim.importers.paddle.quantizers import has_quantizers, read_quantizers
 from qslim.logger import logger
 from qslim.quant.analysis.layers import Layer, find_layers, nodes_of
@@ -43,6 +36,7 @@ from qslim.quant.post_training.quantize_graph import (
     select_operators,
     written_constants,
 )
+from qslim.quant.source_models import SourceModel, load_source, write_quantized_model
 
 __all__ = [
     "KeptSamples",
@@ -63,7 +57,7 @@ class Quantization:
     ----------
     files : ModelFiles
         The float model.
-    program : PaddleProgram
+    program : PaddleProgram or OnnxModel
         Its Graph is in float.
     layers : list of Layer, in the order of the network
     calibration : Calibration
@@ -80,7 +74,7 @@ class Quantization:
     """
 
     files: ModelFiles
-    program: PaddleProgram
+    program: SourceModel
     layers: list[Layer]
     calibration: Calibration
     samples: list[Feed]
@@ -107,6 +101,7 @@ class Quantization:
         directory: str,
         model_filename: Optional[str] = "model.pdmodel",
         params_filename: Optional[str] = None,
+        onnx_filename: Optional[str] = None,
     ) -> tuple[ModelFiles, EngineFile, list[FoldedBatchNorm]]:
         """Write the model with `layers` quantized, and the engine's file of it, to `directory`."""
         program, folded = _load(self.files, self.folds)
@@ -116,7 +111,7 @@ class Quantization:
             if tensor.value is not None and known is not None and known.value is not None:
                 tensor.value = known.value
         annotate(program.graph, layers)
-        files, engine = export_with_engine_file(
+        files, engine = write_quantized_model(
             program,
             directory,
             program.graph,
@@ -124,6 +119,7 @@ class Quantization:
             params_filename=params_filename,
             weight_storage="int8" if self.stores_integers else "float32",
             folded=folded,
+            onnx_filename=onnx_filename,
         )
         return files, engine, folded
 
@@ -164,7 +160,7 @@ def quantize(files: ModelFiles, data_loader: Any, options: PostTrainingOptions) 
 
 
 def quantize_calibrated(
-    program: PaddleProgram,
+    program: SourceModel,
     selection: Selection,
     calibration: Calibration,
     options: PostTrainingOptions,
@@ -259,10 +255,9 @@ def _corrected(
     }
 
 
-def _load(files: ModelFiles, folds: bool) -> tuple[PaddleProgram, list[FoldedBatchNorm]]:
+def _load(files: ModelFiles, folds: bool) -> tuple[SourceModel, list[FoldedBatchNorm]]:
     """Load the float model, its computed weights folded, and its normalizations too if `folds`."""
-    program = load_float_program(files)
-    fold_weights(program)
+    program = load_source(files)
     return program, fold_batch_norm(program.graph) if folds else []
 
 
@@ -316,7 +311,7 @@ def _kind(graph: Graph) -> Callable[[Node], tuple[Any, ...]]:
     return lambda node: (node.op_type, _weight(graph, node).shape)
 
 
-def _batches(program: PaddleProgram, data_loader: Any, size: int, most: Optional[int]) -> Iterator[Feed]:
+def _batches(program: SourceModel, data_loader: Any, size: int, most: Optional[int]) -> Iterator[Feed]:
     if data_loader is None:
         raise ValueError(
             "data_loader: an analysis needs data, got None; give batches as for quant_post_static"
@@ -327,7 +322,7 @@ def _batches(program: PaddleProgram, data_loader: Any, size: int, most: Optional
 class KeptSamples:
     """Copies of the first samples that pass by: at most `most`, and `most_bytes` but for the first."""
 
-    def __init__(self, program: PaddleProgram, most: int = 16, most_bytes: int = 1 << 30) -> None:
+    def __init__(self, program: SourceModel, most: int = 16, most_bytes: int = 1 << 30) -> None:
         self._most, self._most_bytes = most, most_bytes
         self._is_open = all(spec.shape and spec.shape[0] is None for spec in program.feeds)
         self.samples: list[Feed] = []

@@ -45,6 +45,8 @@ class Network:
         try:
             self.session = Session(quantization.graph_with(self._layers))
         except ValueError as error:
+            if not isinstance(quantization.program, PaddleProgram):
+                raise
             logger.debug("the network is judged in Paddle: %s", error)
 
     def __call__(self, *arrays: Any, **by_name: Any) -> list[NDArray[Any]]:

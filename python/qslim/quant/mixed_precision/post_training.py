@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Optional
 
-from qslim.importers.paddle import PaddleProgram
 from qslim.quant import distributed
 from qslim.quant.analysis.quantization import KeptSamples, Quantization, quantize_calibrated
 from qslim.quant.mixed_precision.journal import Journal, key_of
@@ -21,6 +20,7 @@ from qslim.quant.post_training.operator_selection import Selection
 from qslim.quant.post_training.post_training_report import MixedPrecisionReport, QuantizationReport
 from qslim.quant.post_training.quantize_graph import calibrate
 from qslim.quant.post_training.write_quantized import Target, Written, report_of
+from qslim.quant.source_models import SourceModel
 
 __all__ = ["check_search", "quantize_mixed"]
 
@@ -46,7 +46,7 @@ def check_search(search: SearchOptions) -> None:
 
 
 def quantize_mixed(
-    program: PaddleProgram,
+    program: SourceModel,
     selection: Selection,
     batches: Iterable[Feed],
     total: Optional[int],
@@ -69,9 +69,9 @@ def quantize_mixed(
     def write(in_float: frozenset[str]) -> None:
         layers = [layer for layer in quantization.layers if layer.name not in in_float]
         files, engine, _ = quantization.write(
-            layers, target.directory, target.model_filename, target.own_params_filename
+            layers, target.directory, target.model_filename, target.own_params_filename, target.onnx_filename
         )
-        written.append(Written.of(files, engine))
+        written.append(Written.of(files, engine, target))
 
     deadline = None if search.time_budget is None else began + search.time_budget
     assert search.accuracy_drop is not None

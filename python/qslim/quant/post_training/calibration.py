@@ -41,6 +41,7 @@ from qslim.quant.post_training.calibration_runs import (
 )
 from qslim.quant.post_training.data_source import Feed, KeptBatches
 from qslim.quant.post_training.layer_samples import LayerSamples
+from qslim.quant.source_models import SourceModel
 
 __all__ = ["Calibration", "collect_statistics", "statistics_of_graph"]
 
@@ -65,7 +66,7 @@ class Calibration:
 
 
 def collect_statistics(
-    program: PaddleProgram,
+    program: SourceModel,
     names: Sequence[str],
     batches: Iterable[Feed],
     total: Optional[int] = None,
@@ -89,7 +90,8 @@ def collect_statistics(
         problem = ""
         try:
             engine = EngineRunner.of(program.graph, names, max_memory)
-            problem = difference(program, engine, first[0]) if first and engine is not None else ""
+            if first and engine is not None and isinstance(program, PaddleProgram):
+                problem = difference(program, engine, first[0])
         except ValueError as error:
             problem = str(error)
         if problem and max_memory is not None:
@@ -97,6 +99,8 @@ def collect_statistics(
                 f"max_memory: the engine cannot calibrate within {max_memory:,} bytes, and Paddle's executor "
                 f"knows no limit: {problem}"
             )
+        if problem and not isinstance(program, PaddleProgram):
+            raise ValueError(f"{program.files.program!r}: the engine cannot run it: {problem}")
         if problem:
             logger.debug("calibration stays with Paddle's executor: %s", problem)
         decision.own = b"engine" if first and engine is not None and not problem else b"Paddle"
@@ -114,7 +118,7 @@ def collect_statistics(
 
 
 def statistics_of_graph(
-    program: PaddleProgram, names: Sequence[str], feeds: Iterable[Feed], max_memory: Optional[int] = None
+    program: SourceModel, names: Sequence[str], feeds: Iterable[Feed], max_memory: Optional[int] = None
 ) -> dict[str, TensorStatistics]:
     """Return statistics of computed tensors in the program's Graph as it is now, Paddle's program or not.
 
@@ -131,7 +135,7 @@ def statistics_of_graph(
 
 
 def _collect(
-    program: PaddleProgram,
+    program: SourceModel,
     runner: Union[ExecutorRunner, EngineRunner],
     watched: Watched,
     feeds: Iterable[Feed],

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from qslim.exporters.engine_file import observing
 from qslim.functional import TensorStatistics
 from qslim.graph import Graph
-from qslim.importers.paddle import PaddleProgram
 from qslim.logger import logger
 from qslim.quant.post_training.data_source import Feed
 from qslim.quant.post_training.layer_samples import LayerSamples
+from qslim.quant.source_models import SourceModel
 from qslim.runtime.observing_session import ObservingSession
 
 __all__ = [
@@ -49,7 +49,7 @@ class Watched:
 class ExecutorRunner:
     """The float model in Paddle's executor, which gives all tensors of a batch at once."""
 
-    def __init__(self, program: PaddleProgram) -> None:
+    def __init__(self, program: SourceModel) -> None:
         self._program = program
 
     def show(self, feed: Feed, names: Sequence[str], show: Show) -> None:
@@ -153,7 +153,7 @@ _MAX_DIFFERENCE = 1e-3
 _MOST_COMPARED = 32 << 20
 
 
-def difference(program: PaddleProgram, engine: EngineRunner, batch: Feed) -> str:
+def difference(program: SourceModel, engine: EngineRunner, batch: Feed) -> str:
     """Return "" if engine and Paddle compute the same tensors of one batch, else a sentence.
 
     Raises

@@ -43,6 +43,7 @@ def select(
     attribute_paths: Mapping[str, str] = MappingProxyType({}),
     weights_only: bool = False,
     quantize_outputs: bool = False,
+    fused: Optional[frozenset[str]] = None,
 ) -> Selection:
     """Choose what to quantize in `graph`.
 
@@ -55,6 +56,8 @@ def select(
         beginning of one, matches too.
     weights_only : leave activations alone and demand a constant weight.
     quantize_outputs : also quantize what the chosen operators write (``is_full_quantize``).
+    fused : PIR names of the operators of single elements that the runtime takes into the step before, if not
+        all of them.
 
     What a runtime computes in one step stays whole: a product with its bias, its normalization, its
     activation and the addition of a shortcut. Operators with one constant operand quantize nothing on their
@@ -73,7 +76,7 @@ def select(
     matcher.check(skip_patterns)
     selection = Selection()
     activations: dict[str, None] = {}
-    inner = {} if weights_only else _inner_tensors(graph)
+    inner = {} if weights_only else _inner_tensors(graph, _UNARY | _BINARY if fused is None else fused)
     for node in graph.nodes:
         if not node.source_op:
             continue  # a part of the operator that comes after it
@@ -179,7 +182,7 @@ _UNARY = frozenset(
 )  # fmt: skip
 
 
-def _inner_tensors(graph: Graph) -> dict[str, Node]:
+def _inner_tensors(graph: Graph, fused: frozenset[str]) -> dict[str, Node]:
     """Tensors that a runtime never stores, each with the operator that its chain begins with.
 
     A product, or an operator of single elements, is one step with the operators of single elements behind it:
@@ -189,7 +192,7 @@ def _inner_tensors(graph: Graph) -> dict[str, Node]:
     inner: dict[str, Node] = {}
     order = {id(node): index for index, node in enumerate(graph.nodes)}
     for node in graph.nodes:
-        if node.source_op not in _UNARY | _BINARY:
+        if node.source_op not in fused:
             continue
         chained = [name for name in computed_inputs(graph, node) if _ends_a_step(graph, name)]
         if chained:

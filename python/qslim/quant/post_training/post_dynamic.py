@@ -25,17 +25,11 @@ from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 from qslim.exporters.engine_file import EngineFile
-from qslim.exporters.paddle import export_program, export_with_engine_file
+from qslim.exporters.paddle import export_program
 from qslim.files.staging import output_path
 from qslim.graph import Graph
 from qslim.graph.passes import prepare_for_runtime, quantize_dynamically
-from qslim.importers.paddle import (
-    ModelFiles,
-    PaddleProgram,
-    find_model_files,
-    fold_weights,
-    load_float_program,
-)
+from qslim.importers.paddle import ModelFiles, PaddleProgram
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.op_types import pir_names
@@ -44,6 +38,7 @@ from qslim.quant.post_training.group_scales import GROUP_SIZES
 from qslim.quant.post_training.operator_selection import Decision, Selection, select
 from qslim.quant.post_training.post_training_report import QuantizationReport, WeightReport, operator_reports
 from qslim.quant.post_training.weight_rounding import quantize_weights
+from qslim.quant.source_models import SourceModel, find_source, load_source, write_quantized_model
 
 __all__ = ["quant_post_dynamic", "quant_post_only_weight"]
 
@@ -101,8 +96,7 @@ def quant_post_dynamic(
     _check_form(weight_bits, group_size, activation)
     save_model_dir = output_path(save_model_dir, "save_model_dir")
     op_types = pir_names(tuple(quantizable_op_type), takes_embeddings=True)
-    program = load_float_program(find_model_files(model_dir, model_filename, params_filename))
-    fold_weights(program)
+    program = load_source(find_source(model_dir, model_filename, params_filename))
     selection = select(program.graph, op_types, weights_only=True)
     _leave_changed_tables(program, selection)
     _check_selected(program, selection, quantizable_op_type)
@@ -141,7 +135,7 @@ class _Names(NamedTuple):
 
 
 def _write(
-    program: PaddleProgram,
+    program: SourceModel,
     weights: Sequence[WeightReport],
     directory: str,
     names: _Names,
@@ -149,7 +143,7 @@ def _write(
     generate_test_model: bool,
 ) -> tuple[ModelFiles, EngineFile]:
     """Write the quantized model to `directory` and, if asked for, the same weights in float32."""
-    files, engine = export_with_engine_file(
+    files, engine = write_quantized_model(
         program,
         os.path.join(directory, "quantized_model"),
         engine_graph,
@@ -160,12 +154,11 @@ def _write(
         for weight in weights:
             tensor = program.graph.tensors[weight.name]
             tensor.value, tensor.quantization = weight.params.dequantize(weight.quantized), None
-        export_program(
-            program,
-            os.path.join(directory, "test_model"),
-            model_filename=names.model,
-            params_filename=names.params,
-        )
+        where = os.path.join(directory, "test_model")
+        if isinstance(program, PaddleProgram):
+            export_program(program, where, model_filename=names.model, params_filename=names.params)
+        else:
+            write_quantized_model(program, where, program.graph, model_filename=names.model)
     return files, engine
 
 
@@ -178,7 +171,7 @@ def _engine_graph(graph: Graph, activation: Optional[str]) -> Graph:
     return measured
 
 
-def _leave_changed_tables(program: PaddleProgram, selection: Selection) -> None:
+def _leave_changed_tables(program: SourceModel, selection: Selection) -> None:
     """Leave tables in float that are no parameters: rows of padding_idx that the file holds are zeroed."""
     for index, decision in enumerate(selection.decisions):
         table = decision.node.inputs[0] if decision.node.source_op == "embedding" else ""
@@ -210,7 +203,7 @@ def _check_form(weight_bits: int, group_size: Optional[int], activation: Optiona
         )
 
 
-def _check_selected(program: PaddleProgram, selection: Selection, op_types: Sequence[str]) -> None:
+def _check_selected(program: SourceModel, selection: Selection, op_types: Sequence[str]) -> None:
     """Raise ValueError if no weight is to be quantized."""
     if not selection.weights:
         raise ValueError(

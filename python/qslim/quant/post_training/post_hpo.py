@@ -33,7 +33,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional, Union
 
 from qslim.files.staging import output_path
-from qslim.importers.paddle import PaddleProgram
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.analysis.quantization import KeptSamples, Quantization, quantize_calibrated
@@ -47,6 +46,7 @@ from qslim.quant.post_training.post_static import load_float_model
 from qslim.quant.post_training.post_training_report import QuantizationReport
 from qslim.quant.post_training.quantize_graph import calibrate, select_operators
 from qslim.quant.post_training.write_quantized import Target, Written, report_of
+from qslim.quant.source_models import SourceModel
 
 __all__ = ["quant_post_hpo"]
 
@@ -168,7 +168,7 @@ def _search(given: Mapping[str, Any]) -> QuantizationReport:
             files, engine, _ = quantization.write(
                 layers, target.directory, target.model_filename, target.own_params_filename
             )
-            best = (loss, quantization, setting, Written.of(files, engine))
+            best = (loss, quantization, setting, Written.of(files, engine, target))
     assert best is not None
     loss, quantization, setting, written = best
     report = report_of(
@@ -256,9 +256,7 @@ def _several(name: str, value: Any) -> list[Any]:
 class _Trials:
     """Quantizations of one network with several settings, and what they are judged by."""
 
-    def __init__(
-        self, program: PaddleProgram, given: Mapping[str, Any], settings: Sequence[_Setting]
-    ) -> None:
+    def __init__(self, program: SourceModel, given: Mapping[str, Any], settings: Sequence[_Setting]) -> None:
         self._program, self._given, self._settings = program, given, settings
         self._graph = program.graph.copy()
         self._calibrations: dict[tuple[int, int], tuple[Selection, Calibration, list[Feed]]] = {}

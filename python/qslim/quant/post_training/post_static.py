@@ -45,7 +45,6 @@ from typing import Any, Callable, Optional, TypeVar
 
 from qslim.files.staging import output_path
 from qslim.graph.passes import fold_batch_norm
-from qslim.importers.paddle import PaddleProgram, find_model_files, fold_weights, load_float_program
 from qslim.logger import logger
 from qslim.quant import distributed
 from qslim.quant.mixed_precision.judges import EvalFunction
@@ -58,6 +57,7 @@ from qslim.quant.post_training.operator_selection import Selection
 from qslim.quant.post_training.post_training_report import QuantizationReport
 from qslim.quant.post_training.quantize_graph import calibrate, quantize_graph, select_operators
 from qslim.quant.post_training.write_quantized import Target, Written, report_of, write_program
+from qslim.quant.source_models import SourceModel, find_source, is_onnx, load_source
 
 __all__ = ["load_float_model", "quant_post", "quant_post_static"]
 
@@ -99,6 +99,7 @@ def quant_post_static(
     eval_function: Optional[EvalFunction] = None,
     time_budget: Optional[float] = None,
     max_memory: Optional[int] = None,
+    save_onnx: bool = False,
 ) -> QuantizationReport:
     """Quantize a saved inference model with the statistics of a few batches; nothing is trained.
 
@@ -109,18 +110,23 @@ def quant_post_static(
     Parameters
     ----------
     executor : paddle.static.Executor
-        Its place is where the float model runs.
+        Its place is where the float model runs. None will do for an ONNX file, which the engine runs.
     model_dir, model_filename, params_filename : str
         What ``save_inference_model`` or ``jit.save`` wrote; ``find_model_files`` says how files are found.
+        Or the path of a float ONNX file, which needs no Paddle.
     quantize_model_path, save_model_filename, save_params_filename : str
-        Output directory and file names. Written whole or not at all, in the form of the source, with a
-        ``.qslim`` file beside it, which ``qslim.runtime.Session`` runs in int8.
+        Output directory and file names. Written whole or not at all, in the form of the source (of an ONNX
+        file one with QuantizeLinear and DequantizeLinear), with a ``.qslim`` file beside it, which
+        ``qslim.runtime.Session`` runs in int8.
     sample_generator, batch_generator, data_loader
         One of them; ``calibration_batches`` says what they may be.
     scope : ignored
         The model is loaded into a scope of its own; yours is left alone.
     batch_size, batch_nums, algo, ..., equalize, max_memory : see ``PostTrainingOptions``
     accuracy_drop, eval_function, time_budget : see ``SearchOptions``
+    save_onnx : bool, default=False
+        Also write the model as ONNX, with QuantizeLinear and DequantizeLinear, which ONNX Runtime and
+        OpenVINO run in int8. Needs the package ``onnx``.
 
     Returns
     -------
@@ -147,7 +153,8 @@ def _quantize(given: Mapping[str, Any], began: float) -> QuantizationReport:
     with distributed.together(_WHAT):
         options, search = _options(PostTrainingOptions, given), _options(SearchOptions, given)
         path = output_path(given["quantize_model_path"], "quantize_model_path")
-        target = Target(path, given["save_model_filename"], given["save_params_filename"])
+        names = (given["save_model_filename"], given["save_params_filename"])
+        target = Target(path, *names, given["save_onnx"])
         check_search(search)
         program = load_float_model(
             given["executor"], given["model_dir"], given["model_filename"], given["params_filename"]
@@ -179,17 +186,15 @@ def _options(cls: type[_T], arguments: Mapping[str, Any]) -> _T:
 
 def load_float_model(
     executor: Any, model_dir: str, model_filename: Optional[str], params_filename: Optional[str]
-) -> PaddleProgram:
+) -> SourceModel:
     """Load the float model that `executor` is to run, its computed weights folded."""
     distributed.warn_if_not_initialized(_WHAT)
-    files = find_model_files(model_dir, model_filename, params_filename)
-    program = load_float_program(files, _place(executor))
-    fold_weights(program)
-    return program
+    place = None if is_onnx(model_dir, model_filename) else _place(executor)
+    return load_source(find_source(model_dir, model_filename, params_filename), place)
 
 
 def _finish(
-    program: PaddleProgram,
+    program: SourceModel,
     selection: Selection,
     calibration: Calibration,
     options: PostTrainingOptions,

@@ -170,12 +170,12 @@ class MixedPrecisionReport:
 class QuantizationReport(Report):
     """The result of ``quant_post_static`` and ``quant_post_dynamic``. ``print(report)`` shows the tables.
 
-    The first one has the engine's steps, after fusion; the second the operators of the Paddle model, equal
+    The first one has the engine's steps, after fusion; the second the operators of the model, equal
     ones in one row. ``operators`` has a row for each.
 
-    ``files`` and ``bytes_after`` are the Paddle model's; ``engine_file`` is the path of the ``.qslim`` file
-    that ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why). ``mixed_precision`` is
-    there where ``accuracy_drop`` was given.
+    ``files`` and ``bytes_after`` are the model's; ``engine_file`` is the path of the ``.qslim`` file
+    that ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why); ``onnx_file`` that of
+    the ONNX file, if one was written. ``mixed_precision`` is there where ``accuracy_drop`` was given.
     """
 
     algo: str
@@ -189,6 +189,7 @@ class QuantizationReport(Report):
     samples: int = 0
     notes: list[str] = field(default_factory=list)
     engine_file: Optional[str] = None
+    onnx_file: Optional[str] = None
     mixed_precision: Optional[MixedPrecisionReport] = None
 
     @cached_property
@@ -244,10 +245,21 @@ class QuantizationReport(Report):
         if self.engine_file is not None:
             size = os.path.getsize(self.engine_file) if os.path.exists(self.engine_file) else 0
             lines.append(f"wrote {self.engine_file}: {size:,} bytes, for qslim.runtime.Session")
+        if self.onnx_file not in (None, self.files.program):
+            lines.append(f"wrote {self.onnx_file}, for other runtimes")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("algo", "bytes_before", "bytes_after", "batches", "samples", "notes", "engine_file")
+        names = (
+            "algo",
+            "bytes_before",
+            "bytes_after",
+            "batches",
+            "samples",
+            "notes",
+            "engine_file",
+            "onnx_file",
+        )
         layers = None if self.engine_layers is None else [asdict(layer) for layer in self.engine_layers]
         mixed = None if self.mixed_precision is None else asdict(self.mixed_precision)
         return {
@@ -271,7 +283,7 @@ class QuantizationReport(Report):
         operators = [(row.op, row.dtype, row.reason, row.name) for row in self.operators]
         return [
             [("", head, "runs as", "which", "why"), *_grouped(rows)]
-            for head, rows in (("in the engine", steps), ("in the Paddle model", operators))
+            for head, rows in (("in the engine", steps), ("in the model", operators))
             if rows
         ]
 

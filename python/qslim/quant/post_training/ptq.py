@@ -225,6 +225,8 @@ class PTQ:
         input_spec : list of paddle.static.InputSpec or Tensors
         legacy : bool, default=False
             Write the legacy IR (.pdmodel) in place of PIR; the default follows FLAGS_enable_pir_api.
+        onnx_path : str, optional
+            Also write the network as ONNX, with QuantizeLinear and DequantizeLinear, to this path.
 
         Returns
         -------
@@ -234,13 +236,13 @@ class PTQ:
         ------
         ValueError : not calibrated, no `input_spec`, a path that cannot be written.
         """
-        legacy = kwargs.pop("legacy", None)
+        legacy, onnx_path = kwargs.pop("legacy", None), kwargs.pop("onnx_path", None)
         if kwargs:
-            choose("save_quantized_model", next(iter(kwargs)), ("legacy",))
+            choose("save_quantized_model", next(iter(kwargs)), ("legacy", "onnx_path"))
         layer = model._layers if isinstance(model, paddle.DataParallel) else model
         if isinstance(layer, nn.Layer):
             finish_calibration(layer, "PTQ.save_quantized_model")
-        return save_quantized(model, path, input_spec, legacy=legacy)
+        return save_quantized(model, path, input_spec, legacy=legacy, onnx_path=onnx_path)
 
 
 def _activation_factory(name: Any, arguments: dict[str, Any]) -> Observer:

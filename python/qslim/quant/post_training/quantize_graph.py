@@ -12,8 +12,14 @@ from typing import Any, Optional
 
 from qslim.graph import Graph
 from qslim.graph.passes import FoldedBatchNorm, non_negative_tensors
-from qslim.importers.paddle import PaddleProgram, attribute_paths
-from qslim.quant.op_types import TENSORRT_OP_TYPES, all_op_types, pir_names
+from qslim.importers.paddle import attribute_paths
+from qslim.quant.op_types import (
+    ONNXRUNTIME_FUSED,
+    ONNXRUNTIME_OP_TYPES,
+    TENSORRT_OP_TYPES,
+    all_op_types,
+    pir_names,
+)
 from qslim.quant.options import PostTrainingOptions
 from qslim.quant.post_training.activation_params import activation_params
 from qslim.quant.post_training.bias_correction import find_bias
@@ -30,6 +36,7 @@ from qslim.quant.post_training.post_training_report import ActivationReport, Wei
 from qslim.quant.post_training.quantized_prefix import QuantizedPrefix
 from qslim.quant.post_training.rounding_stages import adjust_layers
 from qslim.quant.post_training.weight_rounding import quantize_weights
+from qslim.quant.source_models import SourceModel
 
 __all__ = ["calibrate", "quantize_graph", "select_operators", "written_constants"]
 
@@ -37,19 +44,21 @@ __all__ = ["calibrate", "quantize_graph", "select_operators", "written_constants
 _SHORT_ROW = 25
 
 
-def select_operators(program: PaddleProgram, options: PostTrainingOptions) -> Selection:
+def select_operators(program: SourceModel, options: PostTrainingOptions) -> Selection:
     """Choose the operators of `program` that `options` quantize.
 
     Raises
     ------
     ValueError : there are none; a name in skip_tensor_list matches nothing.
     """
+    for_onnxruntime = options.deploy_backend == "onnxruntime"
     selection = select(
         program.graph,
         pir_names(_op_types(options)),
         options.skip_tensor_list,
         attribute_paths=attribute_paths(program.files),
-        quantize_outputs=options.is_full_quantize,
+        quantize_outputs=options.is_full_quantize or for_onnxruntime,
+        fused=ONNXRUNTIME_FUSED if for_onnxruntime else None,
     )
     skipped = [d for d in selection.decisions if d.reason.startswith("skip_tensor_list")]
     if not selection.activations and skipped:
@@ -70,11 +79,13 @@ def _op_types(options: PostTrainingOptions) -> Sequence[str]:
         return all_op_types()
     if options.deploy_backend == "tensorrt":
         return [*options.quantizable_op_type, *TENSORRT_OP_TYPES]
+    if options.deploy_backend == "onnxruntime":
+        return [*options.quantizable_op_type, *ONNXRUNTIME_OP_TYPES]
     return options.quantizable_op_type
 
 
 def calibrate(
-    program: PaddleProgram,
+    program: SourceModel,
     selection: Selection,
     batches: Any,
     total: Optional[int],
@@ -99,7 +110,7 @@ def calibrate(
     return calibration
 
 
-def _equalized(program: PaddleProgram, calibration: Calibration, options: PostTrainingOptions) -> Calibration:
+def _equalized(program: SourceModel, calibration: Calibration, options: PostTrainingOptions) -> Calibration:
     """Equalize the program's Graph and look at the tensors again that this has changed."""
     graph = program.graph
     non_negative = non_negative_tensors(graph) if options.uses_unsigned_grid else set()
@@ -113,7 +124,7 @@ def _equalized(program: PaddleProgram, calibration: Calibration, options: PostTr
     return replace(calibration, statistics={**calibration.statistics, **own}, scaled=scaled)
 
 
-def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Calibration) -> None:
+def _check_feeds(program: SourceModel, selection: Selection, calibration: Calibration) -> None:
     """Refuse data that says nothing: an image, or all feeds, that hold one value only in every batch."""
     constant = calibration.constant_feeds
     telling = [
@@ -135,7 +146,7 @@ def _check_feeds(program: PaddleProgram, selection: Selection, calibration: Cali
 
 
 def quantize_graph(
-    program: PaddleProgram,
+    program: SourceModel,
     selection: Selection,
     calibration: Calibration,
     options: PostTrainingOptions,
@@ -150,7 +161,7 @@ def quantize_graph(
     return activations, _quantize_weights(program, selection, calibration, options, written)
 
 
-def written_constants(program: PaddleProgram, folded: Sequence[FoldedBatchNorm] = ()) -> set[str]:
+def written_constants(program: SourceModel, folded: Sequence[FoldedBatchNorm] = ()) -> set[str]:
     """Return the names of the constants that exporters write from the program's Graph."""
     return program.parameter_names - set(program.half_parameters) | {item.bias for item in folded}
 
@@ -175,7 +186,7 @@ def _quantize_activations(
 
 
 def _quantize_weights(
-    program: PaddleProgram,
+    program: SourceModel,
     selection: Selection,
     calibration: Calibration,
     options: PostTrainingOptions,

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Optional
 
 from qslim.exporters.engine_file import EngineFile
-from qslim.exporters.paddle import export_with_engine_file
 from qslim.graph.passes import FoldedBatchNorm
-from qslim.importers.paddle import ModelFiles, PaddleProgram
+from qslim.importers.paddle import ModelFiles
 from qslim.quant.options import PostTrainingOptions
 from qslim.quant.post_training.calibration import Calibration
 from qslim.quant.post_training.operator_selection import Decision
@@ -23,6 +24,7 @@ from qslim.quant.post_training.post_training_report import (
     WeightReport,
     operator_reports,
 )
+from qslim.quant.source_models import SourceModel, write_quantized_model
 
 __all__ = ["Target", "Written", "report_of", "write_program"]
 
@@ -34,11 +36,22 @@ class Target:
     directory: str
     model_filename: Optional[str]
     params_filename: Optional[str]
+    saves_onnx: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.saves_onnx, bool):
+            raise ValueError(f"save_onnx: expected True or False, got {self.saves_onnx!r}")
 
     @property
     def own_params_filename(self) -> Optional[str]:
         """The name of the parameter file, None where it is that of the program."""
         return None if self.params_filename == "model.pdiparams" else self.params_filename
+
+    @property
+    def onnx_filename(self) -> Optional[str]:
+        """The name of the ONNX file beside a Paddle model, None where there is to be none."""
+        stem = re.sub(r"\.(pdmodel|json)$", "", self.model_filename or "model")
+        return f"{stem}.onnx" if self.saves_onnx else None
 
 
 @dataclass(frozen=True)
@@ -50,13 +63,17 @@ class Written:
     size: int
     engine_file: Optional[str]
     notes: list[str]
+    onnx_file: Optional[str]
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def of(cls, files: ModelFiles, engine: EngineFile) -> Written:
-        return cls(files.program, files.params, files.bytes, engine.path, list(engine.notes))
+    def of(cls, files: ModelFiles, engine: EngineFile, target: Target) -> Written:
+        onnx = files.program if files.program.endswith(".onnx") else None
+        if onnx is None and target.onnx_filename is not None:
+            onnx = os.path.join(target.directory, target.onnx_filename)
+        return cls(files.program, files.params, files.bytes, engine.path, list(engine.notes), onnx)
 
     @classmethod
     def from_json(cls, data: bytes) -> Written:
@@ -64,13 +81,13 @@ class Written:
 
 
 def write_program(
-    program: PaddleProgram,
+    program: SourceModel,
     target: Target,
     options: PostTrainingOptions,
     folded: Sequence[FoldedBatchNorm] = (),
 ) -> Written:
     """Write `program` as its Graph is annotated, and the engine's file of it."""
-    files, engine = export_with_engine_file(
+    files, engine = write_quantized_model(
         program,
         target.directory,
         program.graph,
@@ -78,12 +95,13 @@ def write_program(
         params_filename=target.own_params_filename,
         weight_storage="int8" if options.onnx_format else "float32",
         folded=folded,
+        onnx_filename=target.onnx_filename,
     )
-    return Written.of(files, engine)
+    return Written.of(files, engine, target)
 
 
 def report_of(
-    program: PaddleProgram,
+    program: SourceModel,
     options: PostTrainingOptions,
     calibration: Calibration,
     decisions: Sequence[Decision],
@@ -112,6 +130,7 @@ def report_of(
             *(mixed_precision.notes if mixed_precision is not None else []),
         ],
         engine_file=written.engine_file,
+        onnx_file=written.onnx_file,
         mixed_precision=mixed_precision,
     )
 

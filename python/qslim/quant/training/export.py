@@ -20,10 +20,11 @@ import numpy as np
 import paddle
 from numpy.typing import NDArray
 
+from qslim.exporters.onnx import export_onnx
 from qslim.exporters.paddle import WeightStorage, export_with_engine_file
 from qslim.files.staging import output_path
 from qslim.graph import Graph, QuantParams
-from qslim.graph.passes import fold_batch_norm
+from qslim.graph.passes import fold_batch_norm, prepare_for_runtime, with_float_outputs
 from qslim.graph.passes.merge_quantizers import merge_quantizers, same_params
 from qslim.importers.paddle import PaddleProgram, import_layer
 from qslim.logger import logger
@@ -48,9 +49,12 @@ def save_quantized(
     *,
     legacy: Optional[bool] = None,
     weight_storage: WeightStorage = "int8",
+    onnx_path: Union[str, os.PathLike[str], None] = None,
 ) -> QATReport:
     """Write the trained `model` to `path`, as ``QAT.save_quantized_model`` says."""
     directory, stem = _split(path)
+    if onnx_path is not None:
+        onnx_path = output_path(onnx_path, "onnx_path")
     program, layers, float_bytes = trace_quantized(model, input_spec, legacy)
     folded = fold_batch_norm(program.graph)
     graph = program.graph.copy()
@@ -73,9 +77,12 @@ def save_quantized(
         size,
         params_size,
         engine.path and os.path.join(directory, os.path.basename(engine.path)),
+        onnx_path,
         [*dict.fromkeys(notes), *engine.notes, *distributed.not_rank_0_notes()],
     )
     if distributed.rank() == 0:
+        if onnx_path is not None:
+            export_onnx(prepare_for_runtime(with_float_outputs(graph, graph.outputs)), onnx_path)
         logger.info("%s", report.summary)
     return report
 

@@ -146,6 +146,8 @@ class QAT:
             Shapes and dtypes of the inputs.
         legacy : bool, default=False
             Write the legacy IR (.pdmodel) in place of PIR; the default follows FLAGS_enable_pir_api.
+        onnx_path : str, optional
+            Also write the network as ONNX, with QuantizeLinear and DequantizeLinear, to this path.
 
         Returns
         -------
@@ -166,15 +168,16 @@ class QAT:
         the same work, wait for nobody and return the same report.
         """
         self._strategy.end_calibration(model)
-        legacy = config.pop("legacy", None)
+        legacy, onnx_path = config.pop("legacy", None), config.pop("onnx_path", None)
         if config:
-            choose("save_quantized_model", next(iter(config)), ("legacy",))
+            choose("save_quantized_model", next(iter(config)), ("legacy", "onnx_path"))
         return save_quantized(
             model,
             path,
             input_spec,
             legacy=legacy,
             weight_storage="int8" if self.config.onnx_format else "float32",
+            onnx_path=onnx_path,
         )
 
     def freeze_scales(self, model: Any, frozen: bool = True) -> None:

@@ -48,7 +48,8 @@ class QATReport(Report):
 
     ``files`` and ``bytes_after`` are the Paddle model's; ``float_bytes`` and ``params_bytes`` are those of
     the parameters, in float and as they were written; ``engine_file`` is the ``.qslim`` file that
-    ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why).
+    ``qslim.runtime.Session`` runs, None if the engine cannot (``notes`` say why);
+    ``onnx_file`` is the ONNX file, if one was asked for.
     """
 
     layers: list[LayerReport]
@@ -57,6 +58,7 @@ class QATReport(Report):
     bytes_after: int
     params_bytes: int
     engine_file: Optional[str] = None
+    onnx_file: Optional[str] = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -75,6 +77,8 @@ class QATReport(Report):
                 f"wrote {self.engine_file}: {os.path.getsize(self.engine_file):,} bytes, "
                 "for qslim.runtime.Session"
             )
+        if self.onnx_file is not None:
+            lines.append(f"wrote {self.onnx_file}, for other runtimes")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +89,7 @@ class QATReport(Report):
             "bytes_after": self.bytes_after,
             "params_bytes": self.params_bytes,
             "engine_file": self.engine_file,
+            "onnx_file": self.onnx_file,
             "notes": self.notes,
         }
 

@@ -263,7 +263,7 @@ def test_the_report_in_json_and_in_a_notebook(model: str, tmp_path: Path) -> Non
     os.remove(report.engine_file)
     gone = dataclasses.replace(report)  # which has looked at no file yet
     assert (gone.engine_layers, gone.headline) == (None, "")
-    assert str(gone).lstrip().startswith("in the Paddle model")
+    assert str(gone).lstrip().startswith("in the model")
 
 
 def test_every_save_says_what_it_wrote(model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
