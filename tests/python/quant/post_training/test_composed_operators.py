@@ -70,13 +70,13 @@ def test_the_exported_model_is_the_simulated_one(
     model: str, is_full_quantize: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graphs: list[Graph] = []
-    export = write_quantized.export_with_engine_file
+    export = write_quantized.write_quantized_model
 
     def keep_graph(program: Any, *args: Any, **kwargs: Any) -> Any:
         graphs.append(program.graph)
         return export(program, *args, **kwargs)
 
-    monkeypatch.setattr(write_quantized, "export_with_engine_file", keep_graph)
+    monkeypatch.setattr(write_quantized, "write_quantized_model", keep_graph)
     slim.quant.quant_post_static(
         paddle.static.Executor(paddle.CPUPlace()),
         model,

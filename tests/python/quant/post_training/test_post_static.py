@@ -62,6 +62,7 @@ def test_the_signature_is_paddleslims() -> None:
         hist_percent bias_correction quantizable_op_type is_full_quantize weight_bits activation_bits
         activation_quantize_type weight_quantize_type optimize_model onnx_format skip_tensor_list
         deploy_backend activation_scheme equalize accuracy_drop eval_function time_budget max_memory
+        save_onnx
     """.split()  # noqa: SIM905
     signature = inspect.signature(slim.quant.quant_post_static)
     assert list(signature.parameters) == names
