@@ -14,7 +14,7 @@ of an output channel, or of a row: weight[k, n] ~= scale[k // group_size, n] * q
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import numpy as np
@@ -98,6 +98,13 @@ class QuantParams:
         scale = np.float32(max((high - low) / qmax, float(_SMALLEST_SCALE)))
         zero_point = int(np.clip(np.rint(-low / float(scale)), 0, qmax))
         return cls(np.asarray(scale), zero_point, 0, qmax)
+
+    def as_unsigned(self) -> QuantParams:
+        """Return parameters for the same real values with unsigned integers."""
+        offset = -min(self.qmin, 0)
+        return replace(
+            self, zero_point=self.zero_point + offset, qmin=self.qmin + offset, qmax=self.qmax + offset
+        )
 
     @property
     def threshold(self) -> NDArray[np.float32]:

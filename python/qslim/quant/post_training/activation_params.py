@@ -95,6 +95,9 @@ def _forms(
     """Return the symmetric or unsigned form and, where it may be, the one with a zero point."""
     bits = options.activation_bits
     forms = [QuantParams.activation(threshold, bits, is_unsigned)]
+    if options.deploy_backend == "onnxruntime" and bits <= 8:
+        # On x86 it makes this of int8 itself, and fails where it has moved the quantizer before.
+        forms[0] = forms[0].as_unsigned()
     if options.allows_zero_points and not is_unsigned:
         low, high = max(statistics.min, -threshold), min(statistics.max, threshold)
         forms.append(QuantParams.affine(low, high, bits))
