@@ -57,7 +57,17 @@ MODULES: Mapping[str, Module] = {
     "paddleslim.auto_compression.strategy_config": Module(
         names={
             name: f"qslim.auto_compression:{name}"
-            for name in ("Distillation", "QuantAware", "QuantPost", "TrainConfig")
+            for name in (
+                "ASPPrune",
+                "ChannelPrune",
+                "Distillation",
+                "HyperParameterOptimization",
+                "MultiTeacherDistillation",
+                "QuantAware",
+                "QuantPost",
+                "TrainConfig",
+                "UnstructurePrune",
+            )
         }
     ),
     "paddleslim.common": Module(("qslim.paddleslim.common",)),

@@ -33,8 +33,8 @@ _LANGUAGE = (
 )
 _VALUES = "fetch the variables by executor.run, or give qslim.quant.analysis.Analysis the model"
 _AUTOMATIC = (
-    "qslim.auto_compression has QuantPost, and QuantAware with Distillation; prune with qslim.Compressor or "
-    "qslim.prune.Pruner before, and search with quant.quant_post_hpo"
+    "AutoCompression.compress runs the strategies of a configuration whole; qslim.auto_compression has "
+    "the classes of its sections, all but TransformerPrune (use qslim.dygraph.FilterPruner on the Layer)"
 )
 _CRITERION = "prune.Pruner takes a criterion by name, or a function of weight and axis"
 _RATIOS = "use prune.sensitivity and prune.get_ratios_by_loss, which find ratios without a search"
