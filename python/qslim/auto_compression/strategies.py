@@ -15,7 +15,8 @@ from qslim.prune import Pruner
 from qslim.prune.gmp import GMPSchedule
 from qslim.prune.sparse_masks import SparseRule
 from qslim.quant.op_types import DEFAULT_OP_TYPES
-from qslim.quant.options import check_int, check_part, choose
+from qslim.quant.options import ALGORITHMS, PostTrainingOptions, check_int, check_part, choose
+from qslim.quant.programs import StaticQATConfig
 
 __all__ = [
     "ASPPrune",
@@ -50,13 +51,15 @@ class QuantAware:
     onnx_format: bool = True
     is_full_quantize: bool = False
 
+    def __post_init__(self) -> None:
+        StaticQATConfig.from_dict(self.options)
+        if self.use_pact:
+            logger.warning("QuantAware: use_pact has no effect: thresholds follow the largest magnitudes")
+
     @property
     def options(self) -> dict[str, Any]:
         """The configuration of ``quant_aware``."""
-        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "use_pact"}
-        if self.use_pact:
-            logger.warning("QuantAware: use_pact has no effect: thresholds follow the largest magnitudes")
-        return values
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "use_pact"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class QuantPost:
     quantize_op_types: Sequence[str] = ("conv2d", "depthwise_conv2d", "mul", "matmul", "matmul_v2")
     weight_bits: int = 8
     activation_bits: int = 8
+
+    def __post_init__(self) -> None:
+        # What is wrong is found now, and not behind the training of another strategy.
+        _check_post(self)
+        choose("recon_level", self.recon_level, (None, "layer-wise"))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -122,6 +130,17 @@ class HyperParameterOptimization:
 
     def __post_init__(self) -> None:
         check_int("max_quant_count", self.max_quant_count, 1)
+        for key in ("ptq_algo", "bias_correct", "weight_quantize_type", "hist_percent", "batch_num"):
+            if not isinstance(getattr(self, key), (list, tuple)) or not getattr(self, key):
+                raise ValueError(f"{key}: expected a list of values, got {getattr(self, key)!r}")
+        for algo in self.ptq_algo:
+            choose("ptq_algo", algo, ALGORITHMS)
+        for kind in self.weight_quantize_type:
+            PostTrainingOptions(weight_quantize_type=kind)
+        for share in self.hist_percent:
+            PostTrainingOptions(hist_percent=share)
+        for count in self.batch_num:
+            check_int("batch_num", count, 1)
 
     def options(self, post: QuantPost) -> dict[str, Any]:
         """Return the arguments of ``quant_post_hpo``; what is no list here comes from `post`."""
@@ -343,6 +362,11 @@ class MultiTeacherDistillation:
                 f"{len(values)}"
             )
         return values * count if len(values) == 1 else values
+
+
+def _check_post(post: QuantPost) -> None:
+    known = {item.name for item in fields(PostTrainingOptions)}
+    PostTrainingOptions(**{key: value for key, value in post.options.items() if key in known})
 
 
 def _check_names(key: str, names: Any) -> None:

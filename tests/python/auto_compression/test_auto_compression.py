@@ -178,6 +178,19 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "no teacher": ({"QuantAware": {}}, "add Distillation"),
     "a key": ({"QuantPost": {"algoo": "KL"}}, "QuantPost: .*did you mean 'algo'"),
+    "a value": ({"ASPPrune": {}, "Distillation": {}, "QuantPost": {"algo": "kl"}}, "QuantPost: algo: .*'KL'"),
+    "bits": (
+        {"QuantAware": {"weight_bits": 1}, "Distillation": {}},
+        "QuantAware: weight_bits: expected an int",
+    ),
+    "an algorithm": (
+        {"QuantPost": {}, "HyperParameterOptimization": {"ptq_algo": ["hist", "klx"]}},
+        "HyperParameterOptimization: ptq_algo: expected",
+    ),
+    "a region": (
+        {"QuantPost": {"recon_level": "region-wise"}},
+        "recon_level: expected one of None, 'layer-wise'",
+    ),
     "a loss": ({"QuantAware": {}, "Distillation": {"loss": "dkd"}}, "expected one of 'l2', 'soft_label'"),
     "an alpha": ({"QuantAware": {}, "Distillation": {"alpha": [1, 2]}}, "expected one alpha"),
     "a type": (3, "config: expected a dict"),
