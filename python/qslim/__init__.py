@@ -21,6 +21,7 @@ __all__ = [
     "analysis",
     "compressor",
     "deployment",
+    "dist",
     "dygraph",
     "functional",
     "graph",
@@ -35,6 +36,8 @@ _SUBPACKAGES = (
     "auto_compression",
     "compressor",
     "deployment",
+    "dist",
+    "distillation",
     "dygraph",
     "exporters",
     "fluid",
@@ -50,6 +53,7 @@ _SUBPACKAGES = (
 # PaddleSlim has these at its top level.
 _SHORTCUTS = {
     "Compressor": "qslim.compressor",
+    "Distill": "qslim.dist",
     "FPGMFilterPruner": "qslim.dygraph",
     "FilterPruner": "qslim.dygraph",
     "GMPUnstructuredPruner": "qslim.dygraph",
@@ -58,9 +62,11 @@ _SHORTCUTS = {
     "PTQ": "qslim.quant",
     "QAT": "qslim.quant",
     "UnstructuredPruner": "qslim.dygraph",
+    "config2yaml": "qslim.dist",
     "dygraph_flops": "qslim.analysis",
     "flops": "qslim.analysis",
     "model_size": "qslim.analysis",
+    "yaml2config": "qslim.dist",
 }
 
 
