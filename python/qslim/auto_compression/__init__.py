@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from qslim.auto_compression.analysis import analysis_prune
 from qslim.auto_compression.compression import AutoCompression
 from qslim.auto_compression.loading import load_config
 from qslim.auto_compression.report import CompressionReport
@@ -30,5 +31,6 @@ __all__ = [
     "QuantPost",
     "TrainConfig",
     "UnstructurePrune",
+    "analysis_prune",
     "load_config",
 ]

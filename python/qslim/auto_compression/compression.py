@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, Callable, Optional
 
 from qslim.auto_compression.distilled import DistilledTraining
-from qslim.auto_compression.loading import wrap_dataloader
+from qslim.auto_compression.loading import export_onnx, wrap_dataloader
 from qslim.auto_compression.plan import Strategy, read_plan
 from qslim.auto_compression.report import CompressionReport, ModelState, StrategyReport
 from qslim.auto_compression.strategies import ASPPrune, UnstructurePrune
@@ -148,6 +148,12 @@ class AutoCompression:
             "==> The ACT compression has been completed and the final model is saved in `%s`", self.final_dir
         )
         return report
+
+    def export_onnx(self, model_name: str = "quant_model.onnx", deploy_backend: str = "tensorrt") -> None:
+        """Write the compressed model as ``<save_dir>/ONNX/<model_name>``; see ``common.export_onnx``."""
+        name = os.path.basename(self._files.program)
+        path = os.path.join(self.final_dir, "ONNX", model_name)
+        export_onnx(self.final_dir, name, save_file_path=path, deploy_backend=deploy_backend)
 
     def _place(self) -> Any:
         paddle = framework.paddle_module()

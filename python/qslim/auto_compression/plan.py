@@ -111,6 +111,10 @@ def read_plan(config: Any) -> Plan:
     given = load_yaml(given) if isinstance(given, str) else given
     if isinstance(given, (list, tuple, set)) and all(isinstance(name, str) for name in given):
         given = dict.fromkeys(given)
+        for name in sorted(set(given) - {*_CLASSES, *_NOT_OFFERED, _TRAINING}):
+            logger.warning(
+                "AutoCompression: %r is no section, and is left out; there are %s", name, list(_CLASSES)
+            )
     if not isinstance(given, Mapping):
         raise ValueError(f"config: expected a dict, a YAML file's path or names, got {type(config).__name__}")
     found: dict[str, Any] = {}

@@ -54,6 +54,7 @@ MODULES: Mapping[str, Module] = {
     "paddleslim.analysis.flops": Module(("qslim.analysis",)),
     "paddleslim.analysis.model_size": Module(("qslim.analysis",)),
     "paddleslim.auto_compression": Module(("qslim.auto_compression",)),
+    "paddleslim.auto_compression.analysis": _from("qslim.auto_compression", "analysis_prune"),
     "paddleslim.auto_compression.compressor": _from("qslim.auto_compression", "AutoCompression"),
     "paddleslim.auto_compression.config_helpers": _from("qslim.auto_compression", "load_config"),
     "paddleslim.auto_compression.strategy_config": Module(

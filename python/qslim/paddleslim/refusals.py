@@ -75,7 +75,6 @@ REFUSED = {
     "common.controller": _CONTROLLERS,
     "common.controller_client": _CONTROLLERS,
     "common.controller_server": _CONTROLLERS,
-    "common.export_onnx": "qslim.exporters.onnx writes quantized Graphs as ONNX files",
     "common.load_onnx_model": "it makes a Paddle program of ONNX; qslim.runtime.Session runs ONNX files",
     "common.patterns": _GRAPHS,
     "common.patterns_common": _GRAPHS,

@@ -12,7 +12,7 @@ import paddle
 import pytest
 from act_network import IMAGES, IRS, callback, loader, outputs
 
-from qslim.auto_compression import AutoCompression, CompressionReport
+from qslim.auto_compression import AutoCompression, CompressionReport, analysis_prune
 from qslim.auto_compression.plan import read_plan
 from qslim.importers.paddle import find_model_files, load_program
 from qslim.paddle import framework
@@ -256,3 +256,34 @@ def test_plans() -> None:
     with framework.static_mode():
         made = scheduler.strategies[0].training.optimizer(paddle)._learning_rate
     assert made.learning_rate.T_max == 10
+
+
+@pytest.mark.parametrize("ir", IRS)
+def test_sensitivities_are_measured_and_gone_on_with(
+    ir: str, models: dict[str, Path], tmp_path: Path
+) -> None:
+    wanted, seen = outputs(models[ir]), []
+
+    def evaluate(program: Any, executor: Any, feeds: list[str], fetches: list[Any]) -> float:
+        return 1.0 + callback(wanted, seen)(executor, program, feeds, fetches)
+
+    arguments: Any = (evaluate, str(models[ir]), None, None, str(tmp_path / "losses"), [0.25, 0.75])
+    ratios = analysis_prune(*arguments, target_loss=0.2)
+    assert len(seen) == 5
+    assert seen[0] == 0
+    assert all(before > after for before, after in ((seen[1], seen[2]), (seen[3], seen[4])))
+    losses = {0.25: seen[1::2], 0.75: seen[2::2]}
+    assert all(-loss < 0.2 for loss in losses[0.25])
+    assert len(ratios) == 2
+    assert min(ratios.values()) >= 0.25
+    assert analysis_prune(*arguments, target_loss=0.2) == ratios
+    assert len(seen) == 5
+
+
+def test_the_result_is_exported_as_onnx(models: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    made = AutoCompression(str(models["legacy"]), loader, save_dir=str(tmp_path), config={"QuantPost"})
+    made.compress()
+    made.export_onnx("int8.onnx")
+    (out,) = Session(str(tmp_path / "ONNX/int8.onnx")).run({"image": IMAGES})
+    assert np.mean(np.abs(out - outputs(tmp_path))) < 1e-3

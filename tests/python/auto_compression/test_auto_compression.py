@@ -14,7 +14,7 @@ import paddle
 import pytest
 from act_network import IMAGES, IRS, callback, loader, outputs
 
-from qslim.auto_compression import AutoCompression, compression, plan
+from qslim.auto_compression import AutoCompression, analysis, compression, plan
 from qslim.auto_compression.teachers import default_nodes
 from qslim.importers.paddle import find_model_files, import_model, load_program
 from qslim.runtime import Session
@@ -223,7 +223,7 @@ def test_bad_training(training: dict[str, Any], said: str) -> None:
         strategy.training.optimizer(paddle)
 
 
-@pytest.mark.parametrize("module", [compression, plan])
+@pytest.mark.parametrize("module", [analysis, compression, plan])
 def test_examples(module: Any) -> None:
     results = doctest.testmod(module)
     assert results.attempted > 0
