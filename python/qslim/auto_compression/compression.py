@@ -55,7 +55,8 @@ class AutoCompression:
         ``f(executor, program, feed names, fetch targets) -> float``, larger is better.
     eval_dataloader : data that HyperParameterOptimization judges on, where there is no ``eval_callback``
     deploy_hardware : accepted
-    input_shapes, target_speedup : None; they are not offered
+    input_shapes : accepted; extents that are open stay open, as nothing here needs them fixed
+    target_speedup : None; a speed is not searched for
 
     Raises
     ------
@@ -96,9 +97,13 @@ class AutoCompression:
     ) -> None:
         self._eval_loader = eval_dataloader
         choose("AutoCompression: deploy_hardware", deploy_hardware, _HARDWARE)
-        for key, value in (("input_shapes", input_shapes), ("target_speedup", target_speedup)):
-            if value is not None:
-                raise ValueError(f"AutoCompression: {key}: expected None, it is not offered; got {value!r}")
+        if target_speedup is not None:
+            raise ValueError(
+                "AutoCompression: target_speedup: expected None, no strategy is chosen by a speed; give the "
+                f"strategies in config, such as ChannelPrune; got {target_speedup!r}"
+            )
+        if input_shapes is not None:
+            logger.info("AutoCompression: input_shapes: the model's open extents stay open")
         if train_dataloader is None:
             raise ValueError("AutoCompression: train_dataloader is missing")
         self._files = find_model_files(model_dir, model_filename, params_filename)

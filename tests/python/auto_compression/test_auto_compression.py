@@ -206,6 +206,18 @@ def test_bad_configurations(case: str, models: dict[str, Path], tmp_path: Path) 
     assert os.listdir(tmp_path) == []
 
 
+def test_arguments_that_are_not_needed(models: dict[str, Path], tmp_path: Path) -> None:
+    arguments: Any = (str(models["pir"]), loader, None, None, str(tmp_path), {"QuantPost": None})
+    AutoCompression(*arguments, input_shapes=[1, 1, 8, 8], deploy_hardware="SD710").compress()
+    assert load_program(find_model_files(str(tmp_path))).feeds[0].shape == (None, 1, 8, 8)
+    for wrong, said in (
+        ({"target_speedup": 0.3}, "no strategy is chosen by a speed"),
+        ({"deploy_hardware": "tpu"}, "tpu"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            AutoCompression(*arguments, **wrong)
+
+
 @pytest.mark.parametrize(
     ("training", "said"),
     [
