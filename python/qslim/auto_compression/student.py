@@ -34,7 +34,7 @@ def trainable_network(student: PaddleProgram, nodes: Sequence[str]) -> Network:
         for name in student.parameter_names:
             if not _is_statistic(block, name):
                 framework.make_trainable(block, name)
-        _restore_shapes(block)
+        _restore_outputs(block)
         fetches: dict[str, Any] = {str(i): value.name for i, value in enumerate(student.fetches)}
     else:
         mapping = framework.ir_mapping()
@@ -60,20 +60,26 @@ def learn_statistics(network: Network) -> None:
                 op.set_bool_attr(attribute, False)
             else:
                 op._set_attr(attribute, False)
-        if not network.is_pir and not ("ReserveSpace" in op.output_names and op.output("ReserveSpace")):
-            name = f"{op.output('Y')[0]}.reserve.{number}"
-            block.create_var(name=name, shape=[1], dtype="uint8", stop_gradient=True)
-            op.desc.set_output("ReserveSpace", [name])
+        if not network.is_pir:
+            _restore(block, number, "ReserveSpace", [1], "uint8")
 
 
-def _restore_shapes(block: Any) -> None:
-    """Give movements the output that their gradients read; files for inference are written without it."""
+def _restore_outputs(block: Any) -> None:
+    """Give operators the outputs that their gradients read; files for inference are written without them."""
     for number, op in enumerate(block.ops):
-        if op.type in _MOVEMENTS and not ("XShape" in op.output_names and op.output("XShape")):
-            name = f"{op.output('Out')[0]}.xshape.{number}"
-            shape = [0, *block.var(op.input("X")[0]).shape]
-            block.create_var(name=name, shape=shape, dtype="float32", stop_gradient=True)
-            op.desc.set_output("XShape", [name])
+        if op.type in _MOVEMENTS:
+            _restore(block, number, "XShape", [0, *block.var(op.input("X")[0]).shape], "float32")
+        elif op.type == "dropout":
+            _restore(block, number, "Mask", block.var(op.input("X")[0]).shape, "uint8")
+
+
+def _restore(block: Any, number: int, slot: str, shape: Sequence[int], dtype: str) -> None:
+    """Give operator `number` an output in `slot`, if it has none."""
+    op = block.ops[number]
+    if not (slot in op.output_names and op.output(slot)):
+        name = f"{op.output_arg_names[0]}.{slot.lower()}.{number}"
+        block.create_var(name=name, shape=list(shape), dtype=dtype, stop_gradient=True)
+        op.desc.set_output(slot, [name])
 
 
 def _is_statistic(block: Any, name: str) -> bool:

@@ -287,3 +287,41 @@ def test_the_result_is_exported_as_onnx(models: dict[str, Path], tmp_path: Path)
     made.export_onnx("int8.onnx")
     (out,) = Session(str(tmp_path / "ONNX/int8.onnx")).run({"image": IMAGES})
     assert np.mean(np.abs(out - outputs(tmp_path))) < 1e-3
+
+
+class Words(paddle.nn.Layer):
+    """An embedding in front of products, and a sum of what cannot be negative with a parameter that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = paddle.nn.Embedding(20, 8)
+        self.place = self.create_parameter([6, 8], default_initializer=paddle.nn.initializer.Normal(-1, 0.1))
+        self.first = paddle.nn.Linear(8, 8)
+        self.drop = paddle.nn.Dropout(0.5)
+        self.second = paddle.nn.Linear(8, 4)
+
+    def forward(self, ids: Any) -> Any:
+        hidden = paddle.nn.functional.relu(self.first(self.words(ids))) + self.place
+        return self.second(self.drop(hidden))
+
+
+@pytest.mark.parametrize("ir", IRS)
+def test_signs_of_parameters_are_not_taken_for_granted(ir: str, tmp_path: Path) -> None:
+    paddle.disable_static()
+    paddle.seed(0)
+    net = Words()
+    net.eval()
+    with framework.legacy_ir() if ir == "legacy" else framework.pir_ir():
+        paddle.jit.save(
+            net, str(tmp_path / "float/m"), input_spec=[paddle.static.InputSpec([None, 6], "int64", "ids")]
+        )
+    feed = {"ids": np.random.default_rng(0).integers(0, 20, (16, 6))}
+    config = {"QuantAware": {}, "Distillation": {}, "TrainConfig": {**TRAINING, "learning_rate": 1e-4}}
+    out = str(tmp_path / "out")
+    AutoCompression(str(tmp_path / "float"), [feed] * 3, save_dir=out, config=config).compress()
+    (wanted,), (paddles,) = (
+        load_program(find_model_files(path)).run_outputs(feed) for path in (str(tmp_path / "float"), out)
+    )
+    (engine,) = Session(out).run(feed)
+    np.testing.assert_allclose(engine, paddles, atol=1e-5)
+    assert np.mean((engine - wanted) ** 2) < 1e-3 * np.mean(wanted**2)
