@@ -60,7 +60,7 @@ class AutoCompression:
 
     Raises
     ------
-    ValueError : a bad configuration or model; nothing is written.
+    ValueError : a bad configuration or model, ``save_dir`` is the model's own; nothing is written.
 
     Examples
     --------
@@ -109,9 +109,25 @@ class AutoCompression:
         self._files = find_model_files(model_dir, model_filename, params_filename)
         self._model = model_dir, model_filename, params_filename
         self.final_dir = output_path(save_dir, "save_dir").rstrip("/") or "/"
+        source = os.path.dirname(self._files.program) or "."
+        if os.path.realpath(source) == os.path.realpath(self.final_dir):
+            raise ValueError(
+                f"AutoCompression: save_dir: expected another directory than the model's, {source!r}: the "
+                "result has the model's name and would take its place"
+            )
         self._plan = read_plan(config)
+        self._check_metrics(eval_callback)
         self._loader, self._evaluate = train_dataloader, eval_callback
         self.final_metric = -1.0
+
+    def _check_metrics(self, eval_callback: Any) -> None:
+        """Refuse a callback that is none; say which settings have no effect without one."""
+        if eval_callback is not None and not callable(eval_callback):
+            raise ValueError(f"AutoCompression: eval_callback: expected a function, got {eval_callback!r}")
+        for key in ("origin_metric", "target_metric"):
+            given = any(getattr(each.training, key) is not None for each in self._plan.strategies)
+            if given and eval_callback is None:
+                logger.warning("AutoCompression: TrainConfig.%s has no effect without eval_callback", key)
 
     def compress(self) -> CompressionReport:
         """Do what the configuration says and write the result to ``save_dir``, whole or not at all.

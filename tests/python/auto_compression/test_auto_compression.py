@@ -211,11 +211,26 @@ def test_arguments_that_are_not_needed(models: dict[str, Path], tmp_path: Path) 
     AutoCompression(*arguments, input_shapes=[1, 1, 8, 8], deploy_hardware="SD710").compress()
     assert load_program(find_model_files(str(tmp_path))).feeds[0].shape == (None, 1, 8, 8)
     for wrong, said in (
+        ({"eval_callback": 0.7}, "eval_callback: expected a function, got 0.7"),
         ({"target_speedup": 0.3}, "no strategy is chosen by a speed"),
         ({"deploy_hardware": "tpu"}, "tpu"),
     ):
         with pytest.raises(ValueError, match=said):
             AutoCompression(*arguments, **wrong)
+
+
+def test_the_model_itself_is_not_written_over(models: dict[str, Path]) -> None:
+    folder = str(models["pir"])
+    with pytest.raises(ValueError, match="save_dir: expected another directory than the model's"):
+        AutoCompression(folder, loader, save_dir=os.path.join(folder, "..", "pir"), config=["QuantPost"])
+
+
+def test_metrics_without_a_callback_are_told_of(
+    models: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {"QuantPost": {}, "TrainConfig": {"target_metric": 0.7}}
+    AutoCompression(str(models["pir"]), loader, save_dir=str(tmp_path), config=config)
+    assert "target_metric has no effect without eval_callback" in caplog.text
 
 
 @pytest.mark.parametrize(
