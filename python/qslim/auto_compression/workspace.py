@@ -25,6 +25,7 @@ from qslim.files.digests import file_digests
 from qslim.files.staging import staged_directory, staged_file
 from qslim.logger import logger
 from qslim.paddle.model_files import ModelFiles, find_model_files
+from qslim.quant import distributed
 
 __all__ = ["FINISHED", "Workspace"]
 
@@ -44,7 +45,10 @@ class Workspace:
 
     def __init__(self, save_dir: str, files: ModelFiles, plan: Plan) -> None:
         self._save_dir = save_dir
-        self._path = os.path.join(save_dir, f"{_PREFIX}{_digest(files, plan)}")
+        self._name = f"{_PREFIX}{_digest(files, plan)}"
+        # Each rank has a directory of its own: none removes what another one writes to.
+        own = f"{self._name}-{distributed.rank()}" if distributed.rank() else self._name
+        self._path = os.path.join(save_dir, own)
         self._started = os.path.join(self._path, "started.json")
 
     @contextlib.contextmanager
@@ -95,7 +99,8 @@ class Workspace:
         """Remove the directory: all is done."""
         shutil.rmtree(self._path, ignore_errors=True)
         with contextlib.suppress(OSError):
-            others = [name for name in os.listdir(self._save_dir) if name.startswith(_PREFIX)]
+            found = (name for name in os.listdir(self._save_dir) if name.startswith(_PREFIX))
+            others = [name for name in found if not name.startswith(self._name)]
             if others:
                 logger.info(
                     "AutoCompression: %s also holds the work of unfinished runs with other settings: %s",

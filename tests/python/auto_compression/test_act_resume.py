@@ -15,6 +15,7 @@ import pytest
 from act_network import IMAGES, IRS, callback, loader, outputs
 
 from qslim.auto_compression import AutoCompression
+from qslim.quant import distributed
 
 PRUNING: dict[str, Any] = {
     "ChannelPrune": {"pruned_ratio": 0.25},
@@ -172,4 +173,14 @@ def test_data_that_do_not_fit(ir: str, models: dict[str, Path], tmp_path: Path) 
         made = AutoCompression(str(models[ir]), data, save_dir=str(tmp_path / "x"), config=CONFIG)
         with pytest.raises(ValueError, match=said):
             made.compress()
+    assert os.listdir(tmp_path) == []
+
+
+def test_training_is_refused_in_several_processes(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = AutoCompression(str(models["pir"]), loader, save_dir=str(tmp_path / "x"), config=CONFIG)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(ValueError, match="training runs in one process, and this is one of 2"):
+        made.compress()
     assert os.listdir(tmp_path) == []
