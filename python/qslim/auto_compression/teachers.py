@@ -13,6 +13,7 @@ from typing import Any, Optional
 import numpy as np
 
 from qslim.auto_compression.strategies import Term
+from qslim.errors import ModelFileError
 from qslim.importers.paddle import load_float_program
 from qslim.logger import logger
 from qslim.paddle.model_files import ModelFiles, find_model_files
@@ -20,7 +21,7 @@ from qslim.paddle.program import PaddleProgram
 from qslim.quant.options import choose
 from qslim.quant.post_training.data_source import Feed
 
-__all__ = ["Pair", "Teachers", "default_nodes"]
+__all__ = ["Pair", "Teachers", "default_nodes", "teacher_files"]
 
 _PREFIX = "teacher"
 _ARGUMENT = "Distillation.node"
@@ -82,7 +83,7 @@ class Teachers:
         self._programs: dict[Optional[tuple[Any, Any, Any]], PaddleProgram] = {}
         for term in terms:
             if term.teacher not in self._programs:
-                files = original if term.teacher is None else find_model_files(*term.teacher)
+                files = original if term.teacher is None else teacher_files(term)
                 self._programs[term.teacher] = load_float_program(files, place)
         self._numbers = {key: number for number, key in enumerate(self._programs)}
         self._feeds = {key: self._feeds_of(program) for key, program in self._programs.items()}
@@ -135,8 +136,8 @@ class Teachers:
             named = [(name, name) for name in term.nodes]
         pairs = [Pair(mine, other, f"{_PREFIX}{number}:{other}") for mine, other in named]
         for pair in pairs:
-            choose(_ARGUMENT, pair.student, self._student.graph.tensors)
-            choose(f"{_ARGUMENT}: of the teacher", pair.teacher, teacher.graph.tensors)
+            choose(_ARGUMENT, pair.student, _computed(self._student))
+            choose(f"{_ARGUMENT}: of the teacher", pair.teacher, _computed(teacher))
             self._check(pair, teacher, is_same=term.teacher is None and pair.student == pair.teacher)
         return pairs
 
@@ -162,6 +163,20 @@ class Teachers:
                 f"{_ARGUMENT}: {pair.student!r} is computed by {kinds[0]} now and by {kinds[1]} in the model "
                 "that was given; leave node out"
             )
+
+
+def teacher_files(term: Term) -> ModelFiles:
+    """Return the files of the teacher that `term` names."""
+    assert term.teacher is not None
+    try:
+        return find_model_files(*term.teacher)
+    except ModelFileError as error:
+        raise type(error)(f"Distillation.teacher_{error}") from error
+
+
+def _computed(program: PaddleProgram) -> list[str]:
+    """Return the names of the tensors that are no constants."""
+    return [name for name, tensor in program.graph.tensors.items() if not tensor.is_constant]
 
 
 def _interleaved(names: Sequence[str]) -> list[tuple[str, str]]:

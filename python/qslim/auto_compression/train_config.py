@@ -62,6 +62,14 @@ class TrainConfig:
         for key in ("amp_config", "recompute_config", "sharding_config"):
             if getattr(self, key):
                 logger.warning("TrainConfig.%s: %s", key, _WITHOUT[key])
+        builder = self.optimizer_builder
+        parts = builder.values() if isinstance(builder, Mapping) else ()
+        texts = [part for part in parts if isinstance(part, str) and not is_number(part)]
+        if not isinstance(builder, Mapping) or texts:
+            raise ValueError(
+                "TrainConfig.optimizer_builder: expected a dict such as {'optimizer': {'type': 'SGD'}, "
+                f"'weight_decay': 4e-5}}, got {builder!r}"
+            )
         for key in ("origin_metric", "target_metric"):
             value = getattr(self, key)
             if value is not None and not is_number(value):

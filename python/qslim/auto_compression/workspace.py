@@ -21,6 +21,7 @@ from typing import Any, Optional
 
 from qslim.auto_compression.plan import Plan
 from qslim.auto_compression.report import StrategyReport
+from qslim.auto_compression.teachers import teacher_files
 from qslim.files.digests import file_digests
 from qslim.files.staging import staged_directory, staged_file
 from qslim.logger import logger
@@ -123,7 +124,7 @@ def _digest(files: ModelFiles, plan: Plan) -> str:
         parts.append([strategy.name, [_plain(part) for part in vars(strategy).values()]])
         for term in strategy.distillation.terms if strategy.distillation is not None else ():
             if term.teacher is not None:
-                parts.append(sorted(file_digests(find_model_files(*term.teacher).paths).items()))
+                parts.append(sorted(file_digests(teacher_files(term).paths).items()))
     return hashlib.sha256(json.dumps(parts, default=_plain, sort_keys=True).encode()).hexdigest()[:12]
 
 

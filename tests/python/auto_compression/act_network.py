@@ -48,7 +48,8 @@ def save_models(folder: Path) -> dict[str, Path]:
         optimizer.clear_grad()
     net.eval()
     spec = [paddle.static.InputSpec([None, 1, 8, 8], "float32", "image")]
-    paddle.jit.save(net, str(folder / "pir/inference"), input_spec=spec)
+    with framework.pir_ir():
+        paddle.jit.save(net, str(folder / "pir/inference"), input_spec=spec)
     with framework.legacy_ir():
         paddle.jit.save(net, str(folder / "legacy/inference"), input_spec=spec)
     return {ir: folder / ir for ir in IRS}

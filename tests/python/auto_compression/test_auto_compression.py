@@ -192,6 +192,14 @@ BAD: dict[str, tuple[Any, str]] = {
         "recon_level: expected one of None, 'layer-wise'",
     ),
     "a loss": ({"QuantAware": {}, "Distillation": {"loss": "dkd"}}, "expected one of 'l2', 'soft_label'"),
+    "an optimizer": (
+        {"QuantPost": {}, "TrainConfig": {"optimizer_builder": {"optimizer": "SGD"}}},
+        "optimizer_builder: expected a dict such as",
+    ),
+    "a decay": (
+        {"QuantPost": {}, "TrainConfig": {"optimizer_builder": {"weight_decay": "big"}}},
+        "optimizer_builder: expected a dict such as",
+    ),
     "an alpha": ({"QuantAware": {}, "Distillation": {"alpha": [1, 2]}}, "expected one alpha"),
     "a type": (3, "config: expected a dict"),
     "a target": ({"QuantPost": {}, "TrainConfig": {"target_metric": "high"}}, "target_metric: expected a nu"),
@@ -217,6 +225,16 @@ def test_arguments_that_are_not_needed(models: dict[str, Path], tmp_path: Path) 
     ):
         with pytest.raises(ValueError, match=said):
             AutoCompression(*arguments, **wrong)
+
+
+def test_a_teacher_that_is_missing_is_named(models: dict[str, Path], tmp_path: Path) -> None:
+    config = {"Distillation": {"teacher_model_dir": "nowhere"}}
+    made = AutoCompression(str(models["pir"]), loader, save_dir=str(tmp_path / "x"), config=config)
+    with pytest.raises(
+        FileNotFoundError, match=r"Distillation\.teacher_model_dir: .*'nowhere' does not exist"
+    ):
+        made.compress()
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_model_itself_is_not_written_over(models: dict[str, Path]) -> None:
