@@ -59,6 +59,7 @@ __all__ = [
     "auto_compression",
     "compressor",
     "deployment",
+    "dist",
     "dygraph",
     "dygraph_flops",
     "exporters",
@@ -80,6 +81,8 @@ _SUBPACKAGES = (
     "auto_compression",
     "compressor",
     "deployment",
+    "dist",
+    "distillation",
     "dygraph",
     "exporters",
     "fluid",
@@ -95,6 +98,7 @@ _SUBPACKAGES = (
 # PaddleSlim has these at its top level.
 _SHORTCUTS = {
     "Compressor": "qslim.compressor",
+    "Distill": "qslim.dist",
     "FPGMFilterPruner": "qslim.dygraph",
     "FilterPruner": "qslim.dygraph",
     "GMPUnstructuredPruner": "qslim.dygraph",
@@ -103,9 +107,11 @@ _SHORTCUTS = {
     "PTQ": "qslim.quant",
     "QAT": "qslim.quant",
     "UnstructuredPruner": "qslim.dygraph",
+    "config2yaml": "qslim.dist",
     "dygraph_flops": "qslim.analysis",
     "flops": "qslim.analysis",
     "model_size": "qslim.analysis",
+    "yaml2config": "qslim.dist",
 }
 
 

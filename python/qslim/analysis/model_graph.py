@@ -33,7 +33,9 @@ class ModelGraph:
     layer_names: dict[str, str] = field(default_factory=dict)
 
 
-def graph_of(model: Any, inputs: Any, dtypes: Dtypes, function: str) -> ModelGraph:
+def graph_of(
+    model: Any, inputs: Any, dtypes: Dtypes, function: str, parameter_value: float = 0.0
+) -> ModelGraph:
     """Return `model` as a Graph.
 
     Parameters
@@ -45,6 +47,8 @@ def graph_of(model: Any, inputs: Any, dtypes: Dtypes, function: str) -> ModelGra
         Of inputs given by shape; float32 by default.
     function : str
         The name that errors start with.
+    parameter_value : float
+        What stands for the elements of a live program's parameters.
 
     Raises
     ------
@@ -73,7 +77,8 @@ def graph_of(model: Any, inputs: Any, dtypes: Dtypes, function: str) -> ModelGra
             f"{function}: expected a paddle.nn.Layer, a paddle.static.Program or a qslim Graph, "
             f"got {type(model).__name__}"
         )
-    graph = _legacy_graph(model) if hasattr(model, "desc") else _pir_graph(model, {})
+    is_legacy = hasattr(model, "desc")
+    graph = _legacy_graph(model, parameter_value) if is_legacy else _pir_graph(model, {}, parameter_value)
     return ModelGraph(graph, _shapes_by_name(graph.inputs, inputs, function))
 
 
@@ -149,7 +154,7 @@ def _shapes_by_name(names: list[str], inputs: Any, function: str) -> dict[str, t
 # ---- live programs -----------------------------------------------------------------------------------
 
 
-def _pir_graph(program: Any, names: dict[str, str]) -> Graph:
+def _pir_graph(program: Any, names: dict[str, str], parameter_value: float) -> Graph:
     """Return a PIR program as a Graph whose inputs are the program's data; its outputs are not looked at."""
     operators = program.global_block().ops
     shapes = {
@@ -159,7 +164,7 @@ def _pir_graph(program: Any, names: dict[str, str]) -> Graph:
     }
 
     def parameter(name: str) -> NDArray[Any]:
-        return np.broadcast_to(np.float32(0), shapes[name])
+        return np.broadcast_to(np.float32(parameter_value), shapes[name])
 
     graph = walk_program(program, names, parameter).graph
     # An optimizer's accumulators are data, too, but persistable.
@@ -168,7 +173,7 @@ def _pir_graph(program: Any, names: dict[str, str]) -> Graph:
     return graph
 
 
-def _legacy_graph(program: Any) -> Graph:
+def _legacy_graph(program: Any, parameter_value: float) -> Graph:
     """Translate a legacy program to PIR, with feed and fetch operators if it has none; return its Graph."""
     paddle = paddle_module()
     with legacy_ir(), quiet():
@@ -185,7 +190,7 @@ def _legacy_graph(program: Any) -> Graph:
         for name, values in variables.items():
             for count, value in enumerate(values):
                 names[value.id] = name if count == 0 else f"{name}@{count}"
-        return _pir_graph(translated, names)
+        return _pir_graph(translated, names, parameter_value)
 
 
 _RESULTS = ("Out", "Output", "Y", "Loss")

@@ -1,24 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantization-aware training of an inference model: its outputs follow those of the float model.
+"""Training of an inference model, pruned, quantized or neither: its outputs follow those of teachers.
 
-    loss = sum over losses of alpha * sum over nodes of distance(teacher's tensor, student's tensor)
+    loss = sum over terms of alpha * sum over nodes of distance(teacher's tensor, student's tensor)
 
-No labels are needed. Normalizations keep the statistics that the model was saved with. Teacher and student
-live in scopes of their own, and the teacher's tensors are fed to the student.
+No labels are needed. Normalizations keep the statistics that the model was saved with, and learn them anew
+where pruning changes what they normalize. The state is saved every ``eval_iter`` steps, before evaluation.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Callable, Optional
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qslim.auto_compression.strategies import Distillation, Plan, TrainConfig
+from qslim.auto_compression.plan import Strategy
+from qslim.auto_compression.sparsity import Sparsity, steps_of
+from qslim.auto_compression.strategies import ChannelPrune, UnstructurePrune
+from qslim.auto_compression.student import learn_statistics, trainable_network
+from qslim.auto_compression.teachers import Teachers
+from qslim.compressor.checkpoints import newest_checkpoint, read_arrays, write_checkpoint
 from qslim.compressor.distillation import L2Distiller, SoftLabelDistiller
 from qslim.compressor.network import Network
 from qslim.exporters.engine_file import EngineFile, write_engine_file
@@ -27,243 +32,292 @@ from qslim.importers.paddle import import_model, load_float_program
 from qslim.logger import logger
 from qslim.paddle import framework
 from qslim.paddle.model_files import ModelFiles, find_model_files
-from qslim.paddle.program import PaddleProgram, check_model_files
-from qslim.quant.options import choose
+from qslim.paddle.program import check_model_files
+from qslim.prune.saved_model import cut_filters
+from qslim.quant.analysis.metrics import checked_metric
 from qslim.quant.post_training.data_source import Feed, training_batches
 from qslim.quant.programs import convert, quant_aware
 
-__all__ = ["DistilledTraining", "default_nodes"]
+__all__ = ["DistilledTraining"]
 
-_MOVEMENTS = ("reshape2", "transpose2", "squeeze2", "unsqueeze2", "flatten2", "flatten_contiguous_range")
+_Arrays = dict[str, NDArray[Any]]
 _Evaluate = Callable[[Any, Any, list[str], list[Any]], float]
-
-
-def default_nodes(program: PaddleProgram) -> list[str]:
-    """Return the tensors that the last operators with weights give, one for each output, each once."""
-    graph = program.graph
-    found: dict[str, None] = {}
-    for name in graph.outputs:
-        while (node := graph.producer(name)) is not None:
-            operands = [read for read in node.inputs if read]
-            constants = [read for read in operands if graph.tensors[read].is_constant]
-            has_weight = any(
-                value is not None and value.size > 1 and value.dtype.kind == "f"
-                for value in (graph.tensors[read].value for read in constants)
-            )
-            computed = [read for read in operands if read not in constants]
-            if has_weight or len(computed) != 1 or computed[0] in graph.inputs:
-                break
-            name = computed[0]
-        found[name] = None
-    return list(found)
+_DISTILLERS = {"l2": L2Distiller, "soft_label": SoftLabelDistiller}
 
 
 class DistilledTraining:
-    """The training of one model.
+    """The training of one strategy.
 
     Parameters
     ----------
     files : ModelFiles
-    plan : Plan with ``aware`` and ``distillation``
+    original : ModelFiles; the model that was given to AutoCompression
+    strategy : Strategy with ``distillation``
     place : paddle.CPUPlace, ...
+    loader : the training data
+    keeps_zeros : bool; an earlier strategy made weights sparse
+
+    Attributes
+    ----------
+    steps : int, of training so far
+    notes : list of str
     """
 
-    def __init__(self, files: ModelFiles, plan: Plan, place: Any) -> None:
-        assert plan.aware is not None
-        assert plan.distillation is not None
-        self._plan, self._place, distillation = plan, place, plan.distillation
+    def __init__(
+        self,
+        files: ModelFiles,
+        original: ModelFiles,
+        strategy: Strategy,
+        place: Any,
+        loader: Any,
+        keeps_zeros: bool = False,
+    ) -> None:
+        assert strategy.distillation is not None
+        self._strategy, self._settings = strategy, strategy.training
+        self._place, self._loader = place, loader
         self._student = load_float_program(files, place)
-        self._teacher = load_float_program(_teacher_files(files, distillation), place)
-        self._options = plan.aware.options
-        self._nodes = [
-            [self._checked(name) for name in names] or default_nodes(self._student)
-            for names in distillation.nodes
-        ]
-        self._best: Optional[tuple[float, dict[str, NDArray[Any]]]] = None
-        self.steps = 0
+        if isinstance(strategy.prune, ChannelPrune):
+            self._cut(strategy.prune)
+        self._terms = strategy.distillation.terms
+        self._teachers = Teachers(self._terms, original, self._student, place)
+        self._best: Optional[tuple[float, _Arrays]] = None
+        self.steps, self._epoch, self._batch = 0, 0, 0
+        nodes = [pair.student for pairs in self._teachers.pairs for pair in pairs]
+        is_gmp = isinstance(strategy.prune, UnstructurePrune) and strategy.prune.prune_strategy == "gmp"
         with self._student.active():
             self._executor = framework.executor(place)
-            self._plain = self._network()
-            self._test = Network(self._plain.program, self._plain.feeds, self._plain.fetches).clone()
+            plain = trainable_network(self._student, nodes)
+            self._sparsity = Sparsity(
+                strategy,
+                keeps_zeros or self._settings.sparse_model,
+                plain.program,
+                self._student,
+                place,
+                steps_of(self._settings, loader) if is_gmp else 0,
+            )
+            outputs = {key: value for key, value in plain.fetches.items() if not key.startswith("node:")}
+            self._test = Network(plain.program, plain.feeds, outputs).clone()
             self._test.program = self._quantized(self._test, for_test=True)
-            self._train = self._trained()
+            self._train = self._trained(plain)
 
     @property
     def metric(self) -> Optional[float]:
         """The best evaluation so far."""
         return None if self._best is None else self._best[0]
 
-    def evaluate_float(self, evaluate: _Evaluate) -> float:
-        """Return the evaluation of the float model."""
-        return self._evaluated(self._plain, evaluate)
+    def _cut(self, prune: ChannelPrune) -> None:
+        nodes = [node for node in self._student.graph.nodes if node.op_type == "Conv"]
+        names = [node.inputs[1] for node in nodes if node.attributes.get("group", 1) == 1]
+        known = self._student.parameter_names
+        ratios = prune.ratios([name for name in dict.fromkeys(names) if name in known])
+        if not ratios:
+            raise ValueError("ChannelPrune: the model has no convolution of one group to prune")
+        cut_filters(self._student, ratios, prune.criterion)
 
-    def _checked(self, name: str) -> str:
-        for program in (self._student, self._teacher):
-            choose("Distillation.node", name, program.graph.tensors)
-        return name
-
-    def _network(self) -> Network:
-        """Return a copy of the model's program that parameters can be trained in, with the saved outputs."""
-        student = self._student
-        if student.is_legacy:
-            program = student.program.clone()
-            framework.name_new_tensors(program, "distillation_")
-            block = program.global_block()
-            for index in reversed(range(len(block.ops))):
-                if block.ops[index].type in ("feed", "fetch"):
-                    block._remove_op(index)
-            trained = {name for name in student.parameter_names if not _is_statistic(block, name)}
-            for name in trained:
-                framework.make_trainable(block, name)
-            _restore_shapes(block)
-            fetches: dict[str, Any] = {str(i): value.name for i, value in enumerate(student.fetches)}
-        else:
-            mapping = framework.ir_mapping()
-            program = student.program.clone(mapping)
-            block = program.global_block()
-            fetches = {str(i): mapping.look_up(value) for i, value in enumerate(student.fetches)}
-            for op in [op for op in block.ops if op.name() == "pd_op.fetch"]:
-                block.remove_op(op)
-        names = [name for names in self._nodes for name in names]
-        for name in names:
-            fetches[f"node:{name}"] = name if student.is_legacy else mapping.look_up(student.values[name])
-        return Network(program, list(student.feeds), fetches)
-
-    def _trained(self) -> Network:
+    def _trained(self, plain: Network) -> Network:
         """Return the network with its loss, minimized and quantized."""
-        network, paddle = self._plain.clone(), framework.paddle_module()
-        assert self._plan.distillation is not None
-        terms = []
+        network, paddle = plain.clone(), framework.paddle_module()
+        if self._strategy.prune is not None:
+            learn_statistics(network)
+        distances = []
         with paddle.static.program_guard(network.program, paddle.static.Program()):
             fed: dict[str, Any] = {}
-            losses = zip(self._plan.distillation.losses, self._plan.distillation.alphas, self._nodes)
-            for loss, alpha, names in losses:
-                distiller = (L2Distiller if loss == "l2" else SoftLabelDistiller)("", "")
-                for name in names:
-                    student = network.variable(network.fetches[f"node:{name}"])
-                    if name not in fed:
+            for term, pairs in zip(self._terms, self._teachers.pairs):
+                distiller = _DISTILLERS[term.loss]("", "")
+                for pair in pairs:
+                    student = network.variable(network.fetches[f"node:{pair.student}"])
+                    if pair.fed not in fed:
                         shape = [None if extent < 0 else extent for extent in student.shape]
-                        fed[name] = paddle.static.data(f"teacher:{name}", shape, "float32")
-                    terms.append(distiller.distance([student], [fed[name]]) * alpha)
-            total = paddle.reshape(sum(terms[1:], terms[0]), [1])
+                        fed[pair.fed] = paddle.static.data(pair.fed, shape, "float32")
+                    distances.append(distiller.distance([student], [fed[pair.fed]]) * term.alpha)
+            total = paddle.reshape(sum(distances[1:], distances[0]), [1])
         network.fetches = {"loss": total if network.is_pir else total.name}
-        optimizer = self._plan.training.optimizer(paddle)
+        optimizer = self._settings.optimizer(paddle)
         network.minimize(optimizer, "loss", self._student.scope, self._executor)
         return Network(self._quantized(network, for_test=False), network.feeds, network.fetches)
 
     def _quantized(self, network: Network, for_test: bool) -> Any:
+        if self._strategy.aware is None:
+            return network.program
         return quant_aware(
             network.program,
             self._place,
-            self._options,
+            self._strategy.aware.options,
             self._student.scope,
             for_test=for_test,
             return_program=True,
         )
 
-    def run(self, loader: Any, evaluate: Optional[_Evaluate]) -> None:
-        """Train; the best evaluation, or else the last step, is what ``write`` writes."""
-        settings = self._plan.training
-        most = settings.train_iter or math.inf
-        scheduler = self._train.scheduler
-        names = list(dict.fromkeys(name for names in self._nodes for name in names))
-        for feed in self._batches(loader, settings):
-            teacher = self._teacher.run(feed, names)
-            known = {f"teacher:{name}": np.array(value) for name, value in zip(names, teacher)}
-            with self._student.active():
-                loss = self._train.run(self._executor, {**feed, **known})["loss"]
-            if not np.isfinite(loss).all():
-                raise ValueError(
-                    f"AutoCompression: step {self.steps}: the loss is {float(np.mean(loss))}: the training "
-                    "has diverged; lower TrainConfig.learning_rate"
-                )
-            if scheduler is not None:
-                scheduler.step()
-            if self.steps % settings.logging_iter == 0:
-                logger.info("Total iter: %d, loss: %.6g", self.steps, float(np.mean(loss)))
-            self.steps += 1
-            if evaluate is not None and self.steps % settings.eval_iter == 0 and self._keep_best(evaluate):
-                return
-            if self.steps >= most:
-                break
-        if evaluate is not None and self.steps % settings.eval_iter:
+    def run(self, evaluate: Optional[_Evaluate], directory: str) -> None:
+        """Train; the best evaluation, or else the last step, is what ``write`` writes.
+
+        Parameters
+        ----------
+        evaluate : callable, optional
+        directory : str
+            Where the state is saved every ``eval_iter`` steps. What a killed run left there is gone on from.
+        """
+        settings = self._settings
+        is_evaluated = self._restore(directory) and evaluate is not None
+        if is_evaluated and self._keep_best(evaluate):
+            return
+        for feed in self._batches():
+            self._step(feed)
+            if self.steps % settings.eval_iter == 0:
+                self._save(directory)
+                if evaluate is not None and self._keep_best(evaluate):
+                    return
+        if evaluate is not None and (self.steps % settings.eval_iter or self._best is None):
             self._keep_best(evaluate)
+        if not self._sparsity.is_grown:
+            raise ValueError(
+                f"AutoCompression: the training ended after {self.steps} steps, before the network was as "
+                "sparse as UnstructurePrune asks for; lower gmp_config.pruning_iterations, or train longer"
+            )
 
-    def _batches(self, loader: Any, settings: TrainConfig) -> Iterator[Feed]:
-        epochs = settings.epochs or (100 if settings.train_iter is None else None)
-        for _ in itertools.count() if epochs is None else range(epochs):
-            yield from training_batches(self._student.feeds, loader, "train_dataloader")
+    def _step(self, feed: Feed) -> None:
+        known = self._teachers.feed(feed)
+        with self._student.active():
+            loss = self._train.run(self._executor, {**feed, **known})["loss"]
+        if not np.isfinite(loss).all():
+            raise ValueError(
+                f"AutoCompression: step {self.steps}: the loss is {float(np.mean(loss))}: the training "
+                "has diverged; lower TrainConfig.learning_rate"
+            )
+        if self._train.scheduler is not None:
+            self._train.scheduler.step()
+        self._sparsity.step()
+        if self._sparsity.just_grown:
+            self._best = None  # of a network that is less sparse
+        if self.steps % self._settings.logging_iter == 0:
+            logger.info("Total iter: %d, loss: %.6g", self.steps, float(np.mean(loss)))
+        self.steps += 1
 
-    def _keep_best(self, evaluate: _Evaluate) -> bool:
+    def _batches(self) -> Iterator[Feed]:
+        """Yield the batches that are left; what was trained on before a kill is read and left out."""
+        most, passes = self._settings.train_iter, self._settings.passes
+        for epoch in itertools.count(self._epoch) if passes is None else range(self._epoch, passes):
+            done = self._batch if epoch == self._epoch else 0
+            for number, feed in enumerate(
+                training_batches(self._student.feeds, self._loader, "train_dataloader")
+            ):
+                if most is not None and self.steps >= most:
+                    return
+                if number >= done:
+                    self._epoch, self._batch = epoch, number + 1
+                    yield feed
+
+    def _keep_best(self, evaluate: Optional[_Evaluate]) -> bool:
         """Evaluate, keep the weights if they are the best; return True if the target is reached."""
-        metric = self._evaluated(self._test, evaluate)
+        metric = self._evaluated(evaluate)
         logger.info("Total iter: %d, metric: %.6g", self.steps, metric)
         if self._best is None or metric > self._best[0]:
-            self._best = metric, self._state()
-        target = self._plan.training.target_metric
-        return target is not None and metric >= target
+            self._best = metric, self._arrays(self._test)
+        target = self._settings.target_metric
+        return target is not None and metric >= target and self._sparsity.is_grown
 
-    def _evaluated(self, network: Network, evaluate: _Evaluate) -> float:
+    def _evaluated(self, evaluate: Optional[_Evaluate]) -> float:
+        assert evaluate is not None
+        test = self._test
         with self._student.active():
-            targets = [value for key, value in network.fetches.items() if not key.startswith("node:")]
-            fetched = [network.variable(target) for target in targets]
-            names = [spec.name for spec in network.feeds]
-            return float(evaluate(framework.executor(self._place), network.program, names, fetched))
+            fetched = [test.variable(target) for target in test.fetches.values()]
+            names = [spec.name for spec in test.feeds]
+            arguments = framework.executor(self._place), test.program, names, fetched
+            what = f"the network after step {self.steps}"
+            return checked_metric(lambda: evaluate(*arguments), what, argument="eval_callback")
 
-    def _state(self) -> dict[str, NDArray[Any]]:
-        scope = self._student.scope
-        found = ((name, scope.find_var(name)) for name in self._test.state_names())
-        return {name: np.array(variable.get_tensor()) for name, variable in found if variable is not None}
+    def _arrays(self, *networks: Network) -> _Arrays:
+        """Return what the scope holds of `networks`."""
+        names = dict.fromkeys(name for network in networks for name in network.state_names())
+        found = ((name, self._student.scope.find_var(name)) for name in names)
+        return {
+            name: np.array(variable.get_tensor())
+            for name, variable in found
+            if variable is not None and variable.get_tensor()._is_initialized()
+        }
 
-    def write(self, directory: str, stem: str) -> tuple[ModelFiles, EngineFile]:
-        """Write the quantized model and its .qslim file to `directory`, all or none."""
+    def _set(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        for name, value in arrays.items():
+            self._student.scope.var(name).get_tensor().set(np.ascontiguousarray(value), self._place)
+
+    def _save(self, directory: str) -> None:
+        """Write the state, whole or not at all."""
+        masks, sparsity = self._sparsity.state()
+        scheduler = self._train.scheduler
+        arrays = {f"now/{name}": value for name, value in self._arrays(self._train, self._test).items()}
+        arrays.update({f"mask/{name}": value for name, value in masks.items()})
         if self._best is not None:
-            for name, value in self._best[1].items():
-                self._student.scope.var(name).get_tensor().set(np.ascontiguousarray(value), self._place)
+            arrays.update({f"best/{name}": value for name, value in self._best[1].items()})
+        record = {
+            "configuration": self._strategy.name,
+            "strategies": {},
+            "steps": self.steps,
+            "place": [self._epoch, self._batch],
+            "metric": self.metric,
+            "sparsity": sparsity,
+            "scheduler": None if scheduler is None else scheduler.state_dict(),
+        }
+        write_checkpoint(directory, 0, arrays, record)
+
+    def _restore(self, directory: str) -> bool:
+        """Go on from the state in `directory`; return False if there is none."""
+        found = newest_checkpoint(directory)
+        if found is None:
+            return False
+        path, record = found
+        parts: dict[str, _Arrays] = {"now": {}, "mask": {}, "best": {}}
+        for key, value in read_arrays(path).items():
+            part, _, name = key.partition("/")
+            parts[part][name] = value
+        self._set(parts["now"])
+        self._sparsity.set_state(parts["mask"], record["sparsity"])
+        if record["metric"] is not None:
+            self._best = float(record["metric"]), parts["best"]
+        self.steps, (self._epoch, self._batch) = int(record["steps"]), record["place"]
+        if self._train.scheduler is not None and record["scheduler"]:
+            self._train.scheduler.set_state_dict(record["scheduler"])
+        logger.info("AutoCompression: %s goes on after step %d", self._strategy.name, self.steps)
+        return True
+
+    def write(
+        self,
+        directory: str,
+        stem: str,
+        record: Optional[tuple[str, Callable[[ModelFiles], Any]]] = None,
+    ) -> tuple[ModelFiles, EngineFile]:
+        """Write the model and its .qslim file to `directory`, all or none.
+
+        Parameters
+        ----------
+        directory, stem : str
+        record : (file name, function of the model's files), optional
+            In place of the .qslim file, one of JSON with what the function returns.
+        """
+        if self._best is not None:
+            self._set(self._best[1])
         paddle, test = framework.paddle_module(), self._test.clone()
         program_name = stem + (".pdmodel" if self._student.is_legacy else ".json")
         names = [stem + ending for ending in (".json", ".pdmodel", ".pdiparams", ".qslim")]
+        engine = EngineFile()
         with staged_directory(directory, names) as staging:
             with self._student.active():
-                program = convert(test.program, self._place, self._options, self._student.scope)
+                program, aware = test.program, self._strategy.aware
+                if aware is not None:
+                    program = convert(program, self._place, aware.options, self._student.scope)
                 saved = Network(program, test.feeds, test.fetches)
-                targets = [value for key, value in saved.fetches.items() if not key.startswith("node:")]
                 paddle.static.save_inference_model(
                     os.path.join(staging, stem),
                     [saved.feed_variable(spec.name) for spec in saved.feeds],
-                    [saved.variable(target) for target in targets],
+                    [saved.variable(target) for target in saved.fetches.values()],
                     self._executor,
                     program=program,
                 )
             files = find_model_files(staging, program_name)
             check_model_files(files)
-            engine = write_engine_file(
-                import_model(staging, program_name), os.path.join(staging, stem + ".qslim"), files.paths
-            )
+            if record is None:
+                path = os.path.join(staging, stem + ".qslim")
+                engine = write_engine_file(import_model(staging, program_name), path, files.paths)
+            else:
+                with open(os.path.join(staging, record[0]), "w", encoding="utf-8") as file:
+                    json.dump(record[1](files), file)
         return files.in_directory(directory), engine
-
-
-def _teacher_files(files: ModelFiles, distillation: Distillation) -> ModelFiles:
-    if distillation.teacher_model_dir is None:
-        return files
-    return find_model_files(
-        distillation.teacher_model_dir,
-        distillation.teacher_model_filename,
-        distillation.teacher_params_filename,
-    )
-
-
-def _restore_shapes(block: Any) -> None:
-    """Give movements the output that their gradients read; files for inference are written without it."""
-    for number, op in enumerate(block.ops):
-        if op.type in _MOVEMENTS and not ("XShape" in op.output_names and op.output("XShape")):
-            name = f"{op.output('Out')[0]}.xshape.{number}"
-            shape = [0, *block.var(op.input("X")[0]).shape]
-            block.create_var(name=name, shape=shape, dtype="float32", stop_gradient=True)
-            op.desc.set_output("XShape", [name])
-
-
-def _is_statistic(block: Any, name: str) -> bool:
-    """Return True if `name` is a running mean or variance of a legacy program."""
-    readers: Iterable[Any] = (op for op in block.ops if op.type in ("batch_norm", "sync_batch_norm"))
-    return any(name in (*op.input("Mean"), *op.input("Variance")) for op in readers)

@@ -21,6 +21,7 @@ from qslim.paddle.program import load_model_files
 from qslim.quant.post_training.data_source import named_batch
 
 __all__ = [
+    "export_onnx",
     "get_feed_vars",
     "get_model_dir",
     "load_config",
@@ -28,6 +29,8 @@ __all__ = [
     "save_config",
     "wrap_dataloader",
 ]
+
+_LEAST_OPSET = 17
 
 
 def load_config(config: Optional[str]) -> Optional[dict[str, Any]]:
@@ -88,6 +91,37 @@ def load_inference_model(
             f"FLAGS_enable_pir_api={int(files.is_pir)}"
         )
     return list(load_model_files(files, executor))
+
+
+def export_onnx(
+    model_dir: str,
+    model_filename: Optional[str] = None,
+    params_filename: Optional[str] = None,
+    save_file_path: str = "output.onnx",
+    opset_version: int = 13,
+    deploy_backend: str = "tensorrt",
+) -> None:
+    """Write an inference model as ONNX, quantized tensors as QuantizeLinear and DequantizeLinear.
+
+    Parameters
+    ----------
+    model_dir, model_filename, params_filename : str; ``find_model_files`` says how they are found
+    save_file_path : str; missing directories are made
+    opset_version : int, at most 21; below 17 the file is of 17
+    deploy_backend : accepted; the scales are in the file, and in no calibration.cache beside it
+
+    Raises
+    ------
+    ValueError : a model that will not do; an operator that ONNX lacks.
+    ImportError : the ``onnx`` package is missing.
+    """
+    from qslim.exporters import export_onnx as write
+    from qslim.graph.passes import prepare_for_runtime
+    from qslim.importers.paddle import import_model
+
+    del deploy_backend
+    graph = prepare_for_runtime(import_model(model_dir, model_filename, params_filename))
+    write(graph, save_file_path, opset=max(opset_version, _LEAST_OPSET))
 
 
 def get_feed_vars(

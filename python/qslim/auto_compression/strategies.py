@@ -6,28 +6,31 @@ Source: paddleslim 2.6.0, auto_compression/strategy_config.py.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Optional, Union
+from dataclasses import dataclass, fields
+from typing import Any, Callable, Optional, Union
 
-from qslim.files.yaml_file import load_yaml
 from qslim.logger import logger
+from qslim.prune import Pruner
+from qslim.prune.gmp import GMPSchedule
+from qslim.prune.sparse_masks import SparseRule
 from qslim.quant.op_types import DEFAULT_OP_TYPES
-from qslim.quant.options import check_int, choose, from_mapping
+from qslim.quant.options import ALGORITHMS, PostTrainingOptions, check_int, check_part, choose
+from qslim.quant.programs import StaticQATConfig
 
-__all__ = ["Distillation", "Plan", "QuantAware", "QuantPost", "TrainConfig", "read_plan"]
+__all__ = [
+    "ASPPrune",
+    "ChannelPrune",
+    "Distillation",
+    "HyperParameterOptimization",
+    "MultiTeacherDistillation",
+    "QuantAware",
+    "QuantPost",
+    "Term",
+    "UnstructurePrune",
+]
 
 _LOSSES = ("l2", "soft_label")
-# Sections that PaddleSlim knows and that are not offered here, with what to use.
-_NOT_OFFERED = {
-    "ASPPrune": "use qslim.prune.UnstructuredPruner(sparse_block=...) in a training loop of your own",
-    "ChannelPrune": "use qslim.Compressor's UniformPruneStrategy, or qslim.prune.Pruner",
-    "HyperParameterOptimization": "use qslim.quant.quant_post_hpo",
-    "MultiTeacherDistillation": "give one teacher, in Distillation",
-    "TransformerPrune": "use qslim.dygraph.FilterPruner on the Layer",
-    "UnstructurePrune": "use qslim.prune.UnstructuredPruner in a training loop of your own",
-}
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,15 @@ class QuantAware:
     onnx_format: bool = True
     is_full_quantize: bool = False
 
+    def __post_init__(self) -> None:
+        StaticQATConfig.from_dict(self.options)
+        if self.use_pact:
+            logger.warning("QuantAware: use_pact has no effect: thresholds follow the largest magnitudes")
+
     @property
     def options(self) -> dict[str, Any]:
         """The configuration of ``quant_aware``."""
-        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "use_pact"}
-        if self.use_pact:
-            logger.warning("QuantAware: use_pact has no effect: thresholds follow the largest magnitudes")
-        return values
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "use_pact"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,11 @@ class QuantPost:
     weight_bits: int = 8
     activation_bits: int = 8
 
+    def __post_init__(self) -> None:
+        # What is wrong is found now, and not behind the training of another strategy.
+        _check_post(self)
+        choose("recon_level", self.recon_level, (None, "layer-wise"))
+
     @property
     def options(self) -> dict[str, Any]:
         """The arguments of ``quant_post_static``, or of ``quant_recon_static`` with a ``recon_level``."""
@@ -97,6 +107,152 @@ class QuantPost:
             ):
                 values.pop(key)
         return values
+
+
+@dataclass(frozen=True)
+class HyperParameterOptimization:
+    """Search of the options of ``QuantPost``; see ``qslim.quant.quant_post_hpo``.
+
+    Attributes
+    ----------
+    ptq_algo, bias_correct, weight_quantize_type : lists of what is tried
+    hist_percent : list of two numbers, between which "hist" takes its own
+    batch_num : list of two numbers of batches, both of which are tried
+    max_quant_count : int; at most so many settings are tried
+    """
+
+    ptq_algo: Sequence[str] = ("KL", "hist", "avg", "mse")
+    bias_correct: Sequence[bool] = (True, False)
+    weight_quantize_type: Sequence[str] = ("channel_wise_abs_max",)
+    hist_percent: Sequence[float] = (0.98, 0.999)
+    batch_num: Sequence[int] = (10, 30)
+    max_quant_count: int = 20
+
+    def __post_init__(self) -> None:
+        check_int("max_quant_count", self.max_quant_count, 1)
+        for key in ("ptq_algo", "bias_correct", "weight_quantize_type", "hist_percent", "batch_num"):
+            if not isinstance(getattr(self, key), (list, tuple)) or not getattr(self, key):
+                raise ValueError(f"{key}: expected a list of values, got {getattr(self, key)!r}")
+        for algo in self.ptq_algo:
+            choose("ptq_algo", algo, ALGORITHMS)
+        for kind in self.weight_quantize_type:
+            PostTrainingOptions(weight_quantize_type=kind)
+        for share in self.hist_percent:
+            PostTrainingOptions(hist_percent=share)
+        for count in self.batch_num:
+            check_int("batch_num", count, 1)
+
+    def options(self, post: QuantPost) -> dict[str, Any]:
+        """Return the arguments of ``quant_post_hpo``; what is no list here comes from `post`."""
+        kept = ("is_full_quantize", "onnx_format", "weight_bits", "activation_bits")
+        return {
+            **{key: getattr(post, key) for key in kept},
+            "quantizable_op_type": post.quantize_op_types,
+            "algo": self.ptq_algo,
+            "bias_correct": self.bias_correct,
+            "weight_quantize_type": self.weight_quantize_type,
+            "hist_percent": self.hist_percent,
+            "batch_num": self.batch_num,
+            "runcount_limit": self.max_quant_count,
+        }
+
+
+@dataclass(frozen=True)
+class ChannelPrune:
+    """Whole filters are cut before training.
+
+    Attributes
+    ----------
+    pruned_ratio : float in [0, 1), or a list of them, one for each of ``prune_params_name``
+    prune_params_name : list of str; weights of convolutions, default: all whose groups are 1
+    criterion : {"l1_norm", "l2_norm", "geometry_median", "bn_scale"} or callable, as for ``prune.Pruner``
+    """
+
+    pruned_ratio: Union[float, Sequence[float]]
+    prune_params_name: Optional[Sequence[str]] = None
+    criterion: Union[str, Callable[..., Any]] = "l1_norm"
+
+    def __post_init__(self) -> None:
+        Pruner(self.criterion)
+        is_list = isinstance(self.pruned_ratio, (list, tuple))
+        for ratio in self.pruned_ratio if is_list else [self.pruned_ratio]:  # type: ignore[union-attr]
+            check_part("pruned_ratio", ratio)
+        _check_names("prune_params_name", self.prune_params_name)
+
+    def ratios(self, convolutions: Sequence[str]) -> dict[str, float]:
+        """Return the ratio of each weight; by default those of `convolutions` are pruned."""
+        names = list(convolutions) if self.prune_params_name is None else list(self.prune_params_name)
+        if isinstance(self.pruned_ratio, (int, float)):
+            return dict.fromkeys(names, float(self.pruned_ratio))
+        if len(self.pruned_ratio) != len(names):
+            raise ValueError(
+                f"ChannelPrune.pruned_ratio: expected one number, or one for each of {names}, got "
+                f"{len(self.pruned_ratio)} numbers"
+            )
+        return dict(zip(names, map(float, self.pruned_ratio)))
+
+
+@dataclass(frozen=True)
+class ASPPrune:
+    """Two of four weights in a row of input channels become zero, and training goes on with the rest.
+
+    Attributes
+    ----------
+    prune_params_name : list of str
+        Weights of convolutions and matrix products, default: all whose groups are 1.
+    """
+
+    prune_params_name: Optional[Sequence[str]] = None
+
+    def __post_init__(self) -> None:
+        _check_names("prune_params_name", self.prune_params_name)
+
+
+@dataclass(frozen=True)
+class UnstructurePrune:
+    """Single weights of small magnitude become zero while the network trains.
+
+    Attributes
+    ----------
+    prune_strategy : None, or "gmp", by which the ratio rises step by step
+    prune_mode : {"ratio", "threshold"}
+    threshold : float; magnitude below which weights are pruned, in mode "threshold"
+    ratio : float in [0, 1); share of the weights to prune, in mode "ratio"
+    gmp_config : dict of stable_iterations, pruning_iterations, tunning_iterations, pruning_steps,
+        initial_ratio, resume_iteration; default: 45 % of the training prune and 45 % follow
+    prune_params_type : None, or "conv1x1_only"
+    local_sparsity : bool; the ratio holds for each weight, and not for all together
+    """
+
+    prune_strategy: Optional[str] = None
+    prune_mode: str = "ratio"
+    threshold: float = 0.01
+    ratio: float = 0.55
+    gmp_config: Optional[Mapping[str, Any]] = None
+    prune_params_type: Optional[str] = "conv1x1_only"
+    local_sparsity: bool = False
+
+    def __post_init__(self) -> None:
+        choose("prune_strategy", self.prune_strategy, (None, "gmp"))
+        choose("prune_params_type", self.prune_params_type, (None, "conv1x1_only"))
+        SparseRule(self.prune_mode, self.ratio, self.threshold, self.local_sparsity)
+        if self.prune_strategy == "gmp":
+            choose("prune_mode: with prune_strategy 'gmp'", self.prune_mode, ("ratio",))
+            if self.gmp_config is not None:
+                GMPSchedule.from_configs(self.gmp_config, self.ratio)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One distance of a loss: its name, its weight, tensors of the model, and the teacher's files.
+
+    ``nodes`` is [] for the default, ``teacher`` None for the model itself.
+    """
+
+    loss: str
+    alpha: float
+    nodes: list[str]
+    teacher: Optional[tuple[Any, Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -141,6 +297,13 @@ class Distillation:
         return [float(value) for value in self.alpha]
 
     @property
+    def terms(self) -> list[Term]:
+        """The distances to add up."""
+        files = self.teacher_model_dir, self.teacher_model_filename, self.teacher_params_filename
+        teacher = None if self.teacher_model_dir is None else files
+        return [Term(*each, teacher) for each in zip(self.losses, self.alphas, self.nodes)]
+
+    @property
     def nodes(self) -> list[list[str]]:
         """Nodes of each loss; [] means the default."""
         if not self.node:
@@ -151,151 +314,63 @@ class Distillation:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Settings of training, with PaddleSlim's defaults.
+class MultiTeacherDistillation:
+    """Distances to several models: the fields are ``Distillation``'s, as lists with one entry for each."""
 
-    Attributes
-    ----------
-    epochs, train_iter : int; passes over the data, and the most steps; 100 epochs if both are missing
-    learning_rate : float or dict with ``type``, a class of paddle.optimizer.lr; it steps after every batch
-    optimizer_builder : dict; ``optimizer`` with ``type``, a class of paddle.optimizer; ``weight_decay`` or
-        ``regularizer``; ``grad_clip``
-    eval_iter, logging_iter : int; steps between evaluations, and between lines of the log
-    origin_metric : float; what evaluation of the model must give, up to 0.05
-    target_metric : float; training ends when it is reached
-    """
-
-    epochs: Optional[int] = None
-    train_iter: Optional[int] = None
-    learning_rate: Any = 0.02
-    optimizer_builder: Mapping[str, Any] = field(default_factory=lambda: {"optimizer": {"type": "SGD"}})
-    eval_iter: int = 1000
-    logging_iter: int = 10
-    origin_metric: Optional[float] = None
-    target_metric: Optional[float] = None
-    amp_config: Any = None
-    recompute_config: Any = None
-    sharding_config: Any = None
-    sparse_model: bool = False
+    loss: Sequence[str] = ()
+    node: Sequence[Any] = ()
+    alpha: Sequence[float] = ()
+    teacher_model_dir: Sequence[str] = ()
+    teacher_model_filename: Sequence[Optional[str]] = ()
+    teacher_params_filename: Sequence[Optional[str]] = ()
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "train_iter"):
-            if getattr(self, key) is not None:
-                check_int(f"TrainConfig.{key}", getattr(self, key), 1)
-        for key in ("eval_iter", "logging_iter"):
-            check_int(f"TrainConfig.{key}", getattr(self, key), 1)
-        for key in ("amp_config", "recompute_config", "sharding_config", "sparse_model"):
-            if getattr(self, key):
-                raise ValueError(f"TrainConfig.{key}: it is not offered; leave it out")
+        for item in fields(self):
+            if not isinstance(getattr(self, item.name), (list, tuple)):
+                raise ValueError(
+                    f"{item.name}: expected a list, one entry for each teacher, got "
+                    f"{getattr(self, item.name)!r}"
+                )
+        if not self.teacher_model_dir:
+            raise ValueError("teacher_model_dir: expected the directories of the teachers, got none")
+        self.terms  # noqa: B018  names an unknown loss
 
-    def optimizer(self, paddle: Any) -> Any:
-        """Return a new optimizer; the dicts stay as they are."""
-        rate = self.learning_rate
-        if isinstance(rate, Mapping):
-            rate = _made(paddle.optimizer.lr, rate, "TrainConfig.learning_rate")
-        elif isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate > 0:
-            raise ValueError(f"TrainConfig.learning_rate: expected a number > 0 or a dict, got {rate!r}")
-        builder = dict(self.optimizer_builder)
-        where = "TrainConfig.optimizer_builder"
-        for key in builder:
-            choose(where, key, ("optimizer", "weight_decay", "regularizer", "grad_clip"))
-        options: dict[str, Any] = {"learning_rate": rate}
-        if builder.get("weight_decay") is not None:
-            options["weight_decay"] = float(builder["weight_decay"])
-        if builder.get("regularizer"):
-            options["weight_decay"] = _made(
-                paddle.regularizer, builder["regularizer"], f"{where}.regularizer"
+    @property
+    def terms(self) -> list[Term]:
+        """The distances to add up; a list of one entry, or of none, stands for all teachers."""
+        count = len(self.teacher_model_dir)
+        losses = self._of_all("loss", count, "l2")
+        nodes = [
+            [names] if isinstance(names, str) else list(names) for names in self._of_all("node", count, [])
+        ]
+        files = zip(
+            self.teacher_model_dir,
+            self._of_all("teacher_model_filename", count, None),
+            self._of_all("teacher_params_filename", count, None),
+        )
+        alphas = [float(alpha) for alpha in self._of_all("alpha", count, 1.0)]
+        return [
+            Term(choose("MultiTeacherDistillation.loss", *each[:1], _LOSSES), *each[1:])
+            for each in zip(losses, alphas, nodes, files)
+        ]
+
+    def _of_all(self, key: str, count: int, default: Any) -> list[Any]:
+        values = list(getattr(self, key)) or [default]
+        if len(values) not in (1, count):
+            raise ValueError(
+                f"MultiTeacherDistillation.{key}: expected one entry for each of {count} teachers, got "
+                f"{len(values)}"
             )
-        if builder.get("grad_clip"):
-            options["grad_clip"] = _made(paddle.nn, builder["grad_clip"], f"{where}.grad_clip")
-        return _made(
-            paddle.optimizer, builder.get("optimizer") or {"type": "SGD"}, f"{where}.optimizer", options
-        )
+        return values * count if len(values) == 1 else values
 
 
-_DEFAULT_TRAINING = {
-    "epochs": 1,
-    "eval_iter": 500,
-    "learning_rate": 1e-4,
-    "optimizer_builder": {"optimizer": {"type": "Momentum"}, "weight_decay": 4e-5},
-}
+def _check_post(post: QuantPost) -> None:
+    known = {item.name for item in fields(PostTrainingOptions)}
+    PostTrainingOptions(**{key: value for key, value in post.options.items() if key in known})
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The strategy of a configuration: post-training quantization, or training."""
-
-    post: Optional[QuantPost]
-    aware: Optional[QuantAware]
-    distillation: Optional[Distillation]
-    training: TrainConfig
-
-
-def read_plan(config: Any) -> Plan:
-    """Return the plan of PaddleSlim's `config`: a dict, the path of a YAML file, names of sections, or None.
-
-    Sections that belong to scripts (``Global``, ...) are left alone; the caller's dict stays as it is.
-
-    Raises
-    ------
-    ValueError : a section that is not offered or nearly one, an unknown key, a bad value.
-
-    Examples
-    --------
-    >>> plan = read_plan({"QuantAware": {"weight_bits": 4}, "Distillation": {"alpha": 1.0, "loss": "l2"}})
-    >>> plan.aware.weight_bits, plan.distillation.loss, plan.training.epochs
-    (4, 'l2', 1)
-    """
-    if config is None:
-        logger.info(
-            "AutoCompression: no strategy is given: quantization-aware training with distillation from the "
-            "model itself, which needs no labels"
-        )
-        config = ["QuantAware", "Distillation"]
-    sections = load_yaml(config) if isinstance(config, str) else config
-    if isinstance(sections, (list, tuple, set)) and all(isinstance(name, str) for name in sections):
-        sections = dict.fromkeys(sections)
-    if not isinstance(sections, Mapping):
-        raise ValueError(f"config: expected a dict, a YAML file's path or names, got {type(config).__name__}")
-    classes = {"QuantPost": QuantPost, "QuantAware": QuantAware, "Distillation": Distillation}
-    found: dict[str, Any] = {}
-    for name, values in sections.items():
-        if name in _NOT_OFFERED:
-            raise ValueError(f"AutoCompression: {name} is not offered: {_NOT_OFFERED[name]}")
-        if name in classes:
-            found[name] = _section(classes[name], name, values)
-    training = sections.get("TrainConfig") or _DEFAULT_TRAINING
-    post, aware = found.get("QuantPost"), found.get("QuantAware")
-    if (post is None) == (aware is None):
-        raise ValueError(
-            f"AutoCompression: expected one of QuantPost and QuantAware in the configuration, got "
-            f"{', '.join(map(str, sections)) or 'nothing'}"
-        )
-    if aware is not None and "Distillation" not in found:
-        raise ValueError(
-            "AutoCompression: QuantAware trains by distillation: add Distillation, which may be empty"
-        )
-    return Plan(post, aware, found.get("Distillation"), _section(TrainConfig, "TrainConfig", training))
-
-
-def _section(cls: type, name: str, values: Any) -> Any:
-    if values is not None and not isinstance(values, Mapping):
-        logger.warning("AutoCompression: %s: %r is taken as the defaults", name, values)
-        values = None
-    try:
-        return from_mapping(cls, copy.deepcopy(dict(values)) if values else None)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-
-
-def _made(
-    module: Any, values: Mapping[str, Any], where: str, more: Optional[Mapping[str, Any]] = None
-) -> Any:
-    """Return an object of the class ``values["type"]`` of a module of Paddle's."""
-    given = dict(values)
-    kind = given.pop("type", None)
-    known = [name for name in dir(module) if isinstance(getattr(module, name), type)]
-    try:
-        return getattr(module, choose(f"{where}.type", kind, known))(**{**(more or {}), **given})
-    except TypeError as error:
-        raise ValueError(f"{where}: {kind}: {str(error).partition('() ')[2] or error}") from error
+def _check_names(key: str, names: Any) -> None:
+    if names is None:
+        return
+    if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{key}: expected a list of names or None, got {names!r}")

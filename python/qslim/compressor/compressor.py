@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from qslim.compressor.checkpoints import newest_checkpoint, read_arrays, write_checkpoint
 from qslim.compressor.configuration import Configuration, read_configuration
-from qslim.compressor.context import Context
+from qslim.compressor.context import Context, EvalFunction
 from qslim.compressor.network import Network
 from qslim.logger import logger
+from qslim.paddle import framework
 from qslim.quant.options import check_int
 
 __all__ = ["Compressor"]
@@ -51,6 +52,8 @@ class Compressor:
         A scheduler of its learning rate steps after every batch.
     distiller_optimizer : optimizer
     log_period : int, default=20; batches between lines of the log
+    eval_func : dict of a metric's name to ``f(program, scope) -> float``, optional
+        Evaluates a legacy program in place of the means of ``eval_fetch_list``, with data of its own.
 
     Raises
     ------
@@ -105,8 +108,15 @@ class Compressor:
         distiller_optimizer: Any = None,
         *,
         log_period: int = 20,
+        eval_func: Optional[Mapping[str, EvalFunction]] = None,
     ) -> None:
         check_int("log_period", log_period, 1)
+        self._eval_func = _checked_functions(eval_func)
+        if self._eval_func and not framework.is_legacy_program(eval_program):
+            raise ValueError(
+                "Compressor: eval_func fetches by the names of a legacy eval_program, got "
+                f"{type(eval_program).__name__}; in PIR let eval_fetch_list hold the metric"
+            )
         self._place, self._scope = place, scope
         self._forward = Network.create(train_program, train_feed_list, train_fetch_list, "train")
         if "loss" not in self._forward.fetches:
@@ -180,7 +190,7 @@ class Compressor:
             context.train()
             if (
                 context.evaluated is not None
-                and self._readers[1] is not None
+                and (self._readers[1] is not None or self._eval_func)
                 and epoch % config.eval_epoch == 0
             ):
                 context.evaluate_epoch()
@@ -200,6 +210,7 @@ class Compressor:
             *self._optimizers,
             self._teachers,
             self._log_period,
+            self._eval_func,
         )
 
     def _write(self, context: Context, config: Configuration, directory: str) -> None:
@@ -250,6 +261,17 @@ class Compressor:
     def _set(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         for name, value in arrays.items():
             self._scope.var(name).get_tensor().set(np.ascontiguousarray(value), self._place)
+
+
+def _checked_functions(given: Any) -> dict[str, EvalFunction]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(callable(function) for function in given.values()):
+        raise ValueError(
+            f"Compressor: eval_func: expected a dict of a metric's name to a function of (program, "
+            f"scope), got {given!r}"
+        )
+    return dict(given)
 
 
 def _check_configuration(path: str, record: Mapping[str, Any], config: Configuration) -> None:

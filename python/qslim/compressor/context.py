@@ -13,10 +13,13 @@ import numpy as np
 from qslim.compressor.network import Network, active
 from qslim.logger import logger
 from qslim.paddle import framework
+from qslim.quant.analysis.metrics import checked_metric
 from qslim.quant.post_training.data_source import Feed, training_batches
 from qslim.quant.programs import quant_aware
 
-__all__ = ["Context"]
+__all__ = ["Context", "EvalFunction"]
+
+EvalFunction = Callable[[Any, Any], float]
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Context:
     teachers : list of paddle.static.Program
     teach : callable, optional
         Feed to more feeds, those that the teachers give for it.
+    eval_func : dict of key to function of (program, scope), in place of the evaluation program's fetches
     results : dict of key to list of float
         Of every evaluation so far.
     """
@@ -48,6 +52,7 @@ class Context:
     distiller_optimizer: Any
     teachers: list[Any]
     log_period: int
+    eval_func: Mapping[str, EvalFunction] = field(default_factory=dict)
     epoch_id: int = 0
     quantization: Optional[dict[str, Any]] = None
     teach: Optional[Callable[[Feed], Feed]] = None
@@ -136,9 +141,12 @@ class Context:
                     logger.info("%s; %s", where, _listed(results, "; ", " = "))
 
     def evaluate(self, part: float = 1.0) -> dict[str, float]:
-        """Return the mean of each fetch of the evaluation program over `part` of the batches."""
+        """Return what ``eval_func`` gives, else the mean of each fetch over `part` of the batches."""
         network, executor = self.evaluated, self.executor
         assert network is not None
+        if self.eval_func:
+            with active(network.is_pir, self.scope):
+                return {key: self._metric(key, network.program) for key in self.eval_func}
         sums: dict[str, float] = dict.fromkeys(network.fetches, 0.0)
         count = 0
         with active(network.is_pir, self.scope):
@@ -152,6 +160,10 @@ class Context:
                     sums[key] += float(np.mean(value)) * size
                 count += size
         return {key: value / count for key, value in sums.items()}
+
+    def _metric(self, key: str, program: Any) -> float:
+        function, what = self.eval_func[key], f"the network of epoch {self.epoch_id}"
+        return checked_metric(lambda: function(program, self.scope), what, argument=f"eval_func: {key!r}")
 
     def evaluate_epoch(self) -> None:
         """Evaluate, log, and remember the results."""

@@ -220,9 +220,11 @@ class SensitivePruneStrategy(_PruneStrategy):
 
     def check(self, context: Context) -> None:
         super().check(context)
-        if context.evaluation is None or context.eval_reader is None:
-            raise ValueError("Compressor: SensitivePruneStrategy needs eval_program and eval_reader")
-        choose("metric_name", self.metric_name, context.evaluation.fetches)
+        if context.evaluation is None or (context.eval_reader is None and not context.eval_func):
+            raise ValueError(
+                "Compressor: SensitivePruneStrategy needs eval_program, and eval_reader or eval_func"
+            )
+        choose("metric_name", self.metric_name, context.eval_func or context.evaluation.fetches)
 
     def _ratios(self, context: Context) -> dict[str, float]:
         evaluation = context.evaluation

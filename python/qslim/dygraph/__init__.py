@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PaddleSlim's namespace for what works on a paddle.nn.Layer: pruners, and ``dygraph.quant``."""
+"""PaddleSlim's names for what works on a paddle.nn.Layer: pruners, ``dygraph.dist`` and ``dygraph.quant``."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "quant":  # imports Paddle
-        return importlib.import_module("qslim.dygraph.quant")
+    if name in ("dist", "quant"):  # they import Paddle
+        return importlib.import_module(f"qslim.dygraph.{name}")
     raise AttributeError(f"module 'qslim.dygraph' has no attribute {name!r}")

@@ -7,6 +7,7 @@ import logging
 from typing import Optional, Union
 
 from qslim.auto_compression.loading import (
+    export_onnx,
     get_feed_vars,
     get_model_dir,
     load_config,
@@ -17,6 +18,7 @@ from qslim.auto_compression.loading import (
 
 __all__ = [
     "AvgrageMeter",
+    "export_onnx",
     "get_feed_vars",
     "get_logger",
     "get_model_dir",

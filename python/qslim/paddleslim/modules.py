@@ -32,6 +32,8 @@ _QAT = {"QAT": "qslim.quant:QAT"}
 _PTQ = {"PTQ": "qslim.quant:PTQ"}
 _ACTIVATIONS = "qslim.quant.observers.activations"
 _WEIGHTS = "qslim.quant.observers.weights"
+_DISTILL = {name: f"qslim.dist:{name}" for name in ("Distill", "config2yaml", "yaml2config")}
+_STATIC_DISTILL = ("fsp", "l2", "loss", "merge", "soft_label")
 _LEARNED = "qslim.quant.quanters.learned"
 _ABS_MAX = "qslim.quant.quanters.abs_max"
 
@@ -45,19 +47,30 @@ MODULES: Mapping[str, Module] = {
     "paddle.fluid.optimizer": Module(("qslim.fluid.optimizer",)),
     "paddle.fluid.param_attr": _from("qslim.fluid", "ParamAttr"),
     "paddle.fluid.regularizer": Module(("qslim.fluid.regularizer",)),
-    "paddleslim": Module(("qslim.dygraph", "qslim.analysis"), {**_QAT, **_PTQ}),
+    "paddleslim": Module(("qslim.dygraph", "qslim.analysis"), {**_QAT, **_PTQ, **_DISTILL}),
     "paddleslim.analysis": Module(
         ("qslim.analysis",), {"flops": "qslim.analysis:flops", "model_size": "qslim.analysis:model_size"}
     ),
     "paddleslim.analysis.flops": Module(("qslim.analysis",)),
     "paddleslim.analysis.model_size": Module(("qslim.analysis",)),
     "paddleslim.auto_compression": Module(("qslim.auto_compression",)),
+    "paddleslim.auto_compression.analysis": _from("qslim.auto_compression", "analysis_prune"),
     "paddleslim.auto_compression.compressor": _from("qslim.auto_compression", "AutoCompression"),
     "paddleslim.auto_compression.config_helpers": _from("qslim.auto_compression", "load_config"),
     "paddleslim.auto_compression.strategy_config": Module(
         names={
             name: f"qslim.auto_compression:{name}"
-            for name in ("Distillation", "QuantAware", "QuantPost", "TrainConfig")
+            for name in (
+                "ASPPrune",
+                "ChannelPrune",
+                "Distillation",
+                "HyperParameterOptimization",
+                "MultiTeacherDistillation",
+                "QuantAware",
+                "QuantPost",
+                "TrainConfig",
+                "UnstructurePrune",
+            )
         }
     ),
     "paddleslim.common": Module(("qslim.paddleslim.common",)),
@@ -66,7 +79,13 @@ MODULES: Mapping[str, Module] = {
     "paddleslim.common.load_model": _from("qslim.paddleslim.common", "get_model_dir", "load_inference_model"),
     "paddleslim.common.log_helper": _from("qslim.paddleslim.common", "get_logger"),
     "paddleslim.common.meter": _from("qslim.paddleslim.common", "AvgrageMeter"),
-    "paddleslim.dygraph": Module(("qslim.dygraph",), {**_QAT, **_PTQ}),
+    "paddleslim.dist": _from("qslim.dist", "DML", *_STATIC_DISTILL),
+    "paddleslim.dist.dml": _from("qslim.dist", "DML"),
+    "paddleslim.dist.single_distiller": _from("qslim.dist", *_STATIC_DISTILL),
+    "paddleslim.dygraph": Module(("qslim.dygraph",), {**_QAT, **_PTQ, **_DISTILL}),
+    "paddleslim.dygraph.dist": Module(names=_DISTILL),
+    "paddleslim.dygraph.dist.distill": Module(names={"Distill": _DISTILL["Distill"]}),
+    "paddleslim.dygraph.dist.distill_helpers": _from("qslim.dist", "config2yaml", "yaml2config"),
     "paddleslim.dygraph.prune": Module(("qslim.dygraph",)),
     "paddleslim.dygraph.prune.filter_pruner": Module(("qslim.dygraph",)),
     "paddleslim.dygraph.prune.fpgm_pruner": Module(("qslim.dygraph",)),

@@ -33,16 +33,14 @@ _LANGUAGE = (
 )
 _VALUES = "fetch the variables by executor.run, or give qslim.quant.analysis.Analysis the model"
 _AUTOMATIC = (
-    "qslim.auto_compression has QuantPost, and QuantAware with Distillation; prune with qslim.Compressor or "
-    "qslim.prune.Pruner before, and search with quant.quant_post_hpo"
+    "AutoCompression.compress runs the strategies of a configuration whole; qslim.auto_compression has "
+    "the classes of its sections, all but TransformerPrune (use qslim.dygraph.FilterPruner on the Layer)"
 )
 _CRITERION = "prune.Pruner takes a criterion by name, or a function of weight and axis"
 _RATIOS = "use prune.sensitivity and prune.get_ratios_by_loss, which find ratios without a search"
 _INTERNAL = "it is internal to PaddleSlim; its tasks are done inside of the calls that PaddleSlim documents"
-_DISTILLATION = (
-    "qslim distills static programs by qslim.Compressor's DistillationStrategy, and Layers by "
-    "qslim.quant.recipes.train_quantized"
-)
+_DISTANCES = "use dist.l2, dist.soft_label or dist.fsp, or a function of your own with dist.loss"
+_FEATURES = "Distill takes its losses by name (loss_function), and any sublayer by layers_name"
 _BRANCHES = "qslim trains no networks of parallel branches; it folds normalizations when a model is quantized"
 _BY_NAME = "qslim.PTQ takes its quantizers by name: PTQ(activation_quantizer='HistQuantizer')"
 _FUSED = (
@@ -77,7 +75,6 @@ REFUSED = {
     "common.controller": _CONTROLLERS,
     "common.controller_client": _CONTROLLERS,
     "common.controller_server": _CONTROLLERS,
-    "common.export_onnx": "qslim.exporters.onnx writes quantized Graphs as ONNX files",
     "common.load_onnx_model": "it makes a Paddle program of ONNX; qslim.runtime.Session runs ONNX files",
     "common.patterns": _GRAPHS,
     "common.patterns_common": _GRAPHS,
@@ -87,10 +84,12 @@ REFUSED = {
     "common.server": _CONTROLLERS,
     "common.transformer_pattern": _GRAPHS,
     "core": _GRAPHS,
-    "dist": _DISTILLATION,
+    "dist.dkd": _DISTANCES,
+    "dist.single_distiller": _DISTANCES,
+    "dist.skd": _DISTANCES,
     "dygraph.DygraphPruningCollections": _GROUPS,
     "dygraph.Pruner": "use dygraph.FilterPruner, or one of its kinds",
-    "dygraph.dist": _DISTILLATION,
+    "dygraph.dist": _FEATURES,
     "dygraph.prune.pruner": "use dygraph.FilterPruner, or one of its kinds",
     "dygraph.prune.var_group": _GROUPS,
     "dygraph.rep": _BRANCHES,
@@ -140,7 +139,6 @@ _ANYWHERE = {
         ("ACBRepConfig BaseRepConfig DBBRepConfig RepVGGConfig SlimRepConfig Reparameter", _BRANCHES),
         ("ACBlock DiverseBranchBlock RepVGGBlock SlimRepBlock", _BRANCHES),
         ("AbsmaxQuantizer HistQuantizer KLQuantizer PerChannelAbsmaxQuantizer", _BY_NAME),
-        ("Distill config2yaml yaml2config", _DISTILLATION),
         ("LatencyEvaluator LatencyPredictor TableLatencyEvaluator TableLatencyPredictor", _LATENCY),
         ("get_key_from_op save_cls_model save_det_model", _LATENCY),
         ("DygraphPruningCollections", _GROUPS),

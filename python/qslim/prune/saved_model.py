@@ -12,11 +12,11 @@ from qslim.exporters.paddle import export_program
 from qslim.files.staging import output_path
 from qslim.importers.paddle import ModelFiles, PaddleProgram, find_model_files, load_float_program
 from qslim.prune.report import PruningReport, Snapshot, time_together
-from qslim.prune.static import Pruner
+from qslim.prune.static import Criterion, Pruner
 from qslim.runtime import TensorSpec
 from qslim.runtime.example_feeds import ones_for
 
-__all__ = ["PrunedModel", "prune_saved_model"]
+__all__ = ["PrunedModel", "cut_filters", "prune_saved_model"]
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,27 @@ def prune_saved_model(
     """
     save_dir = output_path(save_dir, "save_dir")
     program = load_float_program(find_model_files(model_dir, model_filename, params_filename))
-    wanted = _ratios(program, ratios)
     before = _snapshot(program)
     shapes = {name: program.parameter(name).shape for name in program.parameter_names}
+    cut_filters(program, ratios, criterion)
+    files = export_program(program, save_dir, model_filename=model_filename, params_filename=params_filename)
+    after = {name: program.parameter(name).shape for name in sorted(shapes)}
+    changed = {name: (shapes[name], shape) for name, shape in after.items() if shapes[name] != shape}
+    return PrunedModel(files, changed, time_together(before, _snapshot(program)))
+
+
+def cut_filters(
+    program: PaddleProgram, ratios: Mapping[str, float], criterion: Criterion = "l1_norm"
+) -> None:
+    """Cut filters out of a loaded program, in place, and out of what depends on them.
+
+    Parameters
+    ----------
+    program : PaddleProgram
+    ratios : dict of a convolution's weight, or a shell pattern of such names, to a ratio in [0, 1)
+    criterion : as for ``Pruner``
+    """
+    wanted = _ratios(program, ratios)
     with program.active():
         cut, _, _ = Pruner(criterion).prune(
             program.program, program.scope, list(wanted), list(wanted.values())
@@ -102,10 +120,6 @@ def prune_saved_model(
         else:
             program.fetches = [op.operand_source(0) for op in block.ops if op.name() == "pd_op.fetch"]
     program.read_graph()
-    files = export_program(program, save_dir, model_filename=model_filename, params_filename=params_filename)
-    after = {name: program.parameter(name).shape for name in sorted(shapes)}
-    changed = {name: (shapes[name], shape) for name, shape in after.items() if shapes[name] != shape}
-    return PrunedModel(files, changed, time_together(before, _snapshot(program)))
 
 
 def _ratios(program: PaddleProgram, ratios: Mapping[str, float]) -> dict[str, float]:

@@ -200,6 +200,10 @@ def sensitivity(
     Returns
     -------
     dict of parameter to dict of ratio to loss, (score - pruned score) / score.
+
+    Raises
+    ------
+    ValueError : an unknown parameter, a ratio outside [0, 1), a score before pruning that is 0 or not finite.
     """
     scope = framework.paddle_module().static.global_scope()
     ratios = [round(0.1 * step, 2) for step in range(1, 10)] if pruned_ratios is None else list(pruned_ratios)
@@ -215,6 +219,11 @@ def sensitivity(
         for ratio in [float(ratio) for ratio in ratios if float(ratio) not in losses]:
             if baseline is None:
                 baseline = float(eval_func(program, *arguments))
+                if baseline == 0 or not math.isfinite(baseline):
+                    raise ValueError(
+                        f"sensitivity: eval_func returned {baseline} for the program before it is pruned, "
+                        "and losses are shares of that; give a metric that is not 0"
+                    )
             pruned, backup, _ = pruner.prune(program, scope, [name], [ratio], place, param_backup=True)
             try:
                 score = float(eval_func(pruned, *arguments))

@@ -100,3 +100,11 @@ def test_examples() -> None:
     results = doctest.testmod(loading, extraglobs={"np": np})
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_a_model_becomes_onnx(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    path = tmp_path / "new/output.onnx"
+    slim.common.export_onnx(str(model), save_file_path=str(path))
+    (out,) = slim.runtime.Session(str(path)).run({"image": IMAGES})
+    np.testing.assert_allclose(out, np.load(model / "out.npy"), rtol=1e-4, atol=1e-5)

@@ -213,6 +213,44 @@ def test_pruning_then_quantization(ir: str, scope: Any, tmp_path: Path, strategy
         assert again.results["top1"][:3] == made.results["top1"]
 
 
+def test_a_function_of_the_user_evaluates(ir: str, scope: Any, tmp_path: Path) -> None:
+    if ir == "pir":
+        with pytest.raises(ValueError, match="in PIR let eval_fetch_list hold the metric"):
+            compressor(ir, scope, tmp_path, eval_func={"map": lambda *_: 1.0})
+        return
+    seen: list[Any] = []
+
+    def accuracy(program: Any, own_scope: Any) -> float:
+        assert own_scope is scope
+        executor = paddle.static.Executor(CPU)
+        feed = {"image": IMAGES, "label": LABELS[:, None]}
+        (scores,) = executor.run(program, feed=feed, fetch_list=[names["scores"]])
+        seen.append(np.mean(scores.argmax(1) == LABELS))
+        return seen[-1]
+
+    test = Built("legacy", False)
+    names = {"scores": test.name(test.scores)}
+    options: Any = {"eval_reader": None, "eval_func": {"map": accuracy}}
+    made = compressor("legacy", scope, tmp_path, **options)
+    config = quantization(tmp_path, epoch=3, start_epoch=2)
+    prune = {"class": "SensitivePruneStrategy", "start_epoch": 1, "target_ratio": 0.4, "delta_rate": 0.25}
+    prune |= {"metric_name": "map", "sensitivities_file": None, "pruned_params": "conv[12]_weights"}
+    config["strategies"] = {"prune": prune, **config["strategies"]}
+    config["compressor"]["strategies"] = ["prune", "q"]
+    made.config(config)
+    made.run()
+    # After each epoch; and for sensitivities once before the cut and after each of 2 * 3 cuts.
+    assert len(seen) == 3 + 7
+    assert made.results == {"map": [seen[0], seen[-2], seen[-1]]}
+    assert seen[-1] > 0.9
+    made = compressor("legacy", scope, tmp_path / "b", eval_func={"map": lambda *_: None})
+    made.config(config)
+    with pytest.raises(ValueError, match=r"eval_func: 'map': expected a finite number .* got None"):
+        made.run()
+    with pytest.raises(ValueError, match="a dict of a metric's name to a function"):
+        compressor("legacy", scope, tmp_path, eval_func=accuracy)
+
+
 BAD = {
     "an unknown key": ({"end_epok": 1}, "strategies.q.*'end_epok'.*did you mean 'end_epoch'"),
     "an unknown class": ({"class": "QuantisationStrategy"}, "did you mean 'QuantizationStrategy'"),

@@ -82,7 +82,7 @@ def test_missing_names_say_what_there_is() -> None:
         from paddleslim import quant_post_static  # noqa: F401
     with pytest.raises(AttributeError, match=r"nearest is paddleslim\.quant\.quant_post_static"):
         _ = paddleslim.quant.quant_post_statik
-    assert not hasattr(paddleslim, "dist")
+    assert not hasattr(paddleslim, "nas")
     assert not hasattr(paddleslim, "__wrapped__")
 
 

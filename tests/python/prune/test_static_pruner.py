@@ -197,6 +197,12 @@ score = 2 / (1 + run(pruned))
 put_back(backup)
 base = 2 / (1 + run(main))
 np.testing.assert_allclose(found[stem][0.5], (base - score) / base, rtol=1e-4)
+try:
+    slim.prune.sensitivity(*arguments, lambda program: 0.0)
+except ValueError as error:
+    assert "eval_func returned 0.0 for the program before it is pruned" in str(error)
+else:
+    raise AssertionError("a share of 0")
 
 for arguments, message in (
     ((["conv2d_77.w_0"], [0.5]), "did you mean 'conv2d_"),

@@ -15,28 +15,31 @@ __all__ = ["ProgramMetric", "checked_metric", "fewest", "is_number", "program_me
 ProgramMetric = Callable[[Any, Any, list[str], list[Any]], float]
 
 
-def program_metric(eval_function: Optional[ProgramMetric], files: ModelFiles) -> Any:
-    """Return what `eval_function` returns of the Paddle model in `files`."""
+def program_metric(eval_function: Optional[ProgramMetric], files: ModelFiles, place: Any = None) -> Any:
+    """Return what `eval_function` returns of the Paddle model in `files`, at `place` (default: the CPU)."""
     assert eval_function is not None
     if files.program.endswith(".onnx"):
         raise ValueError(
             "a function of (executor, program, feed names, fetch targets) takes Paddle models; for an ONNX "
             "file give one of a network, which is called with arrays"
         )
-    program = load_program(files)
+    program = load_program(files, place)
     with program.active():
         return eval_function(
             program.executor, program.program, list(program.feed_names), list(program.fetches)
         )
 
 
-def checked_metric(measure: Callable[[], Any], what: str, kept: str = "") -> float:
+def checked_metric(
+    measure: Callable[[], Any], what: str, kept: str = "", argument: str = "eval_function"
+) -> float:
     """Return the number that `measure`, which calls an eval_function, returns.
 
     Parameters
     ----------
     what : the network that is measured, for messages: "the float model"
     kept : added to messages, for example where earlier results are
+    argument : what the user called the function
 
     Raises
     ------
@@ -45,9 +48,9 @@ def checked_metric(measure: Callable[[], Any], what: str, kept: str = "") -> flo
     try:
         metric = measure()
     except Exception as error:
-        raise ValueError(f"eval_function raised {type(error).__name__} with {what}: {error}{kept}") from error
+        raise ValueError(f"{argument} raised {type(error).__name__} with {what}: {error}{kept}") from error
     if not is_number(metric):
-        raise ValueError(f"eval_function: expected a finite number with {what}, got {metric!r}{kept}")
+        raise ValueError(f"{argument}: expected a finite number with {what}, got {metric!r}{kept}")
     return float(metric)
 
 

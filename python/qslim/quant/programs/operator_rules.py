@@ -31,7 +31,8 @@ def skips(patterns: Sequence[str], place: str, names: Iterable[str]) -> bool:
 def never_negative(program: Any) -> set[str]:
     """Return the names of `program`'s tensors whose values are >= 0 for every input."""
     try:
-        return non_negative_tensors(graph_of(program, None, None, "quant_aware").graph)
+        # A parameter may become negative in training, whatever it is now.
+        return non_negative_tensors(graph_of(program, None, None, "quant_aware", parameter_value=-1.0).graph)
     except UnsupportedModelError:  # control flow: nothing is known, and signed integers are right everywhere
         return set()
 
