@@ -137,7 +137,7 @@ build_and_test = $(bin)/cmake --build $(1) --parallel $(JOBS) && \
   $(bin)/ctest --test-dir $(1) --output-on-failure --parallel $(JOBS)
 
 test-cpp: $(VENV)/.stamp-cpp build/.stamp-libraries
-	$(cmake) -B build/cpp -DQSLIM_BUILD_TESTS=ON -DQSLIM_WERROR=$(if $(WERROR),ON,OFF)
+	$(cmake) -B build/cpp -DQSLIM_BUILD_TESTS=ON -DBUILD_SHARED_LIBS=ON -DQSLIM_WERROR=$(if $(WERROR),ON,OFF)
 	$(call build_and_test,build/cpp)
 
 # The AVX-512 kernels are tested everywhere: where the CPU lacks them, through SIMDe.

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# qslim_fetch(name url what): FetchContent for one archive, which without a network says so after seconds, not
-# minutes. FETCHCONTENT_SOURCE_DIR_<NAME> names a copy that is there already.
+# qslim_fetch(name url what [OPTIONAL]): FetchContent for one archive, which without a network says so after
+# seconds, not minutes; OPTIONAL lets the caller go on without. FETCHCONTENT_SOURCE_DIR_<NAME> names a copy that is
+# there already.
 
 include(FetchContent)
 
@@ -15,8 +16,13 @@ function(qslim_fetch name url what)
       list(GET status 0 failed)
       if(failed)
         list(GET status 1 reason)
-        message(FATAL_ERROR "${name} is not installed and cannot be fetched (${reason}): ${what}, or give "
-                            "-DFETCHCONTENT_SOURCE_DIR_${upper}=<its sources>")
+        set(kind FATAL_ERROR)
+        if("OPTIONAL" IN_LIST ARGN)
+          set(kind WARNING)
+        endif()
+        message(${kind} "${name} is not installed and cannot be fetched (${reason}): ${what}, or give "
+                        "-DFETCHCONTENT_SOURCE_DIR_${upper}=<its sources>")
+        return()
       endif()
       file(RENAME "${archive}.part" "${archive}")
     endif()

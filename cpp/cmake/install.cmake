@@ -11,6 +11,7 @@ set(qslim_headers
   cpp/qslim/conv/conv_u8s8.h
   cpp/qslim/conv/geometry.h
   cpp/qslim/conv/pixel_sink.h
+  cpp/qslim/c_api/qslim.h
   cpp/qslim/formulas/elementwise_op.h
   cpp/qslim/kernels/axis_reductions/axis_reductions.h
   cpp/qslim/kernels/axis_reductions/operations.h
@@ -51,7 +52,17 @@ endforeach()
 
 set(qslim_package ${CMAKE_INSTALL_LIBDIR}/cmake/qslim)
 install(TARGETS qslim EXPORT qslim-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(BUILD_SHARED_LIBS)
+  install(TARGETS qslim_shared EXPORT qslim-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 install(EXPORT qslim-targets NAMESPACE qslim:: DESTINATION ${qslim_package})
 configure_package_config_file(cpp/cmake/qslim-config.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/qslim-config.cmake
   INSTALL_DESTINATION ${qslim_package})
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/qslim-config.cmake DESTINATION ${qslim_package})
+# Before 1.0 a minor version may change what is public.
+write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/qslim-config-version.cmake
+  VERSION ${PROJECT_VERSION} COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/qslim-config.cmake ${CMAKE_CURRENT_BINARY_DIR}/qslim-config-version.cmake
+  DESTINATION ${qslim_package})
+
+configure_file(cpp/cmake/qslim.pc.in ${CMAKE_CURRENT_BINARY_DIR}/qslim.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/qslim.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

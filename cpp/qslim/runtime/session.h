@@ -2,8 +2,10 @@
 //
 // Session: a model, ready to run.
 //
-//   Session session = Session::open("model.qslim");
-//   std::vector<Session::Output> outputs = session.run({{x.data(), {1, 3, 224, 224}}});
+//   const Session session = Session::open("model.qslim");
+//   const std::vector<Session::Input> inputs = {{image.data(), {1, 3, 224, 224}}};
+//   std::vector<float> scores(1000);
+//   session.run(inputs, std::vector<void*>{scores.data()});
 //
 // Extents may differ from call to call where the model leaves them open. What depends on extents (memory, the
 // order of steps) is prepared at the first call with them and kept for the last few; weights are packed once.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The model file (*.qslim): safetensors layout, the graph as JSON in its __metadata__. docs/model_file.md
+// The model file (*.qslim): safetensors layout, the graph as JSON in its __metadata__. docs/engine.md
 // specifies it. Every offset, extent and reference is checked before it is used: bytes that are no
 // model throw FormatError.
 #pragma once
