@@ -15,8 +15,10 @@
 #include "qslim/core/dispatch.h"
 #include "qslim/kernels/conv/check.h"
 #include "qslim/kernels/conv/depthwise_conv.h"
+#include "qslim/kernels/conv/depthwise_rows_conv.h"
 #include "qslim/kernels/conv/gemm_conv.h"
 #include "qslim/kernels/conv/winograd_conv.h"
+#include "qslim/kernels/depthwise_rows_u8s8/table.h"
 #include "qslim/kernels/depthwise_u8s8/table.h"
 #include "qslim/kernels/gemm_u8s8/table.h"
 #include "qslim/kernels/winograd_u8s8/table.h"
@@ -28,6 +30,14 @@ namespace {
 const WinogradU8S8Kernel* winograd_kernel(Isa gemm) {
   for (const WinogradU8S8Kernel& kernel : kWinogradU8S8Kernels) {
     if (kernel.isa == gemm && kernel.transform != nullptr) return &kernel;
+  }
+  return nullptr;
+}
+
+// Return the kernel for whole rows that goes with the best one for depthwise convolution, or null.
+const DepthwiseRowsU8S8Kernel* depthwise_rows_kernel(Isa depthwise) {
+  for (const DepthwiseRowsU8S8Kernel& kernel : kDepthwiseRowsU8S8Kernels) {
+    if (kernel.isa == depthwise && kernel.requantize != nullptr) return &kernel;
   }
   return nullptr;
 }
@@ -112,7 +122,8 @@ struct Strategy {
 using Gemm = Strategy<GemmConv, GemmU8S8Kernel>;
 using Winograd = Strategy<WinogradConv, WinogradU8S8Kernel>;
 using Depthwise = Strategy<DepthwiseConv, DepthwiseU8S8Kernel>;
-using AnyStrategy = std::variant<Gemm, Winograd, Depthwise>;
+using DepthwiseByRows = Strategy<DepthwiseRowsConv, DepthwiseRowsU8S8Kernel>;
+using AnyStrategy = std::variant<Gemm, Winograd, Depthwise, DepthwiseByRows>;
 
 struct Arguments {
   const ConvGeometry& geometry;
@@ -177,8 +188,11 @@ AnyStrategy pack(Isa isa, const Arguments& a, std::int64_t largest_sum) {
   const GemmU8S8Kernel& gemm = best_kernel(kGemmU8S8Kernels, isa);
   const WinogradU8S8Kernel* const winograd = winograd_kernel(gemm.isa);
   if (winograd != nullptr && WinogradConv::suits(a.geometry, largest_sum)) return pack_winograd(*winograd, a);
-  if (is_depthwise(a.geometry)) return pack_depthwise(best_kernel(kDepthwiseU8S8Kernels, isa), a);
-  return pack_gemm(gemm, a);
+  if (!is_depthwise(a.geometry)) return pack_gemm(gemm, a);
+  const DepthwiseU8S8Kernel& depthwise = best_kernel(kDepthwiseU8S8Kernels, isa);
+  const DepthwiseRowsU8S8Kernel* const rows = depthwise_rows_kernel(depthwise.isa);
+  if (rows == nullptr || !DepthwiseRowsConv::suits(a.geometry)) return pack_depthwise(depthwise, a);
+  return DepthwiseByRows{rows, {a.geometry, a.weights, a.x_zero_point, a.start, a.multiplier, a.bias}};
 }
 
 }  // namespace

@@ -14,13 +14,10 @@
 #pragma once
 
 #include "qslim/kernels/conv_blocks/gemm_block.h"
+#include "qslim/kernels/conv_blocks/unroll.h"
 
 namespace qslim {
 namespace {
-
-// Arrays of accumulators live in registers only when every loop over them is unrolled.
-#define QSLIM_UNROLL _Pragma("GCC unroll 16")
-#define QSLIM_INLINE __attribute__((always_inline)) inline
 
 // A group of A as an operand in memory: of any type, at any address.
 using Group = std::int32_t __attribute__((aligned(1), may_alias));

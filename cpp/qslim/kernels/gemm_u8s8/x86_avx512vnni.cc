@@ -42,7 +42,7 @@ struct CopyU8 {
 void gather_u8_avx512vnni(const PatchBlock& patches) noexcept { gather_patches<CopyU8>(patches); }
 
 void gemm_u8s8_requantize_avx512vnni(const GemmBlock& block, const Requantization& p) noexcept {
-  multiply_block<VnniOps>(block, RequantizeRows(p));
+  with_requantize_rows(p, [&](const auto& epilogue) { multiply_block<VnniOps>(block, epilogue); });
 }
 
 void gemm_u8s8_real_avx512vnni(const GemmBlock& block) noexcept {

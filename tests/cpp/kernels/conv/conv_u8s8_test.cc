@@ -14,6 +14,7 @@
 
 #include "kernels/conv/random_conv.h"
 #include "kernels/kernel_rows.h"
+#include "qslim/kernels/depthwise_rows_u8s8/table.h"
 #include "qslim/kernels/depthwise_u8s8/table.h"
 #include "qslim/kernels/gemm_u8s8/table.h"
 #include "qslim/kernels/winograd_u8s8/table.h"
@@ -36,14 +37,25 @@ QSLIM_TEST_KERNEL_ROWS(GemmU8S8, "gemm_u8s8", kGemmU8S8Kernels);
 class DepthwiseU8S8 : public test::KernelTest<DepthwiseU8S8Kernel> {};
 QSLIM_TEST_KERNEL_ROWS(DepthwiseU8S8, "depthwise_u8s8", kDepthwiseU8S8Kernels);
 
-class WinogradU8S8 : public test::KernelTest<WinogradU8S8Kernel> {};
-std::vector<test::KernelRow<WinogradU8S8Kernel>> winograd_rows() {
-  auto rows = test::supported_rows("winograd_u8s8", kWinogradU8S8Kernels);
-  rows.pop_back();  // the table ends with a row that has no kernels
+// Of a table that ends with a row that has no kernels.
+template <class Kernel, std::size_t N>
+std::vector<test::KernelRow<Kernel>> optional_rows(const char* family, const Kernel (&table)[N]) {
+  auto rows = test::supported_rows(family, table);
+  rows.pop_back();
   return rows;
 }
-INSTANTIATE_TEST_SUITE_P(Kernels, WinogradU8S8, testing::ValuesIn(winograd_rows()), test::NameOfRow());
+
+class WinogradU8S8 : public test::KernelTest<WinogradU8S8Kernel> {};
+INSTANTIATE_TEST_SUITE_P(Kernels, WinogradU8S8,
+                         testing::ValuesIn(optional_rows("winograd_u8s8", kWinogradU8S8Kernels)),
+                         test::NameOfRow());
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(WinogradU8S8);
+
+class DepthwiseRowsU8S8 : public test::KernelTest<DepthwiseRowsU8S8Kernel> {};
+INSTANTIATE_TEST_SUITE_P(Kernels, DepthwiseRowsU8S8,
+                         testing::ValuesIn(optional_rows("depthwise_rows_u8s8", kDepthwiseRowsU8S8Kernels)),
+                         test::NameOfRow());
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DepthwiseRowsU8S8);
 
 constexpr unsigned char kCanary = 0xa5;
 
@@ -212,9 +224,41 @@ TEST_P(GemmU8S8, ItsConvolutionsEqualTheReference) {
   check_chosen(isa(), kernels().name, geometry);
 }
 
+// With dilation, as kernels for whole rows may take the others.
 TEST_P(DepthwiseU8S8, ItsConvolutionsEqualTheReference) {
-  check_chosen(isa(), kernels().name, test::depthwise_geometry(3));
-  check_chosen(isa(), kernels().name, test::depthwise_geometry(5));
+  for (const std::size_t kernel : {3u, 5u}) {
+    ConvGeometry geometry = test::depthwise_geometry(kernel);
+    geometry.dilation_h = geometry.dilation_w = 2;
+    check_chosen(isa(), kernels().name, geometry);
+  }
+}
+
+// Each number of channels that fills the last block with 1, 2 or 4 parts, and their neighbours; images of fewer rows
+// than parts and of more than a band; borders of every width, cropped ones too.
+TEST_P(DepthwiseRowsU8S8, ItsConvolutionsEqualTheReference) {
+  const unsigned seed = 35;
+  std::mt19937 random(seed);
+  for (const std::size_t channels :
+       {2u, 15u, 16u, 17u, 31u, 32u, 33u, 63u, 64u, 65u, 80u, 81u, 96u, 97u, 144u}) {
+    for (const std::size_t side : {3u, 5u}) {
+      for (const std::size_t stride : {1u, 2u}) {
+        ConvGeometry g = test::depthwise_geometry(side);
+        g.groups = g.input_channels = g.output_channels = channels;
+        g.stride_h = g.stride_w = stride;
+        for (int i = 0; i < 6; ++i) {
+          // 5x5 kernels keep the sums of 32 pixels.
+          ConvCase shape = test::random_extents(g, i == 0 ? 70 : 20, random);
+          if (shape.extents.out_h == 0 || shape.extents.out_w == 0) continue;
+          SCOPED_TRACE(::testing::Message() << "seed " << seed << ": " << shape);
+          const Values values[] = {Values::kRandom, Values::kLargest, Values::kAlternating};
+          Problem problem(shape, values[i % 3], random);
+          EXPECT_STREQ(problem.pack(isa()).kernel_name(), kernels().name);
+          check_everything(isa(), problem, random);
+          if (HasFailure()) return;
+        }
+      }
+    }
+  }
 }
 
 TEST_P(ConvolutionU8S8, MatrixProductsOfAllSmallSizes) {
