@@ -157,7 +157,9 @@ Depthwise pack_depthwise(const DepthwiseU8S8Kernel& kernel, const Arguments& a) 
 Gemm pack_gemm(const GemmU8S8Kernel& kernel, const Arguments& a) {
   const ConvGeometry& geometry = a.geometry;
   const ConvGeometry merged = merge_groups(geometry);
-  Gemm packed{&kernel, {merged, kernel.layout, sizeof(std::uint8_t), a.x_zero_point, kernel.gather}};
+  Gemm packed{
+      &kernel,
+      {merged, kernel.layout, sizeof(std::uint8_t), a.x_zero_point, kernel.gather, kernel.gather_columns}};
   const std::size_t taps = geometry.kernel_h * geometry.kernel_w;
   const std::size_t channels = geometry.input_channels / geometry.groups;
   const std::size_t columns = geometry.output_channels / geometry.groups;
@@ -168,7 +170,9 @@ Gemm pack_gemm(const GemmU8S8Kernel& kernel, const Arguments& a) {
     const std::size_t first = oc / columns * channels - oc / merged_columns * merged_channels;
     const std::int8_t* w = a.weights.data() + oc * channels * taps;
     for (std::size_t ic = 0; ic < channels; ++ic) {
-      for (std::size_t tap = 0; tap < taps; ++tap) row[tap * merged_channels + first + ic] = *w++;
+      for (std::size_t tap = 0; tap < taps; ++tap) {
+        row[packed.conv.tap_place(tap) * merged_channels + first + ic] = *w++;
+      }
     }
   };
   if (kernel.layout.depth == 4) {

@@ -45,7 +45,20 @@ struct PatchBlock {
   // Written up to 64 bytes past the last row; rows are written in order.
   void* a = nullptr;
   std::size_t a_stride = 0;
+
+  // For gathering by columns, of pixels of one row of outputs and up to kMostColumnRows rows and kMostColumnChannels
+  // channels: A begins with the first column of the first patch, each column as (kh, channel), and a_stride is
+  // stride_w columns. column_bytes [kernel_h][64]: the byte of 16 of image row kh that byte i of the next
+  // column_pixels() columns comes from, or 0x80, where pixels follow each other without a gap.
+  static constexpr std::size_t kMostColumnRows = 7, kMostColumnChannels = 4;
+  const unsigned char* column_bytes = nullptr;
 };
+
+// Return the number of image columns that 64 bytes of A and 16 bytes of each image row hold.
+static constexpr std::size_t column_pixels(std::size_t kernel_h, std::size_t channels) {
+  const std::size_t of_a = 64 / (kernel_h * channels), of_row = 16 / channels;
+  return of_a < of_row ? of_a : of_row;
+}
 
 static constexpr bool is_pointwise(const PatchBlock& p) {
   return p.kernel_h == 1 && p.kernel_w == 1 && p.stride_h == 1 && p.stride_w == 1 && p.pad_top == 0 &&

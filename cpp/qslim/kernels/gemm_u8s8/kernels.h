@@ -3,6 +3,7 @@
 // Int8 matrix products: the functions of each instruction set. reference/conv.h is the specification.
 //
 //   gather      image patches to rows of A: uint8, or int16 less x_zero_point (kernels.inc: depth)
+//   gather_columns  the same for uint8, column by column, so that rows of A overlap (PatchBlock)
 //   requantize  y[m, n] = clamp(round(r[m, n] * inverse_scale) + zero_point, lo, hi), uint8
 //   real        y[m, n] = r[m, n], float
 //
@@ -19,11 +20,15 @@ using GatherFn = void (*)(const PatchBlock& patches) noexcept;
 using GemmRequantizeFn = void (*)(const GemmBlock& block, const Requantization& p) noexcept;
 using GemmRealFn = void (*)(const GemmBlock& block) noexcept;
 
-#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order)           \
-  void gather_u8_##suffix(const PatchBlock& patches) noexcept;                                  \
-  void gemm_u8s8_requantize_##suffix(const GemmBlock& block, const Requantization& p) noexcept; \
+#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order, gather_columns) \
+  void gather_u8_##suffix(const PatchBlock& patches) noexcept;                                        \
+  void gemm_u8s8_requantize_##suffix(const GemmBlock& block, const Requantization& p) noexcept;       \
   void gemm_u8s8_real_##suffix(const GemmBlock& block) noexcept;
 #include "qslim/kernels/gemm_u8s8/kernels.inc"
 #undef QSLIM_GEMM_U8S8_KERNELS
+
+#if QSLIM_BUILD_X86
+void gather_columns_u8_avx512vnni(const PatchBlock& patches) noexcept;
+#endif
 
 }  // namespace qslim

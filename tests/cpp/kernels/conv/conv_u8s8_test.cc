@@ -290,6 +290,26 @@ TEST_P(ConvolutionU8S8, RandomConvolutions) {
   }
 }
 
+// Images of few channels, whose patches some kernels lay out column by column: every height of such kernels and one more,
+// rows wider than a block, pixels with and without a gap.
+TEST_P(ConvolutionU8S8, FirstConvolutions) {
+  const unsigned seed = 224;
+  std::mt19937 random(seed);
+  for (int i = 0; i < 160; ++i) {
+    ConvGeometry g;
+    g.input_channels = 1 + static_cast<std::size_t>(i) % 5, g.output_channels = 1 + random() % 70;
+    g.kernel_h = 1 + static_cast<std::size_t>(i) / 5 % 8, g.kernel_w = 1 + random() % 8;
+    g.stride_h = 1 + random() % 3, g.stride_w = 1 + random() % 3, g.dilation_h = 1 + random() % 2;
+    const ConvCase shape = test::random_extents(g, i % 8 == 0 ? 230 : 24, random);
+    if (shape.extents.out_h == 0 || shape.extents.out_w == 0 || shape.macs() > 6000000) continue;
+    SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
+    const Values values[] = {Values::kRandom, Values::kLargest, Values::kAlternating};
+    Problem problem(shape, values[i % 3], random);
+    check_everything(isa(), problem, random);
+    if (HasFailure()) return;
+  }
+}
+
 ConvGeometry winograd_geometry(std::size_t input_channels, std::size_t output_channels) {
   ConvGeometry g;
   g.input_channels = input_channels, g.output_channels = output_channels;
