@@ -74,15 +74,18 @@ GemmConv::Plan GemmConv::plan(const ConvExtents& extents, std::size_t num_thread
     while (rows > kFewestRows && rows * g.output_channels * 4 > kSinkBytes) rows /= 2;
   }
   plan.blocks = divide_up(plan.pixels, rows);
-  // With blocks that end with each row of outputs, run_block()'s division finds its pixels in one of them.
-  const std::size_t output_rows = extents.batch * extents.out_h;
-  if (by_columns()) plan.blocks = output_rows * divide_up(extents.out_w, rows);
+  // Blocks that end with each row of outputs: run_block()'s division then finds its pixels in one of them.
+  const std::size_t dense_row = extents.out_w * extents.y_pixel_stride;
+  const bool has_gaps = (extents.out_h > 1 && extents.y_row_stride != dense_row) ||
+                        (extents.batch > 1 && extents.y_image_stride != extents.out_h * dense_row);
+  plan.ends_with_rows = by_columns() || (has_gaps && !to_sink);
+  if (plan.ends_with_rows) plan.blocks = extents.batch * extents.out_h * divide_up(extents.out_w, rows);
   plan.splits = 1;
   const std::size_t tasks = tasks_for(num_threads);
   if (plan.blocks != 0 && plan.blocks < tasks) {
     // A sink takes all channels of a pixel at once.
     if (to_sink) {
-      if (!by_columns()) {
+      if (!plan.ends_with_rows) {
         plan.blocks = std::max(plan.blocks, std::min(tasks, divide_up(plan.pixels, kFewestRows)));
       }
     } else {
@@ -138,21 +141,12 @@ void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const Gem
   const bool to_sink = run.sink.take != nullptr;
   auto* const sink_rows = reinterpret_cast<float*>(scratch + plan.a_bytes);
 
-  unsigned char* pixel[kMostRows];
-  std::size_t ow = first % extents.out_w, oh = first / extents.out_w % extents.out_h;
-  std::size_t n = first / extents.out_w / extents.out_h;
-  for (std::size_t i = 0; i < rows; ++i) {
-    if (to_sink) {
-      pixel[i] = reinterpret_cast<unsigned char*>(sink_rows + i * g.output_channels);
-    } else {
-      const std::size_t offset =
-          n * extents.y_image_stride + oh * extents.y_row_stride + ow * extents.y_pixel_stride;
-      pixel[i] = run.y + offset * run.y_element_bytes;
-    }
-    if (++ow == extents.out_w) {
-      ow = 0;
-      if (++oh == extents.out_h) oh = 0, ++n;
-    }
+  OutputRows y = {reinterpret_cast<unsigned char*>(sink_rows), g.output_channels * run.y_element_bytes};
+  if (!to_sink) {
+    const std::size_t row = first / extents.out_w, n = row / extents.out_h;
+    const std::size_t offset = n * extents.y_image_stride + row % extents.out_h * extents.y_row_stride +
+                               first % extents.out_w * extents.y_pixel_stride;
+    y = {run.y + offset * run.y_element_bytes, extents.y_pixel_stride * run.y_element_bytes};
   }
 
   const std::size_t channels = g.input_channels / g.groups;
@@ -185,11 +179,7 @@ void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const Gem
       gemm.multiplier = multiplier_.data() + packed;
     }
     gemm.bias = bias_.data() + packed;
-    unsigned char* y[kMostRows];
-    for (std::size_t i = 0; i < rows; ++i) {
-      y[i] = pixel[i] + (group * columns + column) * run.y_element_bytes;
-    }
-    gemm.y = y;
+    gemm.y = y.from(0, (group * columns + column) * run.y_element_bytes);
     run.multiply(run.self, gemm);
     panel = group * in_group + end_in_group;
   }

@@ -61,7 +61,7 @@ class GemmConv {
   struct Plan {
     std::size_t pixels, blocks, block_rows, splits;
     std::size_t a_stride, a_bytes, worker_bytes;
-    bool in_place;
+    bool in_place, ends_with_rows;
   };
   Plan plan(const ConvExtents& extents, std::size_t num_threads, bool to_sink) const noexcept;
   bool by_columns() const noexcept { return !column_bytes_.empty(); }

@@ -117,12 +117,16 @@ struct RequantizeRows {
   // Four vectors at a time: those of a row of 64 columns, of two rows of 32, of four of 16.
   template <int MR, int NV>
   QSLIM_INLINE void store(const __m512i (&acc)[MR][NV], std::size_t columns, const float* multiplier,
-                          const float* bias, unsigned char* const* y) const {
+                          const float* bias, OutputRows y) const {
+    __m512 multipliers[NV], biases[NV];
+    QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
+      multipliers[j] = _mm512_load_ps(multiplier + 16 * j), biases[j] = _mm512_load_ps(bias + 16 * j);
+    }
     QSLIM_UNROLL for (int first = 0; first < MR * NV; first += 4) {
       const auto round = [&](int i) __attribute__((always_inline)) {
         const int v = first + i < MR * NV ? first + i : MR * NV - 1;
-        const __m512 real = rescale(acc[v / NV][v % NV], multiplier + 16 * (v % NV), bias + 16 * (v % NV));
-        return _mm512_cvtps_epi32(_mm512_mul_ps(real, inverse_scale));
+        const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v / NV][v % NV]), multipliers[v % NV]);
+        return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_add_ps(product, biases[v % NV]), inverse_scale));
       };
       const __m512i q = bytes(round(0), round(1), round(2), round(3));
       if constexpr (NV == 4) {
@@ -136,6 +140,10 @@ struct RequantizeRows {
       } else {
         const __m512i parts = _mm512_permutexvar_epi32(
             _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), q);
+        if (NV == 1 && first + 4 <= MR && columns == 16 && y.stride == 16) {
+          _mm512_storeu_si512(y[first], parts);
+          continue;
+        }
         QSLIM_UNROLL for (int i = 0; i < 4; ++i) {
           const int v = first + i;
           if (v >= MR * NV) break;
@@ -206,8 +214,7 @@ struct RealRows {
 
   template <int MR, int NV>
   __attribute__((always_inline)) void store(const __m512i (&acc)[MR][NV], std::size_t columns,
-                                            const float* multiplier, const float* bias,
-                                            unsigned char* const* y) const {
+                                            const float* multiplier, const float* bias, OutputRows y) const {
     _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) {
       __m512 v[NV];
       _Pragma("GCC unroll 16") for (int j = 0; j < NV; ++j) {

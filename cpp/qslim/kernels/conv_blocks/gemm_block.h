@@ -18,7 +18,21 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "qslim/formulas/inline.h"
+
 namespace qslim {
+
+// Where results go: the same distance apart, row by row.
+struct OutputRows {
+  unsigned char* first = nullptr;
+  std::size_t stride = 0;  // bytes
+
+  QSLIM_INLINE unsigned char* operator[](std::size_t row) const { return first + row * stride; }
+  QSLIM_INLINE unsigned char* operator[](int row) const { return (*this)[static_cast<std::size_t>(row)]; }
+  QSLIM_INLINE OutputRows from(std::size_t row, std::size_t offset) const {
+    return {first + row * stride + offset, stride};
+  }
+};
 
 struct GemmBlock {
   std::size_t rows = 0, steps = 0;
@@ -29,7 +43,7 @@ struct GemmBlock {
   const std::int32_t* start = nullptr;  // null for float
   const float* multiplier = nullptr;    // null for float
   const float* bias = nullptr;
-  unsigned char* const* y = nullptr;  // per row, where the first column goes
+  OutputRows y;  // where the first column goes
 };
 
 // Image patches to the rows of A: a row is one output's taps (kh, kw) of `channels` consecutive elements.

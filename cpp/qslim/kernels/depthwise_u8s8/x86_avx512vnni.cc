@@ -39,7 +39,7 @@ void depthwise(const DepthwiseSpan& span, const Epilogue& epilogue) {
       } else {
         for (std::size_t step = 0; step < steps; ++step) add(step);
       }
-      epilogue.template store<1, 4>(acc, channels, span.multiplier + c, span.bias + c, &y);
+      epilogue.template store<1, 4>(acc, channels, span.multiplier + c, span.bias + c, OutputRows{y, 0});
     }
   }
 }
