@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <iterator>
 #include <limits>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -55,16 +56,17 @@ ConvGeometry merge_groups(ConvGeometry geometry) {
 
 // Run a convolution with the kernel that requantizes its blocks.
 template <class Block, class Conv>
-void run_requantized(Context& context, const ConvExtents& extents, const std::uint8_t* x, std::uint8_t* y,
-                     const Conv& conv, void (*kernel)(const Block&, const Requantization&) noexcept,
-                     const Requantization& p, std::byte* scratch) {
+void run_requantized(Context& context, const ConvExtents& extents, const std::uint8_t* x,
+                     const RequantizedOutput& output, const Conv& conv,
+                     void (*kernel)(const Block&, const Requantization&) noexcept, const Requantization& p,
+                     std::byte* scratch) {
   struct Call {
     decltype(kernel) requantize;
     Requantization p;
   };
   const Call call{kernel, p};
   KernelRun<Block> run;
-  run.x = x, run.y = y, run.y_element_bytes = 1;
+  run.x = x, run.y = output.y, run.y_element_bytes = 1, run.residual = output.residual;
   run.self = &call;
   run.multiply = [](const void* self, const Block& block) {
     const Call& c = *static_cast<const Call*>(self);
@@ -88,7 +90,8 @@ void run_real(Context& context, const ConvExtents& extents, const std::uint8_t* 
 Requantization requantization(const RequantizedOutput& output) {
   QSLIM_REQUIRE(output.lo <= output.hi, "ConvU8S8: lo must not exceed hi, got ", int{output.lo}, " and ",
                 int{output.hi});
-  return {output.inverse_scale, output.zero_point, output.lo, output.hi};
+  return {output.inverse_scale,  output.zero_point,         output.lo, output.hi,
+          output.residual_scale, output.residual_zero_point};
 }
 
 // Quantizes real values one by one, where they may be too large for the kernels.
@@ -249,6 +252,8 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
                    const RequantizedOutput& output, std::byte* scratch) const {
   check_extents("ConvU8S8", packed_->geometry, extents);
   const Requantization p = requantization(output);
+  QSLIM_REQUIRE(output.residual == nullptr || adds_residuals(output.inverse_scale, output.residual_scale),
+                "ConvU8S8: ", kernel_name(), " cannot add these residuals; ask adds_residuals()");
   if (!(packed_->largest * std::abs(double{output.inverse_scale}) < kLargestStep)) {
     const LargeSteps quantizer{extents, packed_->geometry.output_channels, p, output.y};
     run(context, extents, x, RealOutput{nullptr, {&quantizer, take_large_steps}}, scratch);
@@ -256,7 +261,11 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
   }
   std::visit(
       [&](const auto& s) {
-        run_requantized(context, extents, x, output.y, s.conv, s.kernel->requantize, p, scratch);
+        auto* kernel = s.kernel->requantize;
+        if constexpr (std::is_same_v<std::decay_t<decltype(s)>, Gemm>) {
+          if (output.residual != nullptr) kernel = s.kernel->requantize_sum;
+        }
+        run_requantized(context, extents, x, output, s.conv, kernel, p, scratch);
       },
       packed_->strategy);
 }
@@ -266,6 +275,13 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
   check_extents("ConvU8S8", packed_->geometry, extents, output.sink.take != nullptr);
   std::visit([&](const auto& s) { run_real(context, extents, x, output, s.conv, s.kernel->real, scratch); },
              packed_->strategy);
+}
+
+bool ConvU8S8::adds_residuals(float inverse_scale, float residual_scale) const noexcept {
+  const Gemm* const gemm = std::get_if<Gemm>(&packed_->strategy);
+  const double largest = packed_->largest + 255 * std::abs(double{residual_scale});
+  return gemm != nullptr && gemm->kernel->requantize_sum != nullptr &&
+         largest * std::abs(double{inverse_scale}) < kLargestStep;
 }
 
 const ConvGeometry& ConvU8S8::geometry() const noexcept { return packed_->geometry; }

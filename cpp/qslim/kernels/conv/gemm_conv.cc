@@ -146,7 +146,8 @@ void GemmConv::run_block(const Plan& plan, const ConvExtents& extents, const Gem
     const std::size_t row = first / extents.out_w, n = row / extents.out_h;
     const std::size_t offset = n * extents.y_image_stride + row % extents.out_h * extents.y_row_stride +
                                first % extents.out_w * extents.y_pixel_stride;
-    y = {run.y + offset * run.y_element_bytes, extents.y_pixel_stride * run.y_element_bytes};
+    y = {run.y + offset * run.y_element_bytes, extents.y_pixel_stride * run.y_element_bytes,
+         run.residual == nullptr ? nullptr : run.residual + offset};
   }
 
   const std::size_t channels = g.input_channels / g.groups;

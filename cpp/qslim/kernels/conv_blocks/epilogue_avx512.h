@@ -87,17 +87,51 @@ QSLIM_INLINE void rescale_stages(const __m512i (&acc)[kRows][4], const float* mu
   }
 }
 
+// 2^23, whose mantissa takes a byte: adding it to a byte's integer is placing that byte.
+constexpr float kByteMagic = 0x1p23f;
+
+// Vector j of NV of a row of bytes, in the order of column_at(): kByteMagic plus each of them.
+template <int NV>
+QSLIM_INLINE __m512 magic_bytes(const unsigned char* row, int j, std::size_t columns) {
+  const __m512i magic = _mm512_set1_epi32(0x4b000000);
+  if constexpr (NV % 2 != 0) {
+    const auto first = static_cast<std::size_t>(16 * j), left = columns - first;
+    const __m128i bytes =
+        _mm_maskz_loadu_epi8(static_cast<__mmask16>(first_lanes(left < 16 ? left : 16)), row + first);
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu8_epi32(bytes), magic));
+  } else {
+    // Group 4 * part + j of 4 bytes, of which there are NV in each part of 128 bits.
+    __m512i bytes;
+    if constexpr (NV == 4) {
+      bytes = _mm512_maskz_loadu_epi8(first_lanes(columns < 64 ? columns : 64), row);
+    } else {
+      const __m256i half =
+          _mm256_maskz_loadu_epi8(static_cast<__mmask32>(first_lanes(columns < 32 ? columns : 32)), row);
+      bytes =
+          _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3), _mm512_castsi256_si512(half));
+    }
+    const int group = 4 * j;
+    const __m512i places = _mm512_broadcast_i32x4(
+        _mm_setr_epi8(static_cast<char>(group), 0, 0, 0, static_cast<char>(group + 1), 0, 0, 0,
+                      static_cast<char>(group + 2), 0, 0, 0, static_cast<char>(group + 3), 0, 0, 0));
+    return _mm512_castsi512_ps(_mm512_mask_shuffle_epi8(magic, 0x1111111111111111, bytes, places));
+  }
+}
+
 // Rounded steps of four vectors, in the packed order, to the bytes of 64 columns. kFromZeroPoint: lo is the zero
 // point, as behind a ReLU. Then bytes that cannot wrap are added, an instruction that does not compete with
 // the products for a pipe as the saturating addition of words does.
-template <bool kFromZeroPoint>
+// kAdds: residual values are added to the real ones.
+template <bool kFromZeroPoint, bool kAdds = false>
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
-  __m512 inverse_scale;
+  __m512 inverse_scale, residual_scale, residual_zero_point;
   __m512i zero_point, lo, hi;
 
   explicit RequantizeRows(const Requantization& p)
       : inverse_scale(_mm512_set1_ps(p.inverse_scale)),
+        residual_scale(_mm512_set1_ps(p.residual_scale)),
+        residual_zero_point(_mm512_set1_ps(kByteMagic + static_cast<float>(p.residual_zero_point))),
         zero_point(kFromZeroPoint ? _mm512_set1_epi8(static_cast<char>(p.zero_point))
                                   : _mm512_set1_epi16(static_cast<short>(p.zero_point))),
         lo(_mm512_set1_epi8(static_cast<char>(p.lo))),
@@ -126,7 +160,13 @@ struct RequantizeRows {
       const auto round = [&](int i) __attribute__((always_inline)) {
         const int v = first + i < MR * NV ? first + i : MR * NV - 1;
         const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v / NV][v % NV]), multipliers[v % NV]);
-        return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_add_ps(product, biases[v % NV]), inverse_scale));
+        __m512 real = _mm512_add_ps(product, biases[v % NV]);
+        if constexpr (kAdds) {
+          const unsigned char* row = y.residual + static_cast<std::size_t>(v / NV) * y.stride;
+          const __m512 steps = _mm512_sub_ps(magic_bytes<NV>(row, v % NV, columns), residual_zero_point);
+          real = _mm512_add_ps(real, _mm512_mul_ps(steps, residual_scale));
+        }
+        return _mm512_cvtps_epi32(_mm512_mul_ps(real, inverse_scale));
       };
       const __m512i q = bytes(round(0), round(1), round(2), round(3));
       if constexpr (NV == 4) {
@@ -192,9 +232,9 @@ struct RequantizeRows {
 };
 
 // Call run() with the epilogue for p.
-template <class Run>
+template <bool kAdds = false, class Run>
 QSLIM_INLINE void with_requantize_rows(const Requantization& p, const Run& run) {
-  p.lo == p.zero_point ? run(RequantizeRows<true>(p)) : run(RequantizeRows<false>(p));
+  p.lo == p.zero_point ? run(RequantizeRows<true, kAdds>(p)) : run(RequantizeRows<false, kAdds>(p));
 }
 
 // Four vectors in the packed order to 64 columns in theirs: a transposition of 4 x 4 parts of 128 bits.

@@ -22,15 +22,18 @@
 
 namespace qslim {
 
-// Where results go: the same distance apart, row by row.
+// Where results go: the same distance apart, row by row. residual: null, or uint8 values that are added, in the same
+// places.
 struct OutputRows {
   unsigned char* first = nullptr;
   std::size_t stride = 0;  // bytes
+  const unsigned char* residual = nullptr;
 
   QSLIM_INLINE unsigned char* operator[](std::size_t row) const { return first + row * stride; }
   QSLIM_INLINE unsigned char* operator[](int row) const { return (*this)[static_cast<std::size_t>(row)]; }
   QSLIM_INLINE OutputRows from(std::size_t row, std::size_t offset) const {
-    return {first + row * stride + offset, stride};
+    const std::size_t distance = row * stride + offset;
+    return {first + distance, stride, residual == nullptr ? nullptr : residual + distance};
   }
 };
 
@@ -84,6 +87,9 @@ static constexpr bool is_pointwise(const PatchBlock& p) {
 struct Requantization {
   float inverse_scale;
   std::int32_t zero_point, lo, hi;
+  // Of residual values, (q - residual_zero_point) * residual_scale.
+  float residual_scale = 0;
+  std::int32_t residual_zero_point = 0;
 };
 
 static constexpr double kLargestStep = 1 << 30;

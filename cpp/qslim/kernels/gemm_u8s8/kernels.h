@@ -5,6 +5,8 @@
 //   gather      image patches to rows of A: uint8, or int16 less x_zero_point (kernels.inc: depth)
 //   gather_columns  the same for uint8, column by column, so that rows of A overlap (PatchBlock)
 //   requantize  y[m, n] = clamp(round(r[m, n] * inverse_scale) + zero_point, lo, hi), uint8
+//   requantize_sum  the same of r[m, n] + (residual[m, n] - residual_zero_point) * residual_scale, each operation
+//               rounded
 //   real        y[m, n] = r[m, n], float
 //
 // with r[m, n] = float(acc[m, n]) * multiplier[n] + bias[n], rounded after the product and after the sum.
@@ -20,7 +22,8 @@ using GatherFn = void (*)(const PatchBlock& patches) noexcept;
 using GemmRequantizeFn = void (*)(const GemmBlock& block, const Requantization& p) noexcept;
 using GemmRealFn = void (*)(const GemmBlock& block) noexcept;
 
-#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order, gather_columns) \
+#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order, gather_columns, \
+                                requantize_sum)                                                       \
   void gather_u8_##suffix(const PatchBlock& patches) noexcept;                                        \
   void gemm_u8s8_requantize_##suffix(const GemmBlock& block, const Requantization& p) noexcept;       \
   void gemm_u8s8_real_##suffix(const GemmBlock& block) noexcept;
@@ -29,6 +32,7 @@ using GemmRealFn = void (*)(const GemmBlock& block) noexcept;
 
 #if QSLIM_BUILD_X86
 void gather_columns_u8_avx512vnni(const PatchBlock& patches) noexcept;
+void gemm_u8s8_requantize_sum_avx512vnni(const GemmBlock& block, const Requantization& p) noexcept;
 #endif
 
 }  // namespace qslim

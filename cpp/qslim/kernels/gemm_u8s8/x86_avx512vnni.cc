@@ -125,6 +125,10 @@ void gemm_u8s8_requantize_avx512vnni(const GemmBlock& block, const Requantizatio
   with_requantize_rows(p, [&](const auto& epilogue) { multiply_block<VnniOps>(block, epilogue); });
 }
 
+void gemm_u8s8_requantize_sum_avx512vnni(const GemmBlock& block, const Requantization& p) noexcept {
+  with_requantize_rows<true>(p, [&](const auto& epilogue) { multiply_block<VnniOps>(block, epilogue); });
+}
+
 void gemm_u8s8_real_avx512vnni(const GemmBlock& block) noexcept {
   multiply_block<VnniOps>(block, RealRows{});
 }
