@@ -116,6 +116,12 @@ void take_large_steps(const void* self, std::size_t first, std::size_t pixels, c
   }
 }
 
+// Return true if real values of magnitudes up to `largest` stay finite, and their steps in the kernels' range.
+bool fits_kernels(double largest, float inverse_scale) {
+  return largest < std::numeric_limits<float>::max() &&
+         largest * std::abs(double{inverse_scale}) < kLargestStep;
+}
+
 // A convolution packed for the kernel that computes its blocks.
 template <class Conv, class Kernel>
 struct Strategy {
@@ -127,6 +133,10 @@ using Winograd = Strategy<WinogradConv, WinogradU8S8Kernel>;
 using Depthwise = Strategy<DepthwiseConv, DepthwiseU8S8Kernel>;
 using DepthwiseByRows = Strategy<DepthwiseRowsConv, DepthwiseRowsU8S8Kernel>;
 using AnyStrategy = std::variant<Gemm, Winograd, Depthwise, DepthwiseByRows>;
+
+template <class AStrategy>
+constexpr bool kMayHaveHardSwish =
+    std::is_same_v<AStrategy, Gemm> || std::is_same_v<AStrategy, DepthwiseByRows>;
 
 struct Arguments {
   const ConvGeometry& geometry;
@@ -254,6 +264,9 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
   const Requantization p = requantization(output);
   QSLIM_REQUIRE(output.residual == nullptr || adds_residuals(output.inverse_scale, output.residual_scale),
                 "ConvU8S8: ", kernel_name(), " cannot add these residuals; ask adds_residuals()");
+  QSLIM_REQUIRE(
+      !output.has_hard_swish || (output.residual == nullptr && applies_hard_swish(output.inverse_scale)),
+      "ConvU8S8: ", kernel_name(), " cannot apply HardSwish here; ask applies_hard_swish()");
   if (!(packed_->largest * std::abs(double{output.inverse_scale}) < kLargestStep)) {
     const LargeSteps quantizer{extents, packed_->geometry.output_channels, p, output.y};
     run(context, extents, x, RealOutput{nullptr, {&quantizer, take_large_steps}}, scratch);
@@ -261,9 +274,13 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
   }
   std::visit(
       [&](const auto& s) {
+        using Packed = std::decay_t<decltype(s)>;
         auto* kernel = s.kernel->requantize;
-        if constexpr (std::is_same_v<std::decay_t<decltype(s)>, Gemm>) {
+        if constexpr (std::is_same_v<Packed, Gemm>) {
           if (output.residual != nullptr) kernel = s.kernel->requantize_sum;
+        }
+        if constexpr (kMayHaveHardSwish<Packed>) {
+          if (output.has_hard_swish) kernel = s.kernel->requantize_hard_swish;
         }
         run_requantized(context, extents, x, output, s.conv, kernel, p, scratch);
       },
@@ -279,9 +296,22 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
 
 bool ConvU8S8::adds_residuals(float inverse_scale, float residual_scale) const noexcept {
   const Gemm* const gemm = std::get_if<Gemm>(&packed_->strategy);
-  const double largest = packed_->largest + 255 * std::abs(double{residual_scale});
   return gemm != nullptr && gemm->kernel->requantize_sum != nullptr &&
-         largest * std::abs(double{inverse_scale}) < kLargestStep;
+         fits_kernels(packed_->largest + 255 * std::abs(double{residual_scale}), inverse_scale);
+}
+
+bool ConvU8S8::applies_hard_swish(float inverse_scale) const noexcept {
+  const bool has_kernel = std::visit(
+      [](const auto& s) {
+        if constexpr (kMayHaveHardSwish<std::decay_t<decltype(s)>>) {
+          return s.kernel->requantize_hard_swish != nullptr;
+        } else {
+          return false;
+        }
+      },
+      packed_->strategy);
+  // It multiplies by up to 6 before it divides.
+  return has_kernel && fits_kernels(6 * packed_->largest, inverse_scale);
 }
 
 const ConvGeometry& ConvU8S8::geometry() const noexcept { return packed_->geometry; }

@@ -34,6 +34,8 @@ struct RequantizedOutput {
   const std::uint8_t* residual = nullptr;
   float residual_scale = 0;  // finite
   std::uint8_t residual_zero_point = 0;
+  // HardSwish(r) in the place of r. Only where applies_hard_swish(), and without a residual.
+  bool has_hard_swish = false;
 };
 
 // To y, or to the sink if it has a function.
@@ -62,6 +64,9 @@ class ConvU8S8 {
 
   // Return true if run() takes residuals for results of this scale and residuals of that one.
   bool adds_residuals(float inverse_scale, float residual_scale) const noexcept;
+
+  // Return true if run() applies HardSwish for results of this scale.
+  bool applies_hard_swish(float inverse_scale) const noexcept;
 
   const ConvGeometry& geometry() const noexcept;
   const char* kernel_name() const noexcept;  // "gemm_u8s8_avx2", "depthwise_u8s8_avx2", ...

@@ -87,6 +87,16 @@ QSLIM_INLINE void rescale_stages(const __m512i (&acc)[kRows][4], const float* mu
   }
 }
 
+// What is done to a real value before it is rounded.
+enum class BeforeRounding { kNothing, kSum, kHardSwish };
+
+// The operations of formulas/elementwise.inc, one by one.
+QSLIM_INLINE __m512 hard_swish(__m512 x) {
+  const __m512 six = _mm512_set1_ps(6.0f);
+  const __m512 gate = _mm512_max_ps(_mm512_add_ps(x, _mm512_set1_ps(3.0f)), _mm512_setzero_ps());
+  return _mm512_div_ps(_mm512_mul_ps(x, _mm512_min_ps(gate, six)), six);
+}
+
 // 2^23, whose mantissa takes a byte: adding it to a byte's integer is placing that byte.
 constexpr float kByteMagic = 0x1p23f;
 
@@ -121,8 +131,7 @@ QSLIM_INLINE __m512 magic_bytes(const unsigned char* row, int j, std::size_t col
 // Rounded steps of four vectors, in the packed order, to the bytes of 64 columns. kFromZeroPoint: lo is the zero
 // point, as behind a ReLU. Then bytes that cannot wrap are added, an instruction that does not compete with
 // the products for a pipe as the saturating addition of words does.
-// kAdds: residual values are added to the real ones.
-template <bool kFromZeroPoint, bool kAdds = false>
+template <bool kFromZeroPoint, BeforeRounding kBefore = BeforeRounding::kNothing>
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
   __m512 inverse_scale, residual_scale, residual_zero_point;
@@ -161,7 +170,8 @@ struct RequantizeRows {
         const int v = first + i < MR * NV ? first + i : MR * NV - 1;
         const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v / NV][v % NV]), multipliers[v % NV]);
         __m512 real = _mm512_add_ps(product, biases[v % NV]);
-        if constexpr (kAdds) {
+        if constexpr (kBefore == BeforeRounding::kHardSwish) real = hard_swish(real);
+        if constexpr (kBefore == BeforeRounding::kSum) {
           const unsigned char* row = y.residual + static_cast<std::size_t>(v / NV) * y.stride;
           const __m512 steps = _mm512_sub_ps(magic_bytes<NV>(row, v % NV, columns), residual_zero_point);
           real = _mm512_add_ps(real, _mm512_mul_ps(steps, residual_scale));
@@ -204,6 +214,7 @@ struct RequantizeRows {
     rescale_stages(acc, multiplier, bias, real);
     QSLIM_UNROLL for (int j = 0; j < 4; ++j) {
       QSLIM_UNROLL for (int u = 0; u < kRows; ++u) {
+        if constexpr (kBefore == BeforeRounding::kHardSwish) real[u][j] = hard_swish(real[u][j]);
         real[u][j] = _mm512_mul_ps(real[u][j], inverse_scale);
         QSLIM_PIN(real[u][j]);
       }
@@ -232,9 +243,14 @@ struct RequantizeRows {
 };
 
 // Call run() with the epilogue for p.
-template <bool kAdds = false, class Run>
+template <BeforeRounding kBefore = BeforeRounding::kNothing, class Run>
 QSLIM_INLINE void with_requantize_rows(const Requantization& p, const Run& run) {
-  p.lo == p.zero_point ? run(RequantizeRows<true, kAdds>(p)) : run(RequantizeRows<false, kAdds>(p));
+  // What ends in a HardSwish has negative results: one form is enough.
+  if (kBefore != BeforeRounding::kHardSwish && p.lo == p.zero_point) {
+    run(RequantizeRows<kBefore != BeforeRounding::kHardSwish, kBefore>(p));
+  } else {
+    run(RequantizeRows<false, kBefore>(p));
+  }
 }
 
 // Four vectors in the packed order to 64 columns in theirs: a transposition of 4 x 4 parts of 128 bits.

@@ -4,6 +4,7 @@
 // specification.
 //
 //   requantize  y[row, i, c] = clamp(round(r[row, i, c] * inverse_scale) + zero_point, lo, hi), uint8
+//   requantize_hard_swish  the same of HardSwish(r[row, i, c])
 //   real        y[row, i, c] = r[row, i, c], float
 //
 // with r of depthwise_rows.h, rounded after the product and after the sum. x is raw bytes; start is the zero
@@ -19,6 +20,8 @@ using DepthwiseRowsRealFn = void (*)(const DepthwiseRows& rows) noexcept;
 
 #define QSLIM_DEPTHWISE_ROWS_U8S8_KERNELS(isa, suffix)                                                       \
   void depthwise_rows_u8s8_requantize_##suffix(const DepthwiseRows& rows, const Requantization& p) noexcept; \
+  void depthwise_rows_u8s8_requantize_hard_swish_##suffix(const DepthwiseRows& rows,                         \
+                                                          const Requantization& p) noexcept;                 \
   void depthwise_rows_u8s8_real_##suffix(const DepthwiseRows& rows) noexcept;
 #include "qslim/kernels/depthwise_rows_u8s8/kernels.inc"
 #undef QSLIM_DEPTHWISE_ROWS_U8S8_KERNELS

@@ -317,6 +317,11 @@ void depthwise_rows_u8s8_requantize_avx512vnni(const DepthwiseRows& rows, const 
   with_requantize_rows(p, [&](const auto& epilogue) { slide(rows, epilogue); });
 }
 
+void depthwise_rows_u8s8_requantize_hard_swish_avx512vnni(const DepthwiseRows& rows,
+                                                          const Requantization& p) noexcept {
+  with_requantize_rows<BeforeRounding::kHardSwish>(p, [&](const auto& epilogue) { slide(rows, epilogue); });
+}
+
 void depthwise_rows_u8s8_real_avx512vnni(const DepthwiseRows& rows) noexcept { slide(rows, RealRows{}); }
 
 }  // namespace qslim

@@ -7,6 +7,7 @@
 //   requantize  y[m, n] = clamp(round(r[m, n] * inverse_scale) + zero_point, lo, hi), uint8
 //   requantize_sum  the same of r[m, n] + (residual[m, n] - residual_zero_point) * residual_scale, each operation
 //               rounded
+//   requantize_hard_swish  the same of HardSwish(r[m, n])
 //   real        y[m, n] = r[m, n], float
 //
 // with r[m, n] = float(acc[m, n]) * multiplier[n] + bias[n], rounded after the product and after the sum.
@@ -23,7 +24,7 @@ using GemmRequantizeFn = void (*)(const GemmBlock& block, const Requantization& 
 using GemmRealFn = void (*)(const GemmBlock& block) noexcept;
 
 #define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order, gather_columns, \
-                                requantize_sum)                                                       \
+                                requantize_sum, requantize_hard_swish)                                \
   void gather_u8_##suffix(const PatchBlock& patches) noexcept;                                        \
   void gemm_u8s8_requantize_##suffix(const GemmBlock& block, const Requantization& p) noexcept;       \
   void gemm_u8s8_real_##suffix(const GemmBlock& block) noexcept;
@@ -33,6 +34,7 @@ using GemmRealFn = void (*)(const GemmBlock& block) noexcept;
 #if QSLIM_BUILD_X86
 void gather_columns_u8_avx512vnni(const PatchBlock& patches) noexcept;
 void gemm_u8s8_requantize_sum_avx512vnni(const GemmBlock& block, const Requantization& p) noexcept;
+void gemm_u8s8_requantize_hard_swish_avx512vnni(const GemmBlock& block, const Requantization& p) noexcept;
 #endif
 
 }  // namespace qslim

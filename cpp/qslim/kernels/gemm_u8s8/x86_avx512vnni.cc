@@ -126,7 +126,13 @@ void gemm_u8s8_requantize_avx512vnni(const GemmBlock& block, const Requantizatio
 }
 
 void gemm_u8s8_requantize_sum_avx512vnni(const GemmBlock& block, const Requantization& p) noexcept {
-  with_requantize_rows<true>(p, [&](const auto& epilogue) { multiply_block<VnniOps>(block, epilogue); });
+  with_requantize_rows<BeforeRounding::kSum>(
+      p, [&](const auto& epilogue) { multiply_block<VnniOps>(block, epilogue); });
+}
+
+void gemm_u8s8_requantize_hard_swish_avx512vnni(const GemmBlock& block, const Requantization& p) noexcept {
+  with_requantize_rows<BeforeRounding::kHardSwish>(
+      p, [&](const auto& epilogue) { multiply_block<VnniOps>(block, epilogue); });
 }
 
 void gemm_u8s8_real_avx512vnni(const GemmBlock& block) noexcept {

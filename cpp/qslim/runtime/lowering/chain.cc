@@ -250,6 +250,10 @@ std::optional<Chain::Sum> Chain::as_sum() const {
   return sum;
 }
 
+bool Chain::is_hard_swish() const {
+  return has_start_ && steps_.size() == 1 && steps_[0].op == ElementwiseOp::kHardSwish && steps_[0].a == 0;
+}
+
 Chain::Compiled Chain::compile() {
   if (steps_.empty()) steps_.push_back(ElementwiseStep{ElementwiseOp::kIdentity});
   const auto renumber = [&](std::uint8_t r) {

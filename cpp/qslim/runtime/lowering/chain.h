@@ -44,6 +44,9 @@ class Chain {
   // Return it if that is all that the chain computes.
   std::optional<Sum> as_sum() const;
 
+  // Return true if HardSwish of the start is all that the chain computes.
+  bool is_hard_swish() const;
+
   // The program and the buffers of its operands, for runs.
   struct Compiled {
     Elementwise program;

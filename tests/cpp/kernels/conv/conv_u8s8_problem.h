@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -159,6 +160,30 @@ inline void check_sum(Problem& problem, const ConvU8S8& conv, Context& context, 
   }
 }
 
+// With HardSwish between the results and their rounding.
+inline void check_hard_swish(Problem& problem, const ConvU8S8& conv, Context& context,
+                             RequantizedOutput output) {
+  output.has_hard_swish = true;
+  std::vector<std::uint8_t> expected(problem.shape.y_size(), kCanary), y = expected;
+  const std::size_t channels = conv.geometry().output_channels;
+  for (std::size_t i = 0; i < problem.acc.size(); ++i) {
+    const float x = problem.real(i), gate = std::min(std::max(x + 3.0f, 0.0f), 6.0f);
+    expected[problem.shape.y_index(i / channels) + i % channels] =
+        reference::requantize(x * gate / 6.0f, output.inverse_scale, output.zero_point, output.lo, output.hi);
+  }
+  output.y = y.data();
+  const auto scratch = problem.scratch(conv, context.pool().num_threads());
+  const auto run = [&] {
+    conv.run(context, problem.shape.extents, problem.x.data(), output, scratch.data());
+  };
+  if (conv.applies_hard_swish(output.inverse_scale)) {
+    run();
+    expect_same_bits(expected.data(), y.data(), y.size());
+  } else {
+    EXPECT_THROW(run(), InvalidArgument);
+  }
+}
+
 inline void check_real(Problem& problem, const ConvU8S8& conv, Context& context) {
   constexpr float kUntouched = -12345.0f;
   const std::vector<float> expected = problem.expected_real(kUntouched);
@@ -207,6 +232,8 @@ inline void check_everything(Isa isa, Problem& problem, std::mt19937& random) {
   random() % 2 != 0 ? check_real(problem, conv, context) : check_sink(problem, conv, context);
   if (::testing::Test::HasFailure()) return;
   check_sum(problem, conv, context, kOutputs[random() % std::size(kOutputs)], random);
+  if (::testing::Test::HasFailure()) return;
+  check_hard_swish(problem, conv, context, kOutputs[random() % std::size(kOutputs)]);
 }
 
 }  // namespace qslim::test::conv_u8s8

@@ -75,8 +75,8 @@ TEST_P(GemmU8S8, ItsConvolutionsEqualTheReference) {
 }
 
 // With dilation, as kernels for whole rows may take the others.
-// Residuals are of use where the kernel says so, and it says so for scales that any network has.
-TEST_P(GemmU8S8, AddsResidualsIfItHasAKernel) {
+// For scales that any network has.
+TEST_P(GemmU8S8, FusesWhatItHasKernelsFor) {
   std::mt19937 random(8);
   Problem problem(test::matrix_case(7, 70, 20), Values::kRandom, random);
   std::fill(problem.multiplier.begin(), problem.multiplier.end(), 1e-3f);
@@ -84,6 +84,8 @@ TEST_P(GemmU8S8, AddsResidualsIfItHasAKernel) {
   const ConvU8S8 conv = problem.pack(isa());
   EXPECT_EQ(conv.adds_residuals(20, 0.05f), kernels().requantize_sum != nullptr);
   EXPECT_FALSE(conv.adds_residuals(0x1p20f, 0x1p20f));
+  EXPECT_EQ(conv.applies_hard_swish(20), kernels().requantize_hard_swish != nullptr);
+  EXPECT_FALSE(conv.applies_hard_swish(0x1p30f));
 }
 
 TEST_P(DepthwiseU8S8, ItsConvolutionsEqualTheReference) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -178,26 +179,34 @@ void emit_requantized(Compiler& compiler, const Product& product) {
   }
 }
 
-// Emit a product whose kernel adds a tensor of bytes before it quantizes; return false, with nothing changed, if the
-// chain is not that or the kernel cannot.
-bool emit_sum(Compiler& compiler, Product& product, const Chain& chain) {
+// Emit a product whose kernel also computes the chain, a sum with a tensor of bytes or a HardSwish, before it quantizes;
+// return false, with nothing changed, if the chain is neither or the kernel cannot.
+bool emit_with_chain_in_kernel(Compiler& compiler, Product& product, const Chain& chain) {
   const auto sum = chain.as_sum();
+  const Storage& storage = compiler.storage(chain.result());
+  if (!(sum || chain.is_hard_swish()) || !product.is_int8() || !storage.is_quantized()) return false;
   const LinearPart& part = product.parts[0];
   const ConvExtents& e = part.extents;
   const std::size_t channels = part.geometry.output_channels;
   const bool writes_all = product.parts.size() == 1 && part.y_offset == 0 && e.y_pixel_stride == channels &&
                           e.y_row_stride == e.out_w * channels &&
                           e.y_image_stride == e.out_h * e.y_row_stride;
-  const Storage& storage = compiler.storage(chain.result());
-  if (!sum || !writes_all || !product.is_int8() || !storage.is_quantized()) return false;
-  RequantizedOutput output = requantized_output(storage.type, sum->lo, sum->hi);
-  output.residual_scale = sum->operand.scale;
-  output.residual_zero_point = static_cast<std::uint8_t>(sum->operand.zero_point);
+  if (!writes_all) return false;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  RequantizedOutput output =
+      requantized_output(storage.type, sum ? sum->lo : -kInfinity, sum ? sum->hi : kInfinity);
   const auto conv = packed_int8(compiler, product, part);
-  if (!conv->adds_residuals(output.inverse_scale, output.residual_scale)) return false;
+  if (sum) {
+    output.residual_scale = sum->operand.scale;
+    output.residual_zero_point = static_cast<std::uint8_t>(sum->operand.zero_point);
+    if (!conv->adds_residuals(output.inverse_scale, output.residual_scale)) return false;
+  } else {
+    output.has_hard_swish = true;
+    if (!conv->applies_hard_swish(output.inverse_scale)) return false;
+  }
   product.tail.names += "+" + chain.names();
   const Value result = compiler.define(chain.result(), product.layout, storage);
-  emit_requantized_part(compiler, product, part, conv, output, result.buffer, sum->buffer);
+  emit_requantized_part(compiler, product, part, conv, output, result.buffer, sum ? sum->buffer : kAbsent);
   return true;
 }
 
@@ -287,7 +296,7 @@ void emit_with_chain(Compiler& compiler, Product& product) {
     emit_real_parts(compiler, product, compiler.define(result, product.layout, real_storage()).buffer);
     return;
   }
-  if (emit_sum(compiler, product, chain)) return;
+  if (emit_with_chain_in_kernel(compiler, product, chain)) return;
   auto compiled = std::make_shared<Chain::Compiled>(chain.compile());
   product.tail.names += chain.names().empty() ? "" : "+" + chain.names();
   if (product.parts.size() == 1 && product.parts[0].y_offset == 0) {  // one part writes all of the result
