@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // GMAC/s of both convolutions on the layers of MobileNetV1 and ResNet50 (and a few of MobileNetV2 and V3),
-// with every kernel of this machine: gemm, depthwise (by rows too) and winograd. cyc/out is cycles per output of the
-// depthwise layers, if the clock is given in GHz by QSLIM_BENCH_GHZ; MAC/cyc likewise.
+// with every kernel of this machine: gemm, depthwise (by rows too) and winograd. cyc/out is cycles per output
+// of the depthwise layers, if the clock is given in GHz by QSLIM_BENCH_GHZ; MAC/cyc likewise.
 //   build/cpp/cpp/bench/qslim_conv_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
 #include "bench.h"
 

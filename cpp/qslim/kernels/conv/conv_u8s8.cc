@@ -116,7 +116,8 @@ void take_large_steps(const void* self, std::size_t first, std::size_t pixels, c
   }
 }
 
-// Return true if real values of magnitudes up to `largest` stay finite, and their steps in the kernels' range.
+// Return true if real values of magnitudes up to `largest` stay finite, and their steps in the kernels'
+// range.
 bool fits_kernels(double largest, float inverse_scale) {
   return largest < std::numeric_limits<float>::max() &&
          largest * std::abs(double{inverse_scale}) < kLargestStep;

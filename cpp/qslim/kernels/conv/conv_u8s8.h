@@ -29,8 +29,8 @@ struct RequantizedOutput {
   float inverse_scale = 1;                        // finite
   std::uint8_t zero_point = 0, lo = 0, hi = 255;  // stored values
   std::uint8_t* y = nullptr;
-  // Null, or what is added before the rounding: s = r + (residual - residual_zero_point) * residual_scale, each
-  // operation rounded, in the places of y. Only where adds_residuals().
+  // Null, or what is added before the rounding: s = r + (residual - residual_zero_point) * residual_scale,
+  // each operation rounded, in the places of y. Only where adds_residuals().
   const std::uint8_t* residual = nullptr;
   float residual_scale = 0;  // finite
   std::uint8_t residual_zero_point = 0;

@@ -16,6 +16,9 @@ constexpr std::size_t kSinkBytes = 96 * 1024;
 // A multiple of the height of every kernel's tile but those of 9 to 11 rows.
 constexpr std::size_t kMostRows = 96, kFewestRows = 12;
 
+// Patches that overlap take little room; their first and last columns are what blocks do not share.
+constexpr std::size_t kMostPatches = 256;
+
 // Bytes a gather may write behind a block.
 constexpr std::size_t kSlack = kCacheLine;
 
@@ -68,7 +71,7 @@ GemmConv::Plan GemmConv::plan(const ConvExtents& extents, std::size_t num_thread
   plan.a_stride = plan.in_place ? extents.x_pixel_stride * x_element_bytes_
                                 : (divide_up(steps_ * 4, kCacheLine) | 1) * kCacheLine;
   if (by_columns()) plan.a_stride = g.stride_w * g.kernel_h * g.input_channels;
-  std::size_t rows = kMostRows;
+  std::size_t rows = by_columns() ? kMostPatches : kMostRows;
   while (rows > kFewestRows && rows * steps_ * 4 > kBlockBytes) rows /= 2;
   if (to_sink) {
     while (rows > kFewestRows && rows * g.output_channels * 4 > kSinkBytes) rows /= 2;

@@ -7,9 +7,9 @@
 // in a worker's scratch (or reads x in place where the rows of A lie there already) and multiplies them with
 // the panels. With a block in the second-level cache, bringing it together costs 1 to 3 % of the product, so
 // there is no table of pointers to keep.
-// The first convolution of a network has so few channels that bringing patches together takes longer than the product.
-// There the columns of A are the taps (kw, kh, ic): laid out image column by image column, the patches of
-// neighbouring outputs overlap, and what they share is written once.
+// The first convolution of a network has so few channels that bringing patches together takes longer than the
+// product. There the columns of A are the taps (kw, kh, ic): laid out image column by image column, the
+// patches of neighbouring outputs overlap, and what they share is written once.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +32,8 @@ class GemmConv {
  public:
   using Gather = void (*)(const PatchBlock&) noexcept;
 
-  // x_element_bytes is the size of an element of x; depth * the size of an element of A is 4. gather_columns may be
-  // null; it is taken for elements that A holds as they are.
+  // x_element_bytes is the size of an element of x; depth * the size of an element of A is 4. gather_columns
+  // may be null; it is taken for elements that A holds as they are.
   GemmConv(const ConvGeometry& geometry, const GemmLayout& layout, std::size_t x_element_bytes,
            int x_zero_point, Gather gather, Gather gather_columns = nullptr);
 

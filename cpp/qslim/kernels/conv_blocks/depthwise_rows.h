@@ -57,8 +57,8 @@ static constexpr std::size_t row_steps(std::size_t side, std::size_t stride) {
 //                  lower one, whose rows are 1 to 3
 //   3x3, stride 2  rows 0 and 1 of the last two columns (step 0); of the two before, of which the first does
 //                  not count (1); row 2 of these four (2)
-//   5x5            a column's rows 0 to 3 (steps 0 to 4); row 4 of columns 0 to 3 (5), and of the last one (6),
-//                  which the four columns up to it or the one behind it bring
+//   5x5            a column's rows 0 to 3 (steps 0 to 4); row 4 of columns 0 to 3 (5), and of the last one
+//                  (6), which the four columns up to it or the one behind it bring
 static constexpr TapEntry row_tap(std::size_t side, std::size_t stride, std::size_t step, std::size_t i) {
   if (side == 5) {
     if (step < 5) return {i * 5 + step, true};

@@ -58,8 +58,8 @@ QSLIM_INLINE __m512 rescale(__m512i acc, const float* multiplier, const float* b
                        _mm512_load_ps(bias));
 }
 
-// The same for rows of four vectors, one operation after the other on all of them, so that each finds its operands
-// finished: 3 to 11 % of a depthwise kernel. GCC would bring the operations together again.
+// The same for rows of four vectors, one operation after the other on all of them, so that each finds its
+// operands finished: 3 to 11 % of a depthwise kernel. GCC would bring the operations together again.
 template <int kRows>
 QSLIM_INLINE void rescale_stages(const __m512i (&acc)[kRows][4], const float* multiplier, const float* bias,
                                  __m512 (&real)[kRows][4]) {
@@ -128,9 +128,9 @@ QSLIM_INLINE __m512 magic_bytes(const unsigned char* row, int j, std::size_t col
   }
 }
 
-// Rounded steps of four vectors, in the packed order, to the bytes of 64 columns. kFromZeroPoint: lo is the zero
-// point, as behind a ReLU. Then bytes that cannot wrap are added, an instruction that does not compete with
-// the products for a pipe as the saturating addition of words does.
+// Rounded steps of four vectors, in the packed order, to the bytes of 64 columns. kFromZeroPoint: lo is the
+// zero point, as behind a ReLU. Then bytes that cannot wrap are added, an instruction that does not compete
+// with the products for a pipe as the saturating addition of words does.
 template <bool kFromZeroPoint, BeforeRounding kBefore = BeforeRounding::kNothing>
 struct RequantizeRows {
   static constexpr std::size_t kOutputBytes = 1;
@@ -204,8 +204,8 @@ struct RequantizeRows {
     }
   }
 
-  // kRows rows of 64 lanes, of kParts parts each: part g of row u goes to y[kRows * g + u], as far as there are
-  // `rows`.
+  // kRows rows of 64 lanes, of kParts parts each: part g of row u goes to y[kRows * g + u], as far as there
+  // are `rows`.
   template <int kRows, int kParts>
   QSLIM_INLINE void store_parts(const __m512i (&acc)[kRows][4], std::size_t channels, std::size_t rows,
                                 const float* multiplier, const float* bias, unsigned char* const* y,

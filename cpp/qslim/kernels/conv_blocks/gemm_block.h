@@ -22,8 +22,8 @@
 
 namespace qslim {
 
-// Where results go: the same distance apart, row by row. residual: null, or uint8 values that are added, in the same
-// places.
+// Where results go: the same distance apart, row by row. residual: null, or uint8 values that are added, in
+// the same places.
 struct OutputRows {
   unsigned char* first = nullptr;
   std::size_t stride = 0;  // bytes
@@ -63,10 +63,11 @@ struct PatchBlock {
   void* a = nullptr;
   std::size_t a_stride = 0;
 
-  // For gathering by columns, of pixels of one row of outputs and up to kMostColumnRows rows and kMostColumnChannels
-  // channels: A begins with the first column of the first patch, each column as (kh, channel), and a_stride is
-  // stride_w columns. column_bytes [kernel_h][64]: the byte of 16 of image row kh that byte i of the next
-  // column_pixels() columns comes from, or 0x80, where pixels follow each other without a gap.
+  // For gathering by columns, of pixels of one row of outputs and up to kMostColumnRows rows and
+  // kMostColumnChannels channels: A begins with the first column of the first patch, each column as (kh,
+  // channel), and a_stride is stride_w columns. column_bytes [kernel_h][64]: the byte of 16 of image row kh
+  // that byte i of the next column_pixels() columns comes from, or 0x80, where pixels follow each other
+  // without a gap.
   static constexpr std::size_t kMostColumnRows = 7, kMostColumnChannels = 4;
   const unsigned char* column_bytes = nullptr;
 };

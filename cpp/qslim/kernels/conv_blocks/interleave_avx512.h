@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Quadruples of bytes for vpdpbusd: what both depthwise kernels of AVX-512 VNNI are made of. Unpacking within 128
-// bits puts 64 channels in the order that packing the results undoes. Included by x86_avx512vnni.cc files only;
-// all names are internal to them.
+// Quadruples of bytes for vpdpbusd: what both depthwise kernels of AVX-512 VNNI are made of. Unpacking within
+// 128 bits puts 64 channels in the order that packing the results undoes. Included by x86_avx512vnni.cc files
+// only; all names are internal to them.
 #pragma once
 
 #include "qslim/kernels/conv_blocks/unroll.h"

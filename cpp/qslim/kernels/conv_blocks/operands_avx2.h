@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Operands of the AVX2 tiles. Included by x86_avx2.cc and x86_avxvnni.cc files only; all names are internal to them.
+// Operands of the AVX2 tiles. Included by x86_avx2.cc and x86_avxvnni.cc files only; all names are internal
+// to them.
 //
 // Volatile assembly keeps its order. Left to itself, GCC 12 loads early, reorders the additions of two steps,
 // chooses which operand of a fused multiply-add to overwrite, and spills sums inside the loop: 50 to 60 % of

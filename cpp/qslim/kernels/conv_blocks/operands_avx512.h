@@ -12,8 +12,8 @@
 namespace qslim {
 namespace {
 
-// Loads are of the type that computes with them. On Zen 4 an integer operation waits for what vbroadcastss loads: 16
-// rows of one vector ran at 73 % of the speed of vpdpbusd.
+// Loads are of the type that computes with them. On Zen 4 an integer operation waits for what vbroadcastss
+// loads: 16 rows of one vector ran at 73 % of the speed of vpdpbusd.
 struct IntegerLanes {
   using Vector = __m512i;
 #if !QSLIM_EMULATE_AVX512

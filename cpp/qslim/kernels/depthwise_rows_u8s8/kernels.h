@@ -3,9 +3,9 @@
 // Int8 depthwise convolution by whole rows: the functions of each instruction set. reference/conv.h is the
 // specification.
 //
-//   requantize  y[row, i, c] = clamp(round(r[row, i, c] * inverse_scale) + zero_point, lo, hi), uint8
+//   requantize             y[row, i, c] = clamp(round(r[row, i, c] * inverse_scale) + zero_point, lo, hi)
 //   requantize_hard_swish  the same of HardSwish(r[row, i, c])
-//   real        y[row, i, c] = r[row, i, c], float
+//   real                   y[row, i, c] = r[row, i, c], float
 //
 // with r of depthwise_rows.h, rounded after the product and after the sum. x is raw bytes; start is the zero
 // point's share. Included by per-ISA files: plain declarations only.

@@ -3,8 +3,9 @@
 // Int8 depthwise convolution by whole rows on AVX-512 VNNI. Contract: kernels.h, order of weights:
 // depthwise_rows.h.
 //
-// Measured on Zen 4, cycles per output: 3x3 of stride 1 about 0.4, 5x5 about 0.8. vpdpbusd and vmulps share two pipes, so
-// each of the 8 products of an epilogue costs as much as one of the convolution; loads come next. Hence
+// Measured on Zen 4, cycles per output: 3x3 of stride 1 about 0.4, 5x5 about 0.8. vpdpbusd and vmulps share
+// two pipes, so each of the 8 products of an epilogue costs as much as one of the convolution; loads come
+// next. Hence
 //   3x3, stride 1  two output rows share one interleaved column, whose fourth byte is then of use: 8 unpacks
 //                  for 128 outputs
 //   3x3, stride 2  pairs of columns: 11 unpacks for 64 outputs
@@ -20,8 +21,8 @@ namespace {
 
 constexpr std::size_t kBlock = DepthwiseRows::kBlock;
 
-// Inlined into one function, the loops would compete for registers. They take their arguments by value: what they store
-// could otherwise change them, and GCC would read them again.
+// Inlined into one function, the loops would compete for registers. They take their arguments by value: what
+// they store could otherwise change them, and GCC would read them again.
 #define QSLIM_OUTLINE __attribute__((noinline))
 
 // Hides from the compiler where a pointer comes from, so that it addresses its operands by offsets. Otherwise
@@ -48,7 +49,8 @@ struct InputRows {
   __m512i outside;
   std::size_t columns, step;
 
-  // From row `first` of x and channel `channel`. Rows past the last one repeat it: what they give is not stored.
+  // From row `first` of x and channel `channel`. Rows past the last one repeat it: what they give is not
+  // stored.
   InputRows(const DepthwiseRows& d, std::size_t first, std::size_t channel)
       : outside(_mm512_set1_epi8(static_cast<char>(d.outside))), columns(d.columns), step(d.x_step) {
     const std::size_t last = (d.rows - 1) * d.stride + d.side - 1;
@@ -179,8 +181,8 @@ QSLIM_OUTLINE void slide_3x3_by_2(const DepthwiseRows d, const Pass pass, const 
   }
 }
 
-// Half of the lanes of a 5x5 kernel: vectors 2 * kHalf and 2 * kHalf + 1 of the packed order, which unpacking the low or
-// the high bytes gives.
+// Half of the lanes of a 5x5 kernel: vectors 2 * kHalf and 2 * kHalf + 1 of the packed order, which unpacking
+// the low or the high bytes gives.
 template <int kParts, int kStride, int kHalf>
 struct Half5x5 {
   static constexpr int kLive = kStride == 1 ? 5 : 3;  // outputs that see a column

@@ -2,13 +2,13 @@
 //
 // Int8 matrix products: the functions of each instruction set. reference/conv.h is the specification.
 //
-//   gather      image patches to rows of A: uint8, or int16 less x_zero_point (kernels.inc: depth)
-//   gather_columns  the same for uint8, column by column, so that rows of A overlap (PatchBlock)
-//   requantize  y[m, n] = clamp(round(r[m, n] * inverse_scale) + zero_point, lo, hi), uint8
-//   requantize_sum  the same of r[m, n] + (residual[m, n] - residual_zero_point) * residual_scale, each operation
-//               rounded
+//   gather                 image patches to rows of A: uint8, or int16 less x_zero_point (kernels.inc: depth)
+//   gather_columns         the same for uint8, column by column, so that rows of A overlap (PatchBlock)
+//   requantize             y[m, n] = clamp(round(r[m, n] * inverse_scale) + zero_point, lo, hi), uint8
+//   requantize_sum         the same of r[m, n] + (residual[m, n] - residual_zero_point) * residual_scale,
+//                          each operation rounded
 //   requantize_hard_swish  the same of HardSwish(r[m, n])
-//   real        y[m, n] = r[m, n], float
+//   real                   y[m, n] = r[m, n], float
 //
 // with r[m, n] = float(acc[m, n]) * multiplier[n] + bias[n], rounded after the product and after the sum.
 // Sums wrap modulo 2^32, so start may be the zero point's share and only the total has to fit. Included by

@@ -37,8 +37,8 @@ struct CopyU8 {
   }
 };
 
-// Columns [begin, end) of the image, `from` being the first byte of begin in each row. Rows outside the image have a
-// step of 0.
+// The image rows that a row of outputs sees, from their first column on. Those outside the image have a step
+// of 0.
 struct ImageColumns {
   const unsigned char* row[PatchBlock::kMostColumnRows];
   std::size_t step[PatchBlock::kMostColumnRows];

@@ -96,8 +96,8 @@ TEST_P(DepthwiseU8S8, ItsConvolutionsEqualTheReference) {
   }
 }
 
-// Each number of channels that fills the last block with 1, 2 or 4 parts, and their neighbours; images of fewer rows
-// than parts and of more than a band; borders of every width, cropped ones too.
+// Each number of channels that fills the last block with 1, 2 or 4 parts, and their neighbours; images of
+// fewer rows than parts and of more than a band; borders of every width, cropped ones too.
 TEST_P(DepthwiseRowsU8S8, ItsConvolutionsEqualTheReference) {
   const unsigned seed = 35;
   std::mt19937 random(seed);
@@ -153,8 +153,8 @@ TEST_P(ConvolutionU8S8, RandomConvolutions) {
   }
 }
 
-// Images of few channels, whose patches some kernels lay out column by column: every height of such kernels and one more,
-// rows wider than a block, pixels with and without a gap.
+// Images of few channels, whose patches some kernels lay out column by column: every height of such kernels
+// and one more, rows wider than a block, pixels with and without a gap.
 TEST_P(ConvolutionU8S8, FirstConvolutions) {
   const unsigned seed = 224;
   std::mt19937 random(seed);
@@ -163,7 +163,13 @@ TEST_P(ConvolutionU8S8, FirstConvolutions) {
     g.input_channels = 1 + static_cast<std::size_t>(i) % 5, g.output_channels = 1 + random() % 70;
     g.kernel_h = 1 + static_cast<std::size_t>(i) / 5 % 8, g.kernel_w = 1 + random() % 8;
     g.stride_h = 1 + random() % 3, g.stride_w = 1 + random() % 3, g.dilation_h = 1 + random() % 2;
-    const ConvCase shape = test::random_extents(g, i % 8 == 0 ? 230 : 24, random);
+    ConvCase shape = test::random_extents(g, 24, random);
+    if (i % 8 == 0) {
+      ConvExtents& e = shape.extents;
+      e.in_w = 300 * g.stride_w, e.pad_left = static_cast<std::ptrdiff_t>(g.kernel_w / 2);
+      e.out_w = (e.in_w + 2 * (g.kernel_w / 2) - g.kernel_w) / g.stride_w + 1;
+      e.y_row_stride = e.out_w * e.y_pixel_stride + 3, e.y_image_stride = e.out_h * e.y_row_stride;
+    }
     if (shape.extents.out_h == 0 || shape.extents.out_w == 0 || shape.macs() > 6000000) continue;
     SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
     const Values values[] = {Values::kRandom, Values::kLargest, Values::kAlternating};

@@ -152,8 +152,8 @@ Step step_of_part(const Compiler& compiler, const Product& product, const Linear
   return step;
 }
 
-// Emit a part that quantizes its results in the kernel, to buffer `result`. `residual` is the buffer of what is added
-// before, or kAbsent.
+// Emit a part that quantizes its results in the kernel, to buffer `result`. `residual` is the buffer of what
+// is added before, or kAbsent.
 void emit_requantized_part(Compiler& compiler, const Product& product, const LinearPart& part,
                            std::shared_ptr<const ConvU8S8> conv, const RequantizedOutput& output, int result,
                            int residual = kAbsent) {
@@ -179,8 +179,8 @@ void emit_requantized(Compiler& compiler, const Product& product) {
   }
 }
 
-// Emit a product whose kernel also computes the chain, a sum with a tensor of bytes or a HardSwish, before it quantizes;
-// return false, with nothing changed, if the chain is neither or the kernel cannot.
+// Emit a product whose kernel also computes the chain, a sum with a tensor of bytes or a HardSwish, before it
+// quantizes; return false, with nothing changed, if the chain is neither or the kernel cannot.
 bool emit_with_chain_in_kernel(Compiler& compiler, Product& product, const Chain& chain) {
   const auto sum = chain.as_sum();
   const Storage& storage = compiler.storage(chain.result());
