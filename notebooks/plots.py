@@ -139,7 +139,7 @@ def plot_layer_errors(analysis: Any, file: str = "layer_errors.png") -> Any:
     for label, errors in (
         ("its weight in int8", [layer.own.weight for layer in layers]),
         ("its activation in int8", [layer.own.activation for layer in layers]),
-        ("the network's outputs, with this layer alone in int8", [layer.output_error or 0 for layer in layers]),
+        ("the outputs, with it alone in int8", [layer.output_error or 0.0 for layer in layers]),
     ):
         axis.plot(np.maximum(errors, 1e-9), marker="o", ms=4, lw=1, label=label)
     axis.set_yscale("log")
