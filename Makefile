@@ -15,7 +15,7 @@ wheel = $$(ls build/wheel/qslim-*.whl)
 package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find cpp python -type f -not -path '*/__pycache__/*' -not -path 'cpp/bench/*' 2>/dev/null)
 
-.PHONY: help demo test test-paddle test-cpp test-cpp-avx512 test-python lint bench bench-models bench-qat asan tsan fuzz crash clean
+.PHONY: help demo test test-paddle test-cpp test-cpp-avx512 test-python lint bench bench-models bench-qat asan tsan fuzz fuzz-onnx crash clean
 .DELETE_ON_ERROR:
 # Keep the stamps that only pattern rules name; make would remove them as intermediate.
 .SECONDARY:
@@ -37,6 +37,8 @@ help:
 	@echo "make tsan   thread pool and sessions under ThreadSanitizer"
 	@echo "make crash  kill writers of models at random moments for CRASH_SECONDS (120)"
 	@echo "make fuzz   libFuzzer on model files for FUZZ_SECONDS (600); needs Clang"
+	@echo "make fuzz-onnx"
+	@echo "            mutated ONNX models beside ONNX Runtime, for FUZZ_SECONDS"
 	@echo "make clean  remove build/, $(VENV)*/ and notebooks/output/"
 
 demo: $(VENV)/.stamp-demo
@@ -178,6 +180,10 @@ fuzz: $(VENV)/.stamp-cpp
 	build/cpp-fuzz/tests/cpp/fuzz/model_fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=25 -rss_limit_mb=2048 \
 	  -max_len=16384 -print_final_stats=1 -artifact_prefix=build/fuzz/ \
 	  build/fuzz/corpus build/fuzz/seeds tests/cpp/fuzz/corpus
+
+# Mutated ONNX models, beside ONNX Runtime.
+fuzz-onnx: $(VENV)/.stamp-test
+	$(bin)/python tests/onnx_fuzz.py $(FUZZ_SECONDS)
 
 CRASH_SECONDS ?= 120
 

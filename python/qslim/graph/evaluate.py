@@ -102,6 +102,10 @@ def _definition(node: Node) -> Optional[OperatorFunction]:
     return None if row is None else row.compute
 
 
+# What definitions raise where attributes or operands do not fit.
+_UNFIT = (ArithmeticError, AssertionError, LookupError, MemoryError, TypeError, ValueError)
+
+
 class _Run:
     """The values of one run. Readers see ``real`` values; integer operators look at ``_integers``."""
 
@@ -142,8 +146,8 @@ class _Run:
                         self._compute(node)
                     else:
                         self._compute_integers(operator)
-            except (ValueError, IndexError, KeyError, AssertionError) as error:
-                raise ValueError(f"evaluate: {node.label}: {error}") from error
+            except _UNFIT as error:
+                raise ValueError(f"evaluate: {node.label}: {error or type(error).__name__}") from error
         for name in self._last_reader.get(id(node), ()):
             self._values.pop(name, None)
             self._integers.pop(name, None)
@@ -170,9 +174,9 @@ class _Run:
                 self._store(name, result)
 
     def _average_integers(self, node: Node) -> bool:
-        """Average a tensor that is quantized to at most 8 bits; return False if it is not."""
+        """Average a tensor with one scale and at most 8 bits; return False if it is another one."""
         params = self._graph.tensors[node.inputs[0]].quantization
-        if params is None or params.dtype.itemsize != 1:
+        if params is None or params.dtype.itemsize != 1 or params.quant_axis is not None:
             return False
         self.real(node.inputs[0])
         centred = (self._integers[node.inputs[0]] - params.zero_point).astype(np.float64)

@@ -127,7 +127,8 @@ def _step(graph: Graph, node: Node, data: str, from_end: int, channels: Optional
         if any(value is None for value in constants):
             return None
         scale, offset, mean, variance = (np.asarray(value, np.float64) for value in constants)
-        factor = scale / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
+        with np.errstate(all="ignore"):  # a negative variance gives NaN here as in every runtime
+            factor = scale / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
         return _Affine(factor, offset - mean * factor)
     if node.op_type not in ("Add", "Div", "Mul", "Sub") or channels is None:
         return None

@@ -17,10 +17,15 @@ from numpy.typing import NDArray
 from qslim.graph.evaluate import can_evaluate, evaluate
 from qslim.graph.graph import Graph, Node, Tensor
 from qslim.graph.moved_data import keeps_elements, movement_of
-from qslim.graph.operators import Movement
+from qslim.graph.operators import OPERATORS, Movement
 from qslim.graph.quantization import QuantParams
 
 __all__ = ["fold_constants"]
+
+# Elements of a folded constant, or four times those that it is made of: 256 MB of floats.
+_MOST_ELEMENTS = 2**26
+# Operators whose operands say how large the result is.
+_GROWING = ("ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample")
 
 
 def fold_constants(graph: Graph) -> None:
@@ -34,8 +39,35 @@ def fold_constants(graph: Graph) -> None:
             extents = _known_extents(graph, node.outputs[0])
             if extents is not None and None not in extents:
                 _make_constant(graph, node, [np.asarray(extents, np.int64)])
-        elif node.inputs and all(not name or graph.tensors[name].is_constant for name in node.inputs):
+        elif (
+            node.inputs
+            and all(not name or graph.tensors[name].is_constant for name in node.inputs)
+            and _fits(graph, node)
+        ):
             _fold_node(graph, node)
+
+
+def _fits(graph: Graph, node: Node) -> bool:
+    """Return False if the results may be larger than a network's constants ever are.
+
+    A small file can ask for any size: a Pad by 2^40 elements, a Tile, a sum of a column and a row.
+    """
+    shapes = [_extents(graph.tensors[name]) if name else () for name in node.inputs]
+    most = max(_MOST_ELEMENTS, 4 * sum(map(math.prod, shapes)))
+    row = OPERATORS.get(node.op_type)
+    for name in filter(None, node.outputs):
+        shape = graph.tensors[name].shape
+        if (shape is None or None in shape) and row is not None and row.shape is not None:
+            try:
+                shape = row.shape(node.attributes, shapes)
+            except (ValueError, IndexError, TypeError):
+                shape = None
+        if shape is None or None in shape:
+            if node.op_type in _GROWING:
+                return False
+        elif math.prod(extent for extent in shape if extent is not None) > most:
+            return False
+    return True
 
 
 def _fold_node(graph: Graph, node: Node) -> None:

@@ -23,6 +23,7 @@ from qslim.graph.passes.clean import remove_dead
 from qslim.importers.onnx.builder import Builder, OnnxNode
 from qslim.importers.onnx.quantizers import read_quantizers
 from qslim.importers.onnx.rules import RULES
+from qslim.importers.onnx.shapes import with_shapes
 
 __all__ = ["load_onnx"]
 
@@ -97,22 +98,9 @@ def _loaded(onnx: Any, model: Any) -> Any:
                 "the model, so that it can be found"
             )
     try:
-        return _with_shapes(onnx, proto)
+        return with_shapes(onnx, proto)
     except Exception as error:  # its own kinds, and some of protobuf's
         raise FormatError(f"load_onnx: not a sound ONNX model: {error}") from error
-
-
-def _with_shapes(onnx: Any, proto: Any) -> Any:
-    """Return the model with inferred shapes; of outputs, whose declared ones may be wrong, these go first."""
-    own = onnx.ModelProto()
-    own.CopyFrom(proto)
-    for info in own.graph.output:
-        info.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(own)
-    for info, declared in zip(inferred.graph.output, proto.graph.output):
-        if not info.type.tensor_type.HasField("shape"):
-            info.CopyFrom(declared)
-    return inferred
 
 
 def _parsed(onnx: Any, data: bytes, what: str) -> Any:
@@ -246,6 +234,8 @@ class _Import:
         own = node.domain in ("", "ai.onnx")
         wrapped = OnnxNode(node.op_type, list(node.input), list(node.output), attributes, node.name)
         self._builder.begin(wrapped)
+        if own:
+            self._check_operands(wrapped)
         rule = RULES.get(node.op_type) if own else None
         if rule is None:
             self._builder.keep(wrapped, "" if own else node.domain)
@@ -257,6 +247,30 @@ class _Import:
                 f"load_onnx: {self._builder.label} is no sound node: an attribute or an input is missing, or "
                 f"of another kind ({error!r})"
             ) from error
+
+    def _check_operands(self, node: OnnxNode) -> None:
+        """Refuse a node that lacks an input or an output which its operator has to have."""
+        try:
+            schema = self._onnx.defs.get_schema(node.op_type, self._builder.opset)
+        except self._onnx.defs.SchemaError:  # none in this opset
+            return
+        single = self._onnx.defs.OpSchema.FormalParameterOption.Single
+        for kind, names, formal, least, most in (
+            ("input", node.inputs, schema.inputs, schema.min_input, schema.max_input),
+            ("output", node.outputs, schema.outputs, schema.min_output, schema.max_output),
+        ):
+            if not least <= len(names) <= most:
+                wanted = (
+                    str(least) if least == most else f"{least} or more" if most > 99 else f"{least} to {most}"
+                )
+                raise FormatError(
+                    f"load_onnx: {self._builder.label}: expected {wanted} {kind}s, got {len(names)}"
+                )
+            for number, (name, each) in enumerate(zip(names, formal)):
+                if not name and each.option == single:
+                    raise FormatError(
+                        f"load_onnx: {self._builder.label}: {kind} {number} ({each.name}) is not given"
+                    )
 
     def _attribute(self, attribute: Any) -> Any:
         value = self._onnx.helper.get_attribute_value(attribute)
