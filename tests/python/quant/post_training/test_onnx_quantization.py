@@ -39,6 +39,10 @@ class _Model:
         self.weights.append(onnx.numpy_helper.from_array(value.astype(np.float32), name))
         return name
 
+    def index(self, name: str, values: list[int]) -> str:
+        self.weights.append(onnx.numpy_helper.from_array(np.int64(values), name))
+        return name
+
     def conv(self, x: str, output: str, channels: int, width: int, size: int, group: int = 1) -> str:
         weight = self.weight(f"{output}.w", width, channels // group, size, size)
         bias = self.weight(f"{output}.b", width)
@@ -125,6 +129,31 @@ def test_onnx_runtime_computes_the_written_file_in_integers(tmp_path: Path) -> N
     steps = max(float(each.params.scale) for each in report.activations)
     for ours, theirs in zip(Session(report.engine_file).run(x), session.run(None, x)):
         assert np.abs(ours - theirs).max() < 2 * steps
+
+
+def test_an_output_of_unknown_rank(tmp_path: Path) -> None:
+    model = _Model()
+    conv = model.conv("image", "c", 3, 4, 3)
+    extents = model.add(
+        "Concat", [model.add("Shape", ["image"], "s"), model.add("Shape", ["c"], "t")], "e", axis=0
+    )
+    halves = model.add("Gather", [extents, model.index("pick", [0, 5, 6, 7])], "h")
+    model.add("Reshape", [conv, halves], "y")
+    info = onnx.helper.make_tensor_value_info
+    body = onnx.helper.make_graph(
+        model.nodes, "n", [info("image", 1, ["N", 3, 12, 12])], [info("y", 1, None)], model.weights
+    )
+    source = tmp_path / "net.onnx"
+    onnx.save(
+        onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), source
+    )
+    batches = _batches(1)
+    report = qslim.quant.quant_post_static(None, str(source), str(tmp_path / "int8"), data_loader=batches)
+    assert report.engine_file is not None
+    ours = Session(report.engine_file).run({"image": batches[0]})[0]
+    theirs = onnxruntime.InferenceSession(report.files.program).run(None, {"image": batches[0]})[0]
+    assert ours.shape == theirs.shape == (4, 4, 12, 12)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_names_of_operators_and_of_tensors_select(tmp_path: Path) -> None:
