@@ -111,7 +111,11 @@ def _split(attributes: Attributes, inputs: list[Array]) -> list[Array]:
 
 def _squeeze(_: Attributes, inputs: list[Array]) -> list[Array]:
     axes = input_or_none(inputs, 1)
-    return [np.squeeze(inputs[0], None if axes is None else tuple(_ints(axes)))]
+    if axes is None:
+        return [np.squeeze(inputs[0])]
+    # An axis may be listed twice, by its number from the front and from the end.
+    rank = inputs[0].ndim
+    return [np.squeeze(inputs[0], tuple({axis + rank if axis < 0 else axis for axis in _ints(axes)}))]
 
 
 def _unsqueeze(_: Attributes, inputs: list[Array]) -> list[Array]:
