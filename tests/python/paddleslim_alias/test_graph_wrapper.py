@@ -62,7 +62,7 @@ assert {"first.w_0", "second.w_0", "fc.w_0"} <= set(together.variables())
 details = {(each.name, each.axis, each.op.type()) for each in together.all_pruning_details()}
 assert ("second.w_0", 0, "conv2d") in details and ("second.w_0", 1, "conv2d") in details
 try:
-    StaticPruningCollections(["firs.w_0"], test)
+    StaticPruningCollections(["frst.w_0"], test)
 except ValueError as error:
     assert "did you mean 'first.w_0'?" in str(error)
 else:
