@@ -11,4 +11,4 @@ from typing import Any
 def test_snippets_run(run_python: Any, tmp_path: Path) -> None:
     text = (Path(__file__).parents[3] / "docs/onnx.md").read_text(encoding="utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    run_python(code + "\nassert values.shape == (2, 8, 14, 14)\n", cwd=tmp_path)
+    run_python(code + "\nassert values.shape == (4, 8, 14, 14)\n", cwd=tmp_path)
