@@ -126,7 +126,7 @@ $(VENV)/.stamp-cpp: pyproject.toml | $(VENV)/.stamp-venv
 	$(pip) install -q "cmake>=3.20" "ninja>=1.11" "cmeel-eigen>=3.4" "nlohmann-json>=3.11"
 	@touch $@
 
-# GoogleTest, and SIMDe for AVX-512 on machines without it, come from the system if they can. Otherwise CMake
+# GoogleTest, SIMDe for AVX-512 on machines without it and stb for pictures come from the system if they can. Otherwise CMake
 # fetches GoogleTest, and the emulated run is left out. The benchmarks' Google Benchmark comes the same way.
 # $(call system_packages,headers that show that they are there,packages)
 define system_packages
@@ -141,7 +141,7 @@ fi
 endef
 
 build/.stamp-libraries:
-	$(call system_packages,gtest/gtest.h simde/simde-arch.h,libgtest-dev libsimde-dev)
+	$(call system_packages,gtest/gtest.h simde/simde-arch.h stb/stb_image.h,libgtest-dev libsimde-dev libstb-dev)
 
 build/.stamp-benchmark:
 	$(call system_packages,benchmark/benchmark.h,libbenchmark-dev)

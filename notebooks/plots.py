@@ -18,6 +18,8 @@ __all__ = [
     "ALGORITHMS",
     "all_thresholds",
     "plot_activations",
+    "plot_layer_errors",
+    "plot_models",
     "plot_thresholds",
     "plot_weights",
     "save_figure",
@@ -107,6 +109,44 @@ def plot_thresholds(report: Any, thresholds: Thresholds, file: str = "thresholds
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
     axis.set_ylabel("threshold / largest magnitude")
     axis.legend(fontsize=8, ncol=4)
+    return save_figure(figure, file)
+
+
+def plot_models(table: Any, file: str = "models.png") -> Any:
+    """Plot accuracy against size, and against the time of an image, for the rows of a ``Comparison``."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
+    scales = (("MB on disk", 1e-6, "size"), ("ms an image, in batches of 64", 1e3, "seconds"))
+    for axis, (label, scale, attribute) in zip(axes, scales):
+        for row in table.rows:
+            x, is_engine = scale * getattr(row, attribute), row.model == "int8 engine"
+            is_float = row.model.startswith("float")
+            color = "tab:red" if is_engine else "0.2" if is_float else "tab:blue"
+            axis.scatter([x], [100 * row.top1], color=color, s=40, zorder=2)
+            if is_engine or is_float:
+                axis.annotate(row.model, (x, 100 * row.top1), xytext=(6, 6), textcoords="offset points")
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+    axes[1].set_xscale("log")
+    axes[0].set_ylabel("top-1 %")
+    axes[0].set_title("blue: int8 in Paddle, each algorithm", fontsize=9)
+    return save_figure(figure, file)
+
+
+def plot_layer_errors(analysis: Any, file: str = "layer_errors.png") -> Any:
+    """Plot the noise that quantization adds to each layer's output; `analysis` is an ``AnalysisReport``."""
+    layers = analysis.layers
+    figure, axis = plt.subplots(figsize=(max(8.0, 0.35 * len(layers)), 4))
+    for label, errors in (
+        ("its weight in int8", [layer.own.weight for layer in layers]),
+        ("its activation in int8", [layer.own.activation for layer in layers]),
+        ("the outputs, with it alone in int8", [layer.output_error or 0.0 for layer in layers]),
+    ):
+        axis.plot(np.maximum(errors, 1e-9), marker="o", ms=4, lw=1, label=label)
+    axis.set_yscale("log")
+    axis.set_xticks(range(len(layers)), [layer.name for layer in layers], rotation=90, fontsize=6)
+    axis.set_ylabel("noise / signal")
+    axis.set_xlabel("layers, the worst first")
+    axis.legend(fontsize=8)
     return save_figure(figure, file)
 
 

@@ -3,13 +3,14 @@
 // Paddle Lite's mobilenetv1_light_api on this engine: runs a model and prints every hundredth output.
 //
 //   light_api --model_dir=DIRECTORY_OR_FILE [options]
-//   light_api FILE.qslim [IMAGE.bin] [options]
+//   light_api FILE.qslim [IMAGE] [options]
 //
-// Each option is --name=value or --name value. The input is IMAGE.bin, raw float32 values in the order of the
-// model, or else ones. Extents that the model leaves open are 1 (the batch) and 224, or as --shape says. Exit codes: 1 the model or the image will not
-// do, 2 the command line will not.
+// Each option is --name=value or --name value. The input is IMAGE, raw float32 values in the order of the model
+// or a picture (picture.h), or else ones. Extents that the model leaves open are 1 (the batch) and 224, or as
+// --shape says. Exit codes: 1 the model or the image will not do, 2 the command line will not.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -22,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "picture.h"
 #include "qslim/runtime/session.h"
 
 namespace {
@@ -32,12 +34,15 @@ using qslim::runtime::Session;
 
 constexpr const char* kUsage =
     "usage: light_api --model_dir=DIRECTORY_OR_FILE [options]\n"
-    "       light_api FILE.qslim [IMAGE.bin] [options]\n"
+    "       light_api FILE.qslim [IMAGE] [options]\n"
     "\n"
-    "Runs the model on IMAGE.bin (raw float32) or on ones, and prints every 100th output.\n"
+    "Runs the model on IMAGE (raw float32, or a PNG or JPEG picture) or on ones, and prints every 100th "
+    "output.\n"
     "Each option is --name=value or --name value.\n"
     "\n"
-    "  --image=FILE     the same as IMAGE.bin\n"
+    "  --image=FILE     the same as IMAGE\n"
+    "  --mean=R,G,B     of pictures: taken off pixels in [0, 1] (0)\n"
+    "  --std=R,G,B      of pictures: divides what is left (1)\n"
     "  --shape=N,C,H,W  extents of the input; what a model leaves open is 1 and 224 otherwise\n"
     "  --threads=N      threads to run on (1)\n"
     "  --repeats=N      also time N runs and print the median\n"
@@ -50,6 +55,7 @@ struct UsageError : std::runtime_error {
 struct Command {
   std::string model, image;
   Dims shape;
+  PictureFormat format;
   std::size_t threads = 1, repeats = 0, warmup = 1;
 };
 
@@ -73,6 +79,21 @@ Dims extents(const std::string& text) {
   return shape;
 }
 
+std::vector<float> numbers(const std::string& text, const char* option) {
+  std::vector<float> values;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    char* rest = nullptr;
+    values.push_back(std::strtof(word.c_str(), &rest));
+    if (word.empty() || *rest != '\0' || !std::isfinite(values.back())) {
+      throw UsageError(std::string(option) + ": expected numbers between commas, got '" + text + "'");
+    }
+    begin = end + 1;
+  }
+  return values;
+}
+
 std::size_t count_in(const std::string& text, const char* option, std::int64_t least, std::int64_t most) {
   return static_cast<std::size_t>(number(text, option, least, most));
 }
@@ -84,6 +105,13 @@ void set_option(Command& command, const std::string& name, const std::string& va
     command.image = value;
   } else if (name == "--shape") {
     command.shape = extents(value);
+  } else if (name == "--mean") {
+    command.format.mean = numbers(value, "--mean");
+  } else if (name == "--std") {
+    command.format.std = numbers(value, "--std");
+    if (std::count(command.format.std.begin(), command.format.std.end(), 0.0f) != 0) {
+      throw UsageError("--std: expected numbers other than 0, got '" + value + "'");
+    }
   } else if (name == "--threads") {
     command.threads = count_in(value, "--threads", 1, 1024);
   } else if (name == "--warmup") {
@@ -93,8 +121,8 @@ void set_option(Command& command, const std::string& name, const std::string& va
   }
 }
 
-constexpr const char* kOptions[] = {"--model_dir", "--image",   "--shape", "--threads",
-                                    "--warmup",    "--repeats", "--repeat"};
+constexpr const char* kOptions[] = {"--model_dir", "--image",  "--shape",   "--mean",  "--std",
+                                    "--threads",   "--warmup", "--repeats", "--repeat"};
 
 Command parse(int argc, char** argv) {
   Command command;
@@ -168,28 +196,45 @@ std::vector<std::byte> ones_of(DType dtype, std::size_t count) {
   }
 }
 
-// Pictures and arrays of NumPy are not decoded here: their bytes are no floats.
-void refuse_encoded(const std::string& path, std::ifstream& file) {
+void refuse_arrays_of_numpy(const std::string& path, std::ifstream& file) {
   char head[6] = {};
   file.seekg(0);
   file.read(head, sizeof head);
   file.clear();
-  const auto begins = [&](const char* magic, std::size_t length) {
-    return std::memcmp(head, magic, length) == 0;
-  };
-  const bool is_picture = begins("\x89PNG", 4) || begins("\xff\xd8\xff", 3);
-  if (!is_picture && !begins("\x93NUMPY", 6)) return;
+  if (std::memcmp(head, "\x93NUMPY", sizeof head) != 0) return;
   throw std::runtime_error(
-      "image '" + path + "' is " + (is_picture ? "a PNG or JPEG file" : "an array file of NumPy") +
-      ", and raw float32 values are expected: 'qslim run MODEL --data ...' reads it, or write " +
-      "array.astype('float32').tofile('image.bin') in Python, with the picture normalized as in training");
+      "image '" + path +
+      "' is an array file of NumPy, and raw float32 values are expected: 'qslim run MODEL " +
+      "--data ...' reads it, or write array.astype('float32').tofile('image.bin') in Python");
+}
+
+std::vector<std::byte> bytes_of(const std::vector<float>& values) {
+  std::vector<std::byte> bytes(values.size() * sizeof(float));
+  if (!bytes.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+std::vector<std::byte> read_picture_of(const Command& command, const Dims& dims) {
+  if (dims.size() != 4 || dims[0] != 1) {
+    throw std::runtime_error("image '" + command.image + "' is a picture, and the input is no [1, C, H, W]");
+  }
+  PictureFormat format = command.format;
+  format.channels = static_cast<std::size_t>(dims[1]);
+  format.height = static_cast<std::size_t>(dims[2]), format.width = static_cast<std::size_t>(dims[3]);
+  for (const auto& values : {format.mean, format.std}) {
+    if (values.size() != 1 && values.size() != format.channels) {
+      throw UsageError("--mean and --std: expected 1 or " + std::to_string(format.channels) +
+                       " numbers, got " + std::to_string(values.size()));
+    }
+  }
+  return bytes_of(read_picture(command.image, format));
 }
 
 std::vector<std::byte> read_image(const std::string& path, std::size_t count) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) throw std::runtime_error("cannot open image '" + path + "'");
   const auto size = static_cast<std::size_t>(file.tellg());
-  refuse_encoded(path, file);
+  refuse_arrays_of_numpy(path, file);
   if (size != count * sizeof(float)) {
     throw std::runtime_error("image '" + path + "' has " + std::to_string(size) + " bytes, the model takes " +
                              std::to_string(count) + " float32 values, " +
@@ -235,7 +280,13 @@ void run(const Command& command) {
     if (is_image && input.dtype != DType::kFloat32) {
       throw std::runtime_error("input '" + input.name + "' is not float32, which an image is");
     }
-    arrays.push_back(is_image ? read_image(command.image, count) : ones_of(input.dtype, count));
+    if (!is_image) {
+      arrays.push_back(ones_of(input.dtype, count));
+    } else if (is_picture(command.image)) {
+      arrays.push_back(read_picture_of(command, dims.back()));
+    } else {
+      arrays.push_back(read_image(command.image, count));
+    }
   }
   for (std::size_t i = 0; i < dims.size(); ++i) inputs.push_back({arrays[i].data(), dims[i]});
 

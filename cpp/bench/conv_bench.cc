@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // GMAC/s of both convolutions on the layers of MobileNetV1 and ResNet50 (and a few of MobileNetV2 and V3),
-// with every kernel of this machine: gemm, depthwise and winograd. cyc/out is cycles per output of the
-// depthwise layers, if the clock is given in GHz by QSLIM_BENCH_GHZ; MAC/cyc likewise.
+// with every kernel of this machine: gemm, depthwise (by rows too) and winograd. cyc/out is cycles per output
+// of the depthwise layers, if the clock is given in GHz by QSLIM_BENCH_GHZ; MAC/cyc likewise.
 //   build/cpp/cpp/bench/qslim_conv_bench --benchmark_repetitions=5 --benchmark_report_aggregates_only=true
 #include "bench.h"
 
@@ -14,6 +14,7 @@
 #include "qslim/kernels/conv/conv_f32.h"
 #include "qslim/kernels/conv/conv_u8s8.h"
 #include "qslim/kernels/depthwise_f32/table.h"
+#include "qslim/kernels/depthwise_rows_u8s8/table.h"
 #include "qslim/kernels/depthwise_u8s8/table.h"
 #include "qslim/kernels/gemm_f32/table.h"
 #include "qslim/kernels/gemm_u8s8/table.h"
@@ -45,6 +46,9 @@ const Layer kLayers[] = {
     {"mbv1_fc_1024_1000", 1, 1024, 1000, 1, 1, 1},
     {"mbv2_expand_56x24_144", 56, 24, 144, 1, 1, 1},
     {"mbv2_project_56x144_24", 56, 144, 24, 1, 1, 1},
+    {"mbv2_project_112x32_16", 112, 32, 16, 1, 1, 1},
+    {"mbv2_dw_56x144_3x3", 56, 144, 144, 3, 1, 144},
+    {"mbv3_dw_112x16_3x3", 112, 16, 16, 3, 1, 16},
     {"mbv3_dw_28x120_5x5", 28, 120, 120, 5, 1, 120},
     {"mbv3_dw_56x72_5x5s2", 56, 72, 72, 5, 2, 72},
     {"resnet50_conv0_224x3_7x7s2_64", 224, 3, 64, 7, 2, 1},
@@ -162,6 +166,7 @@ void register_all() {
   std::set<Isa> isas;
   collect(kGemmU8S8Kernels, isas);
   collect(kDepthwiseU8S8Kernels, isas);
+  collect(kDepthwiseRowsU8S8Kernels, isas);
   collect(kWinogradU8S8Kernels, isas);
   collect(kGemmF32Kernels, isas);
   collect(kDepthwiseF32Kernels, isas);

@@ -95,6 +95,8 @@ _SUBPACKAGES = (
     "runtime",
 )
 
+_OF_THE_ALIAS = {"common": "qslim.paddleslim.common", "core": "qslim.paddleslim.graph_wrapper"}
+
 # PaddleSlim has these at its top level.
 _SHORTCUTS = {
     "Compressor": "qslim.compressor",
@@ -120,8 +122,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"qslim.{name}")
     if name in _SHORTCUTS:
         return getattr(importlib.import_module(_SHORTCUTS[name]), name)
-    if name == "common":
-        return importlib.import_module("qslim.paddleslim.common")
+    if name in _OF_THE_ALIAS:
+        return importlib.import_module(_OF_THE_ALIAS[name])
     from qslim.paddleslim.refusals import refusal
 
     reason = refusal(name)

@@ -139,6 +139,22 @@ inline __m256i emulated_cvtepi16_epi8(__m512i v) {
   return bits_as<__m256i>(result);
 }
 
+inline __m512i emulated_cvtepu8_epi32(__m128i v) {
+  const auto lanes = bits_as<Lanes<std::uint8_t, 16>>(v);
+  Lanes<std::int32_t, 16> result;
+  for (int i = 0; i < 16; ++i) result.lane[i] = lanes.lane[i];
+  return bits_as<__m512i>(result);
+}
+
+template <class V>
+V emulated_maskz_loadu_epi8(std::uint64_t mask, const void* p) {
+  Lanes<std::uint8_t, sizeof(V)> v = {};
+  for (std::size_t i = 0; i < sizeof(V); ++i) {
+    if ((mask >> i & 1) != 0) v.lane[i] = static_cast<const std::uint8_t*>(p)[i];
+  }
+  return bits_as<V>(v);
+}
+
 // 128 bits each: two of a, then two of b.
 template <int Which>
 __m512 emulated_shuffle_f32x4(__m512 a, __m512 b) {
@@ -179,6 +195,14 @@ V emulated_dpbusd(V acc, V u, V s) {
 #undef _mm512_madd_epi16
 #undef _mm512_dpbusd_epi32
 #undef _mm256_dpbusd_epi32
+#undef _mm512_cvtepu8_epi32
+#undef _mm_maskz_loadu_epi8
+#undef _mm256_maskz_loadu_epi8
+#undef _mm512_maskz_loadu_epi8
+#define _mm512_cvtepu8_epi32 emulated_cvtepu8_epi32
+#define _mm_maskz_loadu_epi8 emulated_maskz_loadu_epi8<__m128i>
+#define _mm256_maskz_loadu_epi8 emulated_maskz_loadu_epi8<__m256i>
+#define _mm512_maskz_loadu_epi8 emulated_maskz_loadu_epi8<__m512i>
 #define _mm512_madd_epi16 emulated_madd_epi16
 #define _mm512_cvtps_epi32 emulated_cvtps_epi32
 #define _mm512_cvtepu8_epi16 emulated_cvtepu8_epi16

@@ -81,13 +81,28 @@ class Batches:
     A batch is a tuple in the order of the model's inputs, labels behind them, or a dict of arrays by name.
     """
 
-    def __init__(self, make: Callable[[], Iterable[Any]], most: Optional[int], length: Optional[int]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Iterable[Any]],
+        most: Optional[int],
+        length: Optional[int],
+        is_labelled: bool = False,
+    ) -> None:
         self._make = make
         self._most = most
         self._length = length
+        self._is_labelled = is_labelled
 
     def __iter__(self) -> Iterator[Any]:
         return itertools.islice(iter(self._make()), self._most)
+
+    @property
+    def has_labels(self) -> bool:
+        """True if the first batch names its labels, or comes from a list of pictures with labels."""
+        if self._is_labelled:
+            return True
+        first = next(iter(self), None)
+        return isinstance(first, dict) and bool({"label", "labels"} & set(first))
 
     def __len__(self) -> int:
         if self._length is None:
@@ -187,7 +202,8 @@ def _pictures(settings: DataSettings) -> Batches:
             labels = [label for _, label in part if label is not None]
             yield (images, np.array(labels, np.int64)) if labels else (images,)
 
-    return Batches(make, settings.batch_nums, -(-len(files) // size))
+    is_labelled = all(label is not None for _, label in files)
+    return Batches(make, settings.batch_nums, -(-len(files) // size), is_labelled)
 
 
 def _files_below(folder: str) -> list[str]:

@@ -36,6 +36,7 @@ class Settings:
 
 def quantized(settings: Any, save_dir: str, options: Mapping[str, Any]) -> Any:
     """Quantize the Model of `settings` with their Data and return the report."""
+    from qslim.deployment.running import top1_of
     from qslim.paddle import framework
     from qslim.quant import quant_post_static
     from qslim.quant.source_models import is_onnx
@@ -47,6 +48,8 @@ def quantized(settings: Any, save_dir: str, options: Mapping[str, Any]) -> Any:
         "params_filename": model.params_filename,
         **options,
     }
+    if options.get("accuracy_drop") is not None and data.has_labels:
+        arguments["eval_function"] = top1_of(data)
     if is_onnx(model.model_dir, model.model_filename):
         return quant_post_static(None, model.model_dir, save_dir, **arguments)
     with framework.static_mode():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qslim.deployment.models import kind_of
 from qslim.deployment.peers import OpenModel, is_installed, open_model
-from qslim.deployment.running import fed
+from qslim.deployment.running import check_labels, fed
 from qslim.files.staging import staged_directory
 from qslim.reports import table
 
@@ -169,7 +169,8 @@ def compare_models(models: Sequence[str], data: Iterable[Any], threads: Optional
         if batches and is_labelled != (labels is not None):
             raise ValueError("data: some batches have labels and others have none")
         is_labelled = labels is not None
-        _check_labels(labels, reference, first.path)
+        if labels is not None:
+            check_labels(labels, reference, first.path)
         norm += float(np.sum(np.square(reference, dtype=np.float64)))
         for model, each, output in zip(opened, sums, outputs):
             _check_output(model, output, first, reference)
@@ -205,22 +206,6 @@ def _timed(
     output = model.run(own)[0]
     seconds.append(time.perf_counter() - begin)
     return np.asarray(output)
-
-
-def _check_labels(labels: Optional[NDArray[np.int64]], scores: NDArray[Any], path: str) -> None:
-    if labels is None:
-        return
-    if scores.ndim != 2:
-        raise ValueError(
-            "labels need scores of shape [N, classes], but the first output of "
-            f"{path!r} is {list(scores.shape)}"
-        )
-    if len(labels) != len(scores):
-        raise ValueError(f"data: {len(labels)} labels for {len(scores)} samples")
-    if labels.min() < 0 or labels.max() >= scores.shape[1]:
-        raise ValueError(
-            f"data: labels from {labels.min()} to {labels.max()}, but the model has {scores.shape[1]} classes"
-        )
 
 
 def _check_output(model: OpenModel, output: NDArray[Any], first: OpenModel, reference: NDArray[Any]) -> None:

@@ -20,7 +20,7 @@ from qslim.quant.post_training.data_source import calibration_batches
 from qslim.runtime import Session, TensorSpec
 from qslim.runtime.example_feeds import ones_for
 
-__all__ = ["ModelOutputs", "fed", "milliseconds_of", "run_batches"]
+__all__ = ["ModelOutputs", "check_labels", "fed", "milliseconds_of", "run_batches", "top1_of"]
 
 Feeds = dict[str, NDArray[Any]]
 
@@ -123,6 +123,43 @@ def fed(
     raw, for_labels = itertools.tee(data)
     for feeds, batch in zip(calibration_batches(specs, data_loader=raw), for_labels):
         yield feeds, _labels(batch, specs)
+
+
+def top1_of(data: Iterable[Any]) -> Callable[[Any], float]:
+    """Return an eval_function of ``quant_post_static``: top-1 on `data`, in percent.
+
+    `data` is iterated anew for each network, and gives batches with labels as for `fed`.
+    """
+
+    def top1(network: Any) -> float:
+        if network.session is None:
+            raise ValueError("labels: the engine does not run this network, which it has to for its accuracy")
+        hits = count = 0
+        for feeds, labels in fed(data, network.session.inputs):
+            if labels is None:
+                raise ValueError("data: a batch has no labels")
+            scores = network.run(feeds)[0]
+            check_labels(labels, scores, "the network")
+            hits += int(np.sum(scores.argmax(1) == labels))
+            count += len(labels)
+        return 100.0 * hits / max(count, 1)
+
+    return top1
+
+
+def check_labels(labels: NDArray[np.int64], scores: NDArray[Any], path: str) -> None:
+    """Refuse labels that the model at `path`, which gave `scores`, has no classes for."""
+    if scores.ndim != 2:
+        raise ValueError(
+            "labels need scores of shape [N, classes], but the first output of "
+            f"{path!r} has shape {list(scores.shape)}"
+        )
+    if len(labels) != len(scores):
+        raise ValueError(f"data: {len(labels)} labels for {len(scores)} samples")
+    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+        raise ValueError(
+            f"data: labels from {labels.min()} to {labels.max()}, but the model has {scores.shape[1]} classes"
+        )
 
 
 def milliseconds_of(run: Callable[[], Any], repeats: int, warmup: int) -> float:

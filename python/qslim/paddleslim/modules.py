@@ -35,6 +35,11 @@ _WEIGHTS = "qslim.quant.observers.weights"
 _DISTILL = {name: f"qslim.dist:{name}" for name in ("Distill", "config2yaml", "yaml2config")}
 _STATIC_DISTILL = ("fsp", "l2", "loss", "merge", "soft_label")
 _LEARNED = "qslim.quant.quanters.learned"
+_COLLECTIONS = {
+    "PruningCollection": "qslim.prune.collection:PruningCollection",
+    "PruningDetails": "qslim.prune.collection:PruningDetails",
+    "StaticPruningCollections": "qslim.prune.static_collections:StaticPruningCollections",
+}
 _ABS_MAX = "qslim.quant.quanters.abs_max"
 
 MODULES: Mapping[str, Module] = {
@@ -97,7 +102,10 @@ MODULES: Mapping[str, Module] = {
     "paddleslim.dygraph.quant.ptq": Module(names=_PTQ),
     "paddleslim.dygraph.quant.qat": Module(names=_QAT),
     "paddleslim.models": Module(("qslim.models",)),
-    "paddleslim.prune": Module(("qslim.prune",)),
+    "paddleslim.core": Module(("qslim.paddleslim.graph_wrapper",)),
+    "paddleslim.core.graph_wrapper": Module(("qslim.paddleslim.graph_wrapper",)),
+    "paddleslim.prune": Module(("qslim.prune",), _COLLECTIONS),
+    "paddleslim.prune.collections": Module(names=_COLLECTIONS),
     "paddleslim.prune.prune_io": _from("qslim.prune", "load_model", "save_model"),
     "paddleslim.prune.pruner": Module(("qslim.prune",)),
     "paddleslim.prune.sensitive": Module(("qslim.prune",)),

@@ -28,7 +28,7 @@ from qslim.prune.selection import select_atoms
 from qslim.prune.sensitivity import Sensitivities, load_sensitivities, save_sensitivities
 from qslim.prune.static_program import StaticProgram, open_program
 
-__all__ = ["Pruner", "load_model", "save_model", "sensitivity"]
+__all__ = ["Pruner", "groups_of", "load_model", "save_model", "sensitivity"]
 
 _CRITERIA: dict[str, SaliencyCriterion] = {
     "l1_norm": "l1_norm",
@@ -114,7 +114,7 @@ class Pruner:
         """
         network = open_program(program)
         wanted = _checked(network, params, ratios)
-        groups = _groups_of(network)
+        groups = groups_of(network)
         removed = self._select(network, groups, scope, wanted, only_graph)
         masks = groups.masks(removed)
         state = {name: network.optimizer_state(name) for name, _ in masks}
@@ -331,9 +331,9 @@ def _checked(network: StaticProgram, params: Sequence[str], ratios: Sequence[flo
     return {name: check_ratio(ratio, f"ratio of {name!r}") for name, ratio in zip(params, ratios)}
 
 
-def _groups_of(network: StaticProgram) -> Groups:
+def groups_of(network: StaticProgram, skip_leaves: bool = True) -> Groups:
     """Return the groups of a program; channels whose number it has written down stay."""
-    groups = find_groups(network.graph, network.parameters)
+    groups = find_groups(network.graph, network.parameters, skip_leaves)
     groups.freeze(groups.literal, _LITERAL)
     for part in groups.selected:
         groups.freeze(part, _LITERAL)

@@ -65,7 +65,8 @@ _SUBPACKAGES = ("analysis", "constraints", "observers", "quanters", "recipes")
 
 def __getattr__(name: str) -> Any:
     if name in _SUBPACKAGES:
-        paddle_module()
+        if name != "analysis":
+            paddle_module()
         return importlib.import_module(f"qslim.quant.{name}")
     if name in _NEED_PADDLE:
         paddle_module()

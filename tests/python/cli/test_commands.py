@@ -90,6 +90,19 @@ def test_weight_only_needs_no_data(folder: Path, tmp_path: Path) -> None:
     Session(found["result"]["engine_file"])
 
 
+def test_quantize_measures_accuracy_where_there_are_labels(folder: Path, tmp_path: Path) -> None:
+    labels = Session(str(folder / "float")).run({"image": images(8)})[0].argmax(1)
+    np.savez(tmp_path / "xy.npz", image=images(8), label=labels)
+    data = ("--data", tmp_path / "xy.npz", "--batch_size", 4, "-o", "Quantization.accuracy_drop=25")
+    found = as_json("quantize", folder / "float", "--save_dir", tmp_path / "out", *data)["result"]
+    assert found["mixed_precision"]["measure"] == "the metric of eval_function"
+    assert found["mixed_precision"]["metric_float"] == 100.0
+    np.savez(tmp_path / "x.npz", image=images(8))
+    data = ("--data", tmp_path / "x.npz", "-o", "Quantization.accuracy_drop=25")
+    found = as_json("quantize", folder / "float", "--save_dir", tmp_path / "other", *data)["result"]
+    assert found["mixed_precision"]["measure"].startswith("share of equal argmax")
+
+
 def test_opt_writes_what_run_runs(folder: Path, tmp_path: Path) -> None:
     program = next(path for path in (folder / "int8").iterdir() if path.suffix in (".json", ".pdmodel"))
     out = good(

@@ -54,7 +54,7 @@ def test_notebook_runs(name: str, program: str, tmp_path: Path) -> None:
     for directory in ["quant_post_static_model", *(f"quantized_with_{algo}_model" for algo in ALGORITHMS)]:
         for ending in (program, "pdiparams"):
             assert (tmp_path / directory / f"model.{ending}").stat().st_size > 10_000
-    for plot in ("weights", "activations", "thresholds"):
+    for plot in ("models", "layer_errors", "weights", "activations", "thresholds"):
         assert (tmp_path / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
 
     assert (tmp_path / name).exists()
@@ -67,7 +67,8 @@ def test_notebook_runs(name: str, program: str, tmp_path: Path) -> None:
     # image; nonsense would agree on a tenth. test_engine_file.py looks at a trained network.
     assert in_paddle is not None
     assert int(in_paddle[1]) >= 90
-    assert "int8 engine beside float: " in printed
+    assert "int8 engine beside float, oneDNN: " in printed
+    assert table["float, oneDNN"].top1 == table["float"].top1
 
 
 def test_qat_notebook_runs(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <iterator>
 #include <limits>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -15,8 +16,10 @@
 #include "qslim/core/dispatch.h"
 #include "qslim/kernels/conv/check.h"
 #include "qslim/kernels/conv/depthwise_conv.h"
+#include "qslim/kernels/conv/depthwise_rows_conv.h"
 #include "qslim/kernels/conv/gemm_conv.h"
 #include "qslim/kernels/conv/winograd_conv.h"
+#include "qslim/kernels/depthwise_rows_u8s8/table.h"
 #include "qslim/kernels/depthwise_u8s8/table.h"
 #include "qslim/kernels/gemm_u8s8/table.h"
 #include "qslim/kernels/winograd_u8s8/table.h"
@@ -28,6 +31,14 @@ namespace {
 const WinogradU8S8Kernel* winograd_kernel(Isa gemm) {
   for (const WinogradU8S8Kernel& kernel : kWinogradU8S8Kernels) {
     if (kernel.isa == gemm && kernel.transform != nullptr) return &kernel;
+  }
+  return nullptr;
+}
+
+// Return the kernel for whole rows that goes with the best one for depthwise convolution, or null.
+const DepthwiseRowsU8S8Kernel* depthwise_rows_kernel(Isa depthwise) {
+  for (const DepthwiseRowsU8S8Kernel& kernel : kDepthwiseRowsU8S8Kernels) {
+    if (kernel.isa == depthwise && kernel.requantize != nullptr) return &kernel;
   }
   return nullptr;
 }
@@ -45,16 +56,17 @@ ConvGeometry merge_groups(ConvGeometry geometry) {
 
 // Run a convolution with the kernel that requantizes its blocks.
 template <class Block, class Conv>
-void run_requantized(Context& context, const ConvExtents& extents, const std::uint8_t* x, std::uint8_t* y,
-                     const Conv& conv, void (*kernel)(const Block&, const Requantization&) noexcept,
-                     const Requantization& p, std::byte* scratch) {
+void run_requantized(Context& context, const ConvExtents& extents, const std::uint8_t* x,
+                     const RequantizedOutput& output, const Conv& conv,
+                     void (*kernel)(const Block&, const Requantization&) noexcept, const Requantization& p,
+                     std::byte* scratch) {
   struct Call {
     decltype(kernel) requantize;
     Requantization p;
   };
   const Call call{kernel, p};
   KernelRun<Block> run;
-  run.x = x, run.y = y, run.y_element_bytes = 1;
+  run.x = x, run.y = output.y, run.y_element_bytes = 1, run.residual = output.residual;
   run.self = &call;
   run.multiply = [](const void* self, const Block& block) {
     const Call& c = *static_cast<const Call*>(self);
@@ -78,7 +90,8 @@ void run_real(Context& context, const ConvExtents& extents, const std::uint8_t* 
 Requantization requantization(const RequantizedOutput& output) {
   QSLIM_REQUIRE(output.lo <= output.hi, "ConvU8S8: lo must not exceed hi, got ", int{output.lo}, " and ",
                 int{output.hi});
-  return {output.inverse_scale, output.zero_point, output.lo, output.hi};
+  return {output.inverse_scale,  output.zero_point,         output.lo, output.hi,
+          output.residual_scale, output.residual_zero_point};
 }
 
 // Quantizes real values one by one, where they may be too large for the kernels.
@@ -103,6 +116,13 @@ void take_large_steps(const void* self, std::size_t first, std::size_t pixels, c
   }
 }
 
+// Return true if real values of magnitudes up to `largest` stay finite, and their steps in the kernels'
+// range.
+bool fits_kernels(double largest, float inverse_scale) {
+  return largest < std::numeric_limits<float>::max() &&
+         largest * std::abs(double{inverse_scale}) < kLargestStep;
+}
+
 // A convolution packed for the kernel that computes its blocks.
 template <class Conv, class Kernel>
 struct Strategy {
@@ -112,7 +132,12 @@ struct Strategy {
 using Gemm = Strategy<GemmConv, GemmU8S8Kernel>;
 using Winograd = Strategy<WinogradConv, WinogradU8S8Kernel>;
 using Depthwise = Strategy<DepthwiseConv, DepthwiseU8S8Kernel>;
-using AnyStrategy = std::variant<Gemm, Winograd, Depthwise>;
+using DepthwiseByRows = Strategy<DepthwiseRowsConv, DepthwiseRowsU8S8Kernel>;
+using AnyStrategy = std::variant<Gemm, Winograd, Depthwise, DepthwiseByRows>;
+
+template <class AStrategy>
+constexpr bool kMayHaveHardSwish =
+    std::is_same_v<AStrategy, Gemm> || std::is_same_v<AStrategy, DepthwiseByRows>;
 
 struct Arguments {
   const ConvGeometry& geometry;
@@ -146,7 +171,9 @@ Depthwise pack_depthwise(const DepthwiseU8S8Kernel& kernel, const Arguments& a) 
 Gemm pack_gemm(const GemmU8S8Kernel& kernel, const Arguments& a) {
   const ConvGeometry& geometry = a.geometry;
   const ConvGeometry merged = merge_groups(geometry);
-  Gemm packed{&kernel, {merged, kernel.layout, sizeof(std::uint8_t), a.x_zero_point, kernel.gather}};
+  Gemm packed{
+      &kernel,
+      {merged, kernel.layout, sizeof(std::uint8_t), a.x_zero_point, kernel.gather, kernel.gather_columns}};
   const std::size_t taps = geometry.kernel_h * geometry.kernel_w;
   const std::size_t channels = geometry.input_channels / geometry.groups;
   const std::size_t columns = geometry.output_channels / geometry.groups;
@@ -157,7 +184,9 @@ Gemm pack_gemm(const GemmU8S8Kernel& kernel, const Arguments& a) {
     const std::size_t first = oc / columns * channels - oc / merged_columns * merged_channels;
     const std::int8_t* w = a.weights.data() + oc * channels * taps;
     for (std::size_t ic = 0; ic < channels; ++ic) {
-      for (std::size_t tap = 0; tap < taps; ++tap) row[tap * merged_channels + first + ic] = *w++;
+      for (std::size_t tap = 0; tap < taps; ++tap) {
+        row[packed.conv.tap_place(tap) * merged_channels + first + ic] = *w++;
+      }
     }
   };
   if (kernel.layout.depth == 4) {
@@ -177,8 +206,11 @@ AnyStrategy pack(Isa isa, const Arguments& a, std::int64_t largest_sum) {
   const GemmU8S8Kernel& gemm = best_kernel(kGemmU8S8Kernels, isa);
   const WinogradU8S8Kernel* const winograd = winograd_kernel(gemm.isa);
   if (winograd != nullptr && WinogradConv::suits(a.geometry, largest_sum)) return pack_winograd(*winograd, a);
-  if (is_depthwise(a.geometry)) return pack_depthwise(best_kernel(kDepthwiseU8S8Kernels, isa), a);
-  return pack_gemm(gemm, a);
+  if (!is_depthwise(a.geometry)) return pack_gemm(gemm, a);
+  const DepthwiseU8S8Kernel& depthwise = best_kernel(kDepthwiseU8S8Kernels, isa);
+  const DepthwiseRowsU8S8Kernel* const rows = depthwise_rows_kernel(depthwise.isa);
+  if (rows == nullptr || !DepthwiseRowsConv::suits(a.geometry)) return pack_depthwise(depthwise, a);
+  return DepthwiseByRows{rows, {a.geometry, a.weights, a.x_zero_point, a.start, a.multiplier, a.bias}};
 }
 
 }  // namespace
@@ -231,6 +263,11 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
                    const RequantizedOutput& output, std::byte* scratch) const {
   check_extents("ConvU8S8", packed_->geometry, extents);
   const Requantization p = requantization(output);
+  QSLIM_REQUIRE(output.residual == nullptr || adds_residuals(output.inverse_scale, output.residual_scale),
+                "ConvU8S8: ", kernel_name(), " cannot add these residuals; ask adds_residuals()");
+  QSLIM_REQUIRE(
+      !output.has_hard_swish || (output.residual == nullptr && applies_hard_swish(output.inverse_scale)),
+      "ConvU8S8: ", kernel_name(), " cannot apply HardSwish here; ask applies_hard_swish()");
   if (!(packed_->largest * std::abs(double{output.inverse_scale}) < kLargestStep)) {
     const LargeSteps quantizer{extents, packed_->geometry.output_channels, p, output.y};
     run(context, extents, x, RealOutput{nullptr, {&quantizer, take_large_steps}}, scratch);
@@ -238,7 +275,15 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
   }
   std::visit(
       [&](const auto& s) {
-        run_requantized(context, extents, x, output.y, s.conv, s.kernel->requantize, p, scratch);
+        using Packed = std::decay_t<decltype(s)>;
+        auto* kernel = s.kernel->requantize;
+        if constexpr (std::is_same_v<Packed, Gemm>) {
+          if (output.residual != nullptr) kernel = s.kernel->requantize_sum;
+        }
+        if constexpr (kMayHaveHardSwish<Packed>) {
+          if (output.has_hard_swish) kernel = s.kernel->requantize_hard_swish;
+        }
+        run_requantized(context, extents, x, output, s.conv, kernel, p, scratch);
       },
       packed_->strategy);
 }
@@ -248,6 +293,26 @@ void ConvU8S8::run(Context& context, const ConvExtents& extents, const std::uint
   check_extents("ConvU8S8", packed_->geometry, extents, output.sink.take != nullptr);
   std::visit([&](const auto& s) { run_real(context, extents, x, output, s.conv, s.kernel->real, scratch); },
              packed_->strategy);
+}
+
+bool ConvU8S8::adds_residuals(float inverse_scale, float residual_scale) const noexcept {
+  const Gemm* const gemm = std::get_if<Gemm>(&packed_->strategy);
+  return gemm != nullptr && gemm->kernel->requantize_sum != nullptr &&
+         fits_kernels(packed_->largest + 255 * std::abs(double{residual_scale}), inverse_scale);
+}
+
+bool ConvU8S8::applies_hard_swish(float inverse_scale) const noexcept {
+  const bool has_kernel = std::visit(
+      [](const auto& s) {
+        if constexpr (kMayHaveHardSwish<std::decay_t<decltype(s)>>) {
+          return s.kernel->requantize_hard_swish != nullptr;
+        } else {
+          return false;
+        }
+      },
+      packed_->strategy);
+  // It multiplies by up to 6 before it divides.
+  return has_kernel && fits_kernels(6 * packed_->largest, inverse_scale);
 }
 
 const ConvGeometry& ConvU8S8::geometry() const noexcept { return packed_->geometry; }

@@ -29,6 +29,13 @@ struct RequantizedOutput {
   float inverse_scale = 1;                        // finite
   std::uint8_t zero_point = 0, lo = 0, hi = 255;  // stored values
   std::uint8_t* y = nullptr;
+  // Null, or what is added before the rounding: s = r + (residual - residual_zero_point) * residual_scale,
+  // each operation rounded, in the places of y. Only where adds_residuals().
+  const std::uint8_t* residual = nullptr;
+  float residual_scale = 0;  // finite
+  std::uint8_t residual_zero_point = 0;
+  // HardSwish(r) in the place of r. Only where applies_hard_swish(), and without a residual.
+  bool has_hard_swish = false;
 };
 
 // To y, or to the sink if it has a function.
@@ -54,6 +61,12 @@ class ConvU8S8 {
            const RequantizedOutput& output, std::byte* scratch) const;
   void run(Context& context, const ConvExtents& extents, const std::uint8_t* x, const RealOutput& output,
            std::byte* scratch) const;
+
+  // Return true if run() takes residuals for results of this scale and residuals of that one.
+  bool adds_residuals(float inverse_scale, float residual_scale) const noexcept;
+
+  // Return true if run() applies HardSwish for results of this scale.
+  bool applies_hard_swish(float inverse_scale) const noexcept;
 
   const ConvGeometry& geometry() const noexcept;
   const char* kernel_name() const noexcept;  // "gemm_u8s8_avx2", "depthwise_u8s8_avx2", ...

@@ -7,10 +7,14 @@
 // in a worker's scratch (or reads x in place where the rows of A lie there already) and multiplies them with
 // the panels. With a block in the second-level cache, bringing it together costs 1 to 3 % of the product, so
 // there is no table of pointers to keep.
+// The first convolution of a network has so few channels that bringing patches together takes longer than the
+// product. There the columns of A are the taps (kw, kh, ic): laid out image column by image column, the
+// patches of neighbouring outputs overlap, and what they share is written once.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "qslim/core/aligned_buffer.h"
 #include "qslim/core/conv_geometry.h"
@@ -26,10 +30,18 @@ using GemmRun = KernelRun<GemmBlock>;
 
 class GemmConv {
  public:
-  // x_element_bytes is the size of an element of x; depth * the size of an element of A is 4.
-  GemmConv(const ConvGeometry& geometry, const GemmLayout& layout, std::size_t x_element_bytes,
-           int x_zero_point, void (*gather)(const PatchBlock&) noexcept);
+  using Gather = void (*)(const PatchBlock&) noexcept;
 
+  // x_element_bytes is the size of an element of x; depth * the size of an element of A is 4. gather_columns
+  // may be null; it is taken for elements that A holds as they are.
+  GemmConv(const ConvGeometry& geometry, const GemmLayout& layout, std::size_t x_element_bytes,
+           int x_zero_point, Gather gather, Gather gather_columns = nullptr);
+
+  // Return the place of tap kh * KW + kw among the columns of A, in groups of input channels.
+  std::size_t tap_place(std::size_t tap) const noexcept {
+    const std::size_t kh = tap / geometry_.kernel_w, kw = tap % geometry_.kernel_w;
+    return by_columns() ? kw * geometry_.kernel_h + kh : tap;
+  }
   // fill_columns(oc, w): the weights of output channel oc for the columns of A, into zeros.
   template <class Element, class FillColumns>
   void pack_weights(const FillColumns& fill_columns);
@@ -49,16 +61,19 @@ class GemmConv {
   struct Plan {
     std::size_t pixels, blocks, block_rows, splits;
     std::size_t a_stride, a_bytes, worker_bytes;
-    bool in_place;
+    bool in_place, ends_with_rows;
   };
   Plan plan(const ConvExtents& extents, std::size_t num_threads, bool to_sink) const noexcept;
+  bool by_columns() const noexcept { return !column_bytes_.empty(); }
+  PatchBlock patches_of(const ConvExtents& extents, const void* x) const noexcept;
   void run_block(const Plan& plan, const ConvExtents& extents, const GemmRun& run, std::size_t block,
                  std::size_t split, std::byte* scratch) const;
 
   ConvGeometry geometry_;
   std::size_t x_element_bytes_;
   int x_zero_point_;
-  void (*gather_)(const PatchBlock&) noexcept;
+  Gather gather_;
+  std::vector<unsigned char> column_bytes_;  // see PatchBlock; empty: patch by patch
   ColumnPanels panels_;
   std::size_t steps_;
   AlignedBuffer<std::byte> b_;  // [groups, panels]

@@ -14,7 +14,8 @@ struct KernelRun {
   const void* x = nullptr;
   unsigned char* y = nullptr;
   std::size_t y_element_bytes = 0;
-  PixelSink sink;  // instead of y, if it has a function
+  const unsigned char* residual = nullptr;  // of a product of bytes: added, in the places of y
+  PixelSink sink;                           // instead of y, if it has a function
   void (*multiply)(const void* self, const Block& block) = nullptr;
   const void* self = nullptr;
 };

@@ -10,8 +10,7 @@
 // Taps are plain pointers: any kernel size, stride and dilation is the same to a kernel. Those outside the
 // image point to memory that holds the padding.
 // Entries of x come in steps of `depth`, in the order of tap_order(): a 3x3 or 5x5 kernel of integers in
-// pairs of rows or, 3x3, in quadruples, so that a column's bytes, once interleaved, serve every output that
-// sees the column.
+// pairs of rows, so that a column's elements, once interleaved, serve every output that sees the column.
 //
 //   weights                  [channel block][step][vector][lane] groups of 4 bytes: `depth` consecutive taps of
 //                            one channel. The channels of a block lie in the order of column_at(), those past
@@ -60,9 +59,6 @@ static constexpr std::size_t tap_steps(std::size_t kernel_h, std::size_t kernel_
 static constexpr TapEntry tap_order(std::size_t i, std::size_t kernel_h, std::size_t kernel_w,
                                     std::size_t depth) {
   const std::size_t taps = kernel_h * kernel_w;
-  if (kernel_h == 3 && kernel_w == 3 && depth == 4) {  // per column: rows 0, 1, 2 and none
-    return {i % 4 < 3 ? i % 4 * 3 + i / 4 : 6 + i / 4, i % 4 < 3};
-  }
   if (kernel_h == kernel_w && (kernel_h == 3 || kernel_h == 5) && depth == 2) {
     // per column: rows 0 1 (2 3); then the last row: 0 1, (2 3,) none and the last
     const std::size_t last_row = taps - kernel_w;

@@ -98,10 +98,9 @@ struct RequantizeRows {
     return _mm_min_epu8(_mm_max_epu8(_mm_packus_epi16(words, words), lo), hi);
   }
 
-  template <int MR, int NV>
+  template <int MR, int NV, class Rows>
   __attribute__((always_inline)) void store(const __m256i (&acc)[MR][NV], std::size_t columns,
-                                            const float* multiplier, const float* bias,
-                                            unsigned char* const* y) const {
+                                            const float* multiplier, const float* bias, const Rows& y) const {
     const Rescale rescale0(multiplier, bias);
     if constexpr (NV == 2) {
       const Rescale rescale1(multiplier + 8, bias + 8);
@@ -132,10 +131,9 @@ struct RequantizeRows {
 struct RealRows {
   static constexpr std::size_t kOutputBytes = 4;
 
-  template <int MR, int NV>
+  template <int MR, int NV, class Rows>
   __attribute__((always_inline)) void store(const __m256i (&acc)[MR][NV], std::size_t columns,
-                                            const float* multiplier, const float* bias,
-                                            unsigned char* const* y) const {
+                                            const float* multiplier, const float* bias, const Rows& y) const {
     const Rescale rescale0(multiplier, bias);
     _Pragma("GCC unroll 16") for (int i = 0; i < MR; ++i) {
       const __m256 first = rescale0(acc[i][0]);

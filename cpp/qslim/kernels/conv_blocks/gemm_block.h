@@ -18,7 +18,24 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "qslim/formulas/inline.h"
+
 namespace qslim {
+
+// Where results go: the same distance apart, row by row. residual: null, or uint8 values that are added, in
+// the same places.
+struct OutputRows {
+  unsigned char* first = nullptr;
+  std::size_t stride = 0;  // bytes
+  const unsigned char* residual = nullptr;
+
+  QSLIM_INLINE unsigned char* operator[](std::size_t row) const { return first + row * stride; }
+  QSLIM_INLINE unsigned char* operator[](int row) const { return (*this)[static_cast<std::size_t>(row)]; }
+  QSLIM_INLINE OutputRows from(std::size_t row, std::size_t offset) const {
+    const std::size_t distance = row * stride + offset;
+    return {first + distance, stride, residual == nullptr ? nullptr : residual + distance};
+  }
+};
 
 struct GemmBlock {
   std::size_t rows = 0, steps = 0;
@@ -29,7 +46,7 @@ struct GemmBlock {
   const std::int32_t* start = nullptr;  // null for float
   const float* multiplier = nullptr;    // null for float
   const float* bias = nullptr;
-  unsigned char* const* y = nullptr;  // per row, where the first column goes
+  OutputRows y;  // where the first column goes
 };
 
 // Image patches to the rows of A: a row is one output's taps (kh, kw) of `channels` consecutive elements.
@@ -45,7 +62,21 @@ struct PatchBlock {
   // Written up to 64 bytes past the last row; rows are written in order.
   void* a = nullptr;
   std::size_t a_stride = 0;
+
+  // For gathering by columns, of pixels of one row of outputs and up to kMostColumnRows rows and
+  // kMostColumnChannels channels: A begins with the first column of the first patch, each column as (kh,
+  // channel), and a_stride is stride_w columns. column_bytes [kernel_h][64]: the byte of 16 of image row kh
+  // that byte i of the next column_pixels() columns comes from, or 0x80, where pixels follow each other
+  // without a gap.
+  static constexpr std::size_t kMostColumnRows = 7, kMostColumnChannels = 4;
+  const unsigned char* column_bytes = nullptr;
 };
+
+// Return the number of image columns that 64 bytes of A and 16 bytes of each image row hold.
+static constexpr std::size_t column_pixels(std::size_t kernel_h, std::size_t channels) {
+  const std::size_t of_a = 64 / (kernel_h * channels), of_row = 16 / channels;
+  return of_a < of_row ? of_a : of_row;
+}
 
 static constexpr bool is_pointwise(const PatchBlock& p) {
   return p.kernel_h == 1 && p.kernel_w == 1 && p.stride_h == 1 && p.stride_w == 1 && p.pad_top == 0 &&
@@ -57,6 +88,9 @@ static constexpr bool is_pointwise(const PatchBlock& p) {
 struct Requantization {
   float inverse_scale;
   std::int32_t zero_point, lo, hi;
+  // Of residual values, (q - residual_zero_point) * residual_scale.
+  float residual_scale = 0;
+  std::int32_t residual_zero_point = 0;
 };
 
 static constexpr double kLargestStep = 1 << 30;

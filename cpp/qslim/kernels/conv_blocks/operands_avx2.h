@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Operands of the AVX2 tiles. Included by x86_avx2.cc and x86_avxvnni.cc files only; all names are internal to them.
+// Operands of the AVX2 tiles. Included by x86_avx2.cc and x86_avxvnni.cc files only; all names are internal
+// to them.
 //
 // Volatile assembly keeps its order. Left to itself, GCC 12 loads early, reorders the additions of two steps,
 // chooses which operand of a fused multiply-add to overwrite, and spills sums inside the loop: 50 to 60 % of
@@ -14,11 +15,24 @@
 namespace qslim {
 namespace {
 
+// Loads are of the type that computes with them, see operands_avx512.h.
 struct IntegerLanes {
   using Vector = __m256i;
+  QSLIM_INLINE static void load(Vector& v, const unsigned char* b) {
+    asm volatile("vmovdqa %[b], %[v]" : [v] "=x"(v) : [b] "m"(*reinterpret_cast<const Vector*>(b)));
+  }
+  QSLIM_INLINE static void broadcast(Vector& v, const unsigned char* a) {
+    asm volatile("vpbroadcastd %[a], %[v]" : [v] "=x"(v) : [a] "m"(*reinterpret_cast<const Group*>(a)));
+  }
 };
 struct FloatLanes {
   using Vector = __m256;
+  QSLIM_INLINE static void load(Vector& v, const unsigned char* b) {
+    asm volatile("vmovaps %[b], %[v]" : [v] "=x"(v) : [b] "m"(*reinterpret_cast<const Vector*>(b)));
+  }
+  QSLIM_INLINE static void broadcast(Vector& v, const unsigned char* a) {
+    asm volatile("vbroadcastss %[a], %[v]" : [v] "=x"(v) : [a] "m"(*reinterpret_cast<const Group*>(a)));
+  }
 };
 
 template <class Lanes>
@@ -29,12 +43,12 @@ struct Avx2Operands {
 
   QSLIM_INLINE static Operand load(const unsigned char* b) {
     Operand v;
-    asm volatile("vmovaps %[b], %[v]" : [v] "=x"(v) : [b] "m"(*reinterpret_cast<const Operand*>(b)));
+    Lanes::load(v, b);
     return v;
   }
   QSLIM_INLINE static Operand broadcast(const unsigned char* a) {
     Operand v;
-    asm volatile("vbroadcastss %[a], %[v]" : [v] "=x"(v) : [a] "m"(*reinterpret_cast<const Group*>(a)));
+    Lanes::broadcast(v, a);
     return v;
   }
 };

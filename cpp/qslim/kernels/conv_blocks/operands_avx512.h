@@ -12,11 +12,29 @@
 namespace qslim {
 namespace {
 
+// Loads are of the type that computes with them. On Zen 4 an integer operation waits for what vbroadcastss
+// loads: 16 rows of one vector ran at 73 % of the speed of vpdpbusd.
 struct IntegerLanes {
   using Vector = __m512i;
+#if !QSLIM_EMULATE_AVX512
+  QSLIM_INLINE static void load(Vector& v, const unsigned char* b) {
+    asm volatile("vmovdqa64 %[b], %[v]" : [v] "=v"(v) : [b] "m"(*reinterpret_cast<const Vector*>(b)));
+  }
+  QSLIM_INLINE static void broadcast(Vector& v, const unsigned char* a) {
+    asm volatile("vpbroadcastd %[a], %[v]" : [v] "=v"(v) : [a] "m"(*reinterpret_cast<const Group*>(a)));
+  }
+#endif
 };
 struct FloatLanes {
   using Vector = __m512;
+#if !QSLIM_EMULATE_AVX512
+  QSLIM_INLINE static void load(Vector& v, const unsigned char* b) {
+    asm volatile("vmovaps %[b], %[v]" : [v] "=v"(v) : [b] "m"(*reinterpret_cast<const Vector*>(b)));
+  }
+  QSLIM_INLINE static void broadcast(Vector& v, const unsigned char* a) {
+    asm volatile("vbroadcastss %[a], %[v]" : [v] "=v"(v) : [a] "m"(*reinterpret_cast<const Group*>(a)));
+  }
+#endif
 };
 
 template <class Lanes>
@@ -41,12 +59,12 @@ struct Avx512Operands {
 #else
   QSLIM_INLINE static Operand load(const unsigned char* b) {
     Operand v;
-    asm volatile("vmovaps %[b], %[v]" : [v] "=v"(v) : [b] "m"(*reinterpret_cast<const Operand*>(b)));
+    Lanes::load(v, b);
     return v;
   }
   QSLIM_INLINE static Operand broadcast(const unsigned char* a) {
     Operand v;
-    asm volatile("vbroadcastss %[a], %[v]" : [v] "=v"(v) : [a] "m"(*reinterpret_cast<const Group*>(a)));
+    Lanes::broadcast(v, a);
     return v;
   }
 #endif

@@ -14,13 +14,10 @@
 #pragma once
 
 #include "qslim/kernels/conv_blocks/gemm_block.h"
+#include "qslim/kernels/conv_blocks/unroll.h"
 
 namespace qslim {
 namespace {
-
-// Arrays of accumulators live in registers only when every loop over them is unrolled.
-#define QSLIM_UNROLL _Pragma("GCC unroll 16")
-#define QSLIM_INLINE __attribute__((always_inline)) inline
 
 // A group of A as an operand in memory: of any type, at any address.
 using Group = std::int32_t __attribute__((aligned(1), may_alias));
@@ -65,22 +62,25 @@ struct Tile {
   }
 };
 
+// Not inlined: tiles of several heights in one function would compete for registers.
 template <class Ops, class Epilogue, int MR, int NV>
-void multiply_tile(const GemmBlock& block, const unsigned char* a, std::size_t columns,
-                   unsigned char* const* y, const Epilogue& epilogue, const unsigned char* next,
-                   std::size_t next_step) {
+__attribute__((noinline)) void multiply_tile(const GemmBlock& block, const unsigned char* a,
+                                             std::size_t columns, OutputRows y, const Epilogue& epilogue,
+                                             const unsigned char* next, std::size_t next_step) {
   Tile<Ops, MR, NV> tile;
   QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
     const typename Ops::Vector first = Ops::start(block.start, j);
     QSLIM_UNROLL for (int i = 0; i < MR; ++i) tile.acc[i][j] = first;
   }
   tile.multiply(a, block.a_stride, static_cast<const unsigned char*>(block.b), block.steps, next, next_step);
-  epilogue.template store<MR, NV>(tile.acc, columns, block.multiplier, block.bias, y);
+  // A copy, whose constants stay in registers: a store through y cannot change them.
+  const Epilogue constants = epilogue;
+  constants.template store<MR, NV>(tile.acc, columns, block.multiplier, block.bias, y);
 }
 
 template <class Ops, class Epilogue, int MR, int NV>
 void multiply_tile_of(std::size_t rows, const GemmBlock& block, const unsigned char* a, std::size_t columns,
-                      unsigned char* const* y, const Epilogue& epilogue, const unsigned char* next,
+                      OutputRows y, const Epilogue& epilogue, const unsigned char* next,
                       std::size_t next_step) {
   if constexpr (MR > 1) {
     if (rows < static_cast<std::size_t>(MR)) {
@@ -111,11 +111,9 @@ void multiply_panel(const GemmBlock& block, std::size_t columns, std::size_t y_o
   std::size_t row = 0;
   for (std::size_t tile = 0; tile < tiles; ++tile) {
     const std::size_t rows = height + (tile < taller ? 1 : 0);
-    unsigned char* y[kRows];
-    for (std::size_t i = 0; i < rows; ++i) y[i] = block.y[row + i] + y_offset;
     multiply_tile_of<Ops, Epilogue, kRows, NV>(
-        rows, block, static_cast<const unsigned char*>(block.a) + row * block.a_stride, columns, y, epilogue,
-        next, next_step);
+        rows, block, static_cast<const unsigned char*>(block.a) + row * block.a_stride, columns,
+        block.y.from(row, y_offset), epilogue, next, next_step);
     row += rows;
     if (next != nullptr) next += block.steps * next_step;
   }

@@ -41,7 +41,7 @@ struct ClampRows {
 
   template <int MR, int NV>
   void store(const ScalarOps::Vector (&acc)[MR][NV], std::size_t columns, const float*, const float* bias,
-             unsigned char* const* y) const {
+             OutputRows y) const {
     for (int i = 0; i < MR; ++i) {
       for (std::size_t n = 0; n < columns; ++n) {
         float v = acc[i][n / 4].lane[n % 4] + bias[n];

@@ -31,7 +31,7 @@ struct ClampRows {
 
   template <int MR, int NV>
   __attribute__((always_inline)) void store(const __m256 (&acc)[MR][NV], std::size_t columns, const float*,
-                                            const float* bias, unsigned char* const* y) const {
+                                            const float* bias, OutputRows y) const {
     QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
       const __m256 b = _mm256_load_ps(bias + 8 * j);
       QSLIM_UNROLL for (int i = 0; i < MR; ++i) {

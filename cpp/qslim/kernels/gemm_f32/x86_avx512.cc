@@ -30,7 +30,7 @@ struct ClampRows {
 
   template <int MR, int NV>
   __attribute__((always_inline)) void store(const __m512 (&acc)[MR][NV], std::size_t columns, const float*,
-                                            const float* bias, unsigned char* const* y) const {
+                                            const float* bias, OutputRows y) const {
     QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
       const __m512 b = _mm512_load_ps(bias + 16 * j);
       QSLIM_UNROLL for (int i = 0; i < MR; ++i) {

@@ -47,7 +47,7 @@ struct RequantizeRows {
 
   template <int MR, int NV>
   void store(const ScalarOps::Vector (&acc)[MR][NV], std::size_t columns, const float* multiplier,
-             const float* bias, unsigned char* const* y) const {
+             const float* bias, OutputRows y) const {
     constexpr float kMagic = 0x1.8p23f;  // the sum has no fraction bits left: adding it rounds, to even
     for (int i = 0; i < MR; ++i) {
       for (std::size_t n = 0; n < columns; ++n) {
@@ -67,7 +67,7 @@ struct RealRows {
 
   template <int MR, int NV>
   void store(const ScalarOps::Vector (&acc)[MR][NV], std::size_t columns, const float* multiplier,
-             const float* bias, unsigned char* const* y) const {
+             const float* bias, OutputRows y) const {
     for (int i = 0; i < MR; ++i) {
       for (std::size_t n = 0; n < columns; ++n) {
         const float v = static_cast<float>(acc[i][n / 4].lane[n % 4]) * multiplier[n] + bias[n];

@@ -47,7 +47,7 @@ struct CopyU8S16 {
 void gather_u8_avx512(const PatchBlock& patches) noexcept { gather_patches<CopyU8S16>(patches); }
 
 void gemm_u8s8_requantize_avx512(const GemmBlock& block, const Requantization& p) noexcept {
-  multiply_block<Avx512Ops>(block, RequantizeRows(p));
+  with_requantize_rows(p, [&](const auto& epilogue) { multiply_block<Avx512Ops>(block, epilogue); });
 }
 
 void gemm_u8s8_real_avx512(const GemmBlock& block) noexcept { multiply_block<Avx512Ops>(block, RealRows{}); }

@@ -98,16 +98,13 @@ struct WeightOnly::Packed {
     for (std::size_t panel = 0; panel < count; ++panel) {
       functions->dequantize(panels_from(first_panel + panel, 1), floats + panel * kWeightColumns, width);
     }
-    unsigned char* targets[kMostRows];
     for (std::size_t begin = 0; begin < rows; begin += kMostRows) {
       const std::size_t height = std::min(kMostRows, rows - begin);
-      for (std::size_t i = 0; i < height; ++i) {
-        targets[i] = reinterpret_cast<unsigned char*>(y + (begin + i) * n + first);
-      }
       GemmBlock block;
       block.rows = height, block.steps = panels.k, block.columns = columns;
       block.a = x + begin * panels.k, block.a_stride = panels.k * sizeof(float);
-      block.b = floats, block.bias = bias.data() + first, block.y = targets;
+      block.b = floats, block.bias = bias.data() + first,
+      block.y = {reinterpret_cast<unsigned char*>(y + begin * n + first), n * sizeof(float)};
       gemm->multiply(block, {lo, hi});
     }
   }

@@ -46,7 +46,7 @@ struct SumRows {
 
   template <int MR, int NV>
   QSLIM_INLINE void store(const __m256i (&acc)[MR][NV], std::size_t, const float*, const float*,
-                          unsigned char* const* y) const {
+                          OutputRows y) const {
     QSLIM_UNROLL for (int i = 0; i < MR; ++i) {
       QSLIM_UNROLL for (int j = 0; j < NV; ++j) {
         _mm256_store_si256(reinterpret_cast<__m256i*>(y[i]) + j, acc[i][j]);
@@ -86,14 +86,8 @@ void multiply_winograd_panel(const WinogradBlock& block, std::size_t columns, st
     const auto* a = static_cast<const unsigned char*>(block.v) + element * block.element_stride;
     const auto* b =
         static_cast<const unsigned char*>(block.u) + element * block.steps * NV * Int16PairOps::kVectorBytes;
-    constexpr std::size_t kRows = 96;
-    for (std::size_t tile = 0; tile < block.tiles; tile += kRows) {
-      unsigned char* rows[kRows];
-      gemm.rows = block.tiles - tile < kRows ? block.tiles - tile : kRows;
-      for (std::size_t i = 0; i < gemm.rows; ++i) rows[i] = sums + (tile + i) * kTileBytes;
-      gemm.a = a + tile * block.row_stride, gemm.b = b, gemm.y = rows;
-      multiply_panel<Int16PairOps, SumRows, NV>(gemm, columns, element * kPanel * 4, SumRows{});
-    }
+    gemm.rows = block.tiles, gemm.a = a, gemm.b = b, gemm.y = {sums, kTileBytes};
+    multiply_panel<Int16PairOps, SumRows, NV>(gemm, columns, element * kPanel * 4, SumRows{});
   }
   for (std::size_t tile = 0; tile < block.tiles; ++tile) {
     const auto* s = reinterpret_cast<const __m256i*>(sums + tile * kTileBytes);

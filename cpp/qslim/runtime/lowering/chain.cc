@@ -233,6 +233,27 @@ void run_chain(const Chain::Compiled& chain, const Execution& e) {
                     e.at<void>(chain.result.buffer));
 }
 
+std::optional<Chain::Sum> Chain::as_sum() const {
+  if (!has_start_ || operands_.size() != 2 || steps_.empty() || steps_.size() > 2) return std::nullopt;
+  const ElementwiseStep& add = steps_[0];
+  const Operand& operand = operands_[1];
+  if (add.op != ElementwiseOp::kAdd || add.a + add.b != 1 || !operand.value.storage.is_quantized() ||
+      operand.memory_shape != operands_[0].memory_shape) {
+    return std::nullopt;
+  }
+  Sum sum{operand.value.storage.type, operand.value.buffer, -kInfinity, kInfinity};
+  if (steps_.size() == 2) {
+    const ElementwiseStep& clip = steps_[1];
+    if (clip.op != ElementwiseOp::kClip || clip.a != kFirstStep || !(clip.p <= clip.q)) return std::nullopt;
+    sum.lo = clip.p, sum.hi = clip.q;
+  }
+  return sum;
+}
+
+bool Chain::is_hard_swish() const {
+  return has_start_ && steps_.size() == 1 && steps_[0].op == ElementwiseOp::kHardSwish && steps_[0].a == 0;
+}
+
 Chain::Compiled Chain::compile() {
   if (steps_.empty()) steps_.push_back(ElementwiseStep{ElementwiseOp::kIdentity});
   const auto renumber = [&](std::uint8_t r) {

@@ -35,6 +35,18 @@ class Chain {
   int result() const noexcept { return result_; }
   const std::string& names() const noexcept { return names_; }
 
+  // min(max(start + operand, lo), hi), the operand of the start's shape and of bytes.
+  struct Sum {
+    ElementwiseType operand;
+    int buffer;
+    float lo, hi;
+  };
+  // Return it if that is all that the chain computes.
+  std::optional<Sum> as_sum() const;
+
+  // Return true if HardSwish of the start is all that the chain computes.
+  bool is_hard_swish() const;
+
   // The program and the buffers of its operands, for runs.
   struct Compiled {
     Elementwise program;

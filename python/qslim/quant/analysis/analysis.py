@@ -29,6 +29,7 @@ from qslim.quant.analysis.output_errors import OutputErrors
 from qslim.quant.analysis.quantization import Quantization, options_of, quantization_of_model, quantize
 from qslim.quant.analysis.tensor_statistics import TensorRow, tensor_rows
 from qslim.quant.options import check_int
+from qslim.quant.source_models import find_source
 
 __all__ = ["Analysis"]
 
@@ -109,7 +110,7 @@ class Analysis:
         if eval_function is not None and not callable(eval_function):
             raise ValueError(f"eval_function: expected a function or None, got {eval_function!r}")
         self._options = options_of(quant_config)
-        self._files = find_model_files(float_model_dir, model_filename, params_filename)
+        self._files = find_source(float_model_dir, model_filename, params_filename)
         self._quantized_files: Optional[ModelFiles] = None
         if quant_model_dir is not None:
             self._quantized_files = find_model_files(quant_model_dir, model_filename, params_filename)

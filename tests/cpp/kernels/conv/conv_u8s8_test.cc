@@ -12,8 +12,10 @@
 #include <mutex>
 #include <string>
 
+#include "kernels/conv/conv_u8s8_problem.h"
 #include "kernels/conv/random_conv.h"
 #include "kernels/kernel_rows.h"
+#include "qslim/kernels/depthwise_rows_u8s8/table.h"
 #include "qslim/kernels/depthwise_u8s8/table.h"
 #include "qslim/kernels/gemm_u8s8/table.h"
 #include "qslim/kernels/winograd_u8s8/table.h"
@@ -23,8 +25,8 @@
 namespace qslim {
 namespace {
 
+using namespace test::conv_u8s8;
 using test::ConvCase;
-using test::TightArray;
 
 class ConvolutionU8S8 : public test::IsaTest {};
 INSTANTIATE_TEST_SUITE_P(Kernels, ConvolutionU8S8, testing::ValuesIn(test::every_isa("conv_u8s8")),
@@ -36,165 +38,25 @@ QSLIM_TEST_KERNEL_ROWS(GemmU8S8, "gemm_u8s8", kGemmU8S8Kernels);
 class DepthwiseU8S8 : public test::KernelTest<DepthwiseU8S8Kernel> {};
 QSLIM_TEST_KERNEL_ROWS(DepthwiseU8S8, "depthwise_u8s8", kDepthwiseU8S8Kernels);
 
-class WinogradU8S8 : public test::KernelTest<WinogradU8S8Kernel> {};
-std::vector<test::KernelRow<WinogradU8S8Kernel>> winograd_rows() {
-  auto rows = test::supported_rows("winograd_u8s8", kWinogradU8S8Kernels);
-  rows.pop_back();  // the table ends with a row that has no kernels
+// Of a table that ends with a row that has no kernels.
+template <class Kernel, std::size_t N>
+std::vector<test::KernelRow<Kernel>> optional_rows(const char* family, const Kernel (&table)[N]) {
+  auto rows = test::supported_rows(family, table);
+  rows.pop_back();
   return rows;
 }
-INSTANTIATE_TEST_SUITE_P(Kernels, WinogradU8S8, testing::ValuesIn(winograd_rows()), test::NameOfRow());
+
+class WinogradU8S8 : public test::KernelTest<WinogradU8S8Kernel> {};
+INSTANTIATE_TEST_SUITE_P(Kernels, WinogradU8S8,
+                         testing::ValuesIn(optional_rows("winograd_u8s8", kWinogradU8S8Kernels)),
+                         test::NameOfRow());
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(WinogradU8S8);
 
-constexpr unsigned char kCanary = 0xa5;
-
-enum class Values { kRandom, kLargest, kAlternating };
-
-struct Problem {
-  ConvCase shape;
-  TightArray<std::uint8_t> x;
-  std::vector<std::int8_t> weights;
-  std::vector<float> multiplier;
-  std::vector<float> bias;  // maybe empty
-  std::uint8_t x_zero_point = 0;
-  std::vector<std::int32_t> acc;  // expected
-
-  Problem(const ConvCase& shape_, Values values, std::mt19937& random)
-      : shape(shape_), x(shape_.x_size()), weights(shape_.weights()) {
-    const std::uint8_t zero_points[] = {0, 1, 127, 128, 255};
-    x_zero_point = zero_points[random() % 5];
-    const int largest[] = {-128, -127, 127};
-    const int constant = largest[random() % 3];
-    for (std::size_t i = 0; i < x.size(); ++i) {
-      x.data()[i] = static_cast<std::uint8_t>(values == Values::kRandom         ? random()
-                                              : values == Values::kLargest      ? 255
-                                              : (i + random() % 8 / 7) % 2 != 0 ? 255
-                                                                                : 0);
-    }
-    for (std::size_t i = 0; i < weights.size(); ++i) {
-      weights[i] = static_cast<std::int8_t>(values == Values::kRandom ? static_cast<int>(random() % 256) - 128
-                                            : values == Values::kLargest ? constant
-                                            : i % 2 != 0                 ? 127
-                                                                         : -128);
-    }
-    const std::size_t channels = shape.geometry.output_channels;
-    // Magnitudes that put most results inside of the range, ties (powers of two), and ones that leave it; in
-    // some problems far enough to leave int32.
-    const bool is_huge = random() % 4 == 0;
-    for (std::size_t i = 0; i < channels; ++i) {
-      const float scale = 1.0f / static_cast<float>(64 * (1 + weights.size() / channels));
-      switch (random() % 8) {
-        case 0: multiplier.push_back(std::ldexp(1.0f, -static_cast<int>(random() % 24))); break;
-        case 1: multiplier.push_back(is_huge ? 1e4f : 1e3f * scale); break;
-        case 2:
-          multiplier.push_back(is_huge && random() % 2 != 0 ? std::numeric_limits<float>::max() : 0.0f);
-          break;
-        case 3: multiplier.push_back(-scale); break;
-        default: multiplier.push_back(scale * (0.5f + static_cast<float>(random() % 1000) / 500));
-      }
-    }
-    if (random() % 4 != 0) {
-      for (std::size_t i = 0; i < channels; ++i) {
-        const float value = static_cast<float>(static_cast<std::int32_t>(random())) * 0x1p-31f;
-        const float magnitudes[] = {0.0f, 1.0f, 300.0f, 1e8f, std::numeric_limits<float>::max()};
-        bias.push_back(value * magnitudes[random() % (is_huge ? 5 : 4)]);
-      }
-    }
-    acc.resize(shape.pixels() * channels);
-    reference::conv_u8s8(shape.geometry, shape.extents, x.data(), x_zero_point, weights.data(), acc.data());
-  }
-
-  ConvU8S8 pack(Isa isa) const { return {isa, shape.geometry, weights, x_zero_point, multiplier, bias}; }
-
-  // Of output i of the dense result.
-  float real(std::size_t i) const {
-    const std::size_t c = i % shape.geometry.output_channels;
-    return reference::rescale(acc[i], multiplier[c], bias.empty() ? 0.0f : bias[c]);
-  }
-
-  AlignedBuffer<std::byte> scratch(const ConvU8S8& conv, std::size_t threads) const {
-    return AlignedBuffer<std::byte>(conv.scratch_bytes(shape.extents, threads));
-  }
-
-  std::vector<std::uint8_t> expected(const RequantizedOutput& output) const {
-    std::vector<std::uint8_t> y(shape.y_size(), kCanary);
-    const std::size_t channels = shape.geometry.output_channels;
-    for (std::size_t i = 0; i < acc.size(); ++i) {
-      y[shape.y_index(i / channels) + i % channels] =
-          reference::requantize(real(i), output.inverse_scale, output.zero_point, output.lo, output.hi);
-    }
-    return y;
-  }
-
-  std::vector<float> expected_real(float canary) const {
-    std::vector<float> y(shape.y_size(), canary);
-    const std::size_t channels = shape.geometry.output_channels;
-    for (std::size_t i = 0; i < acc.size(); ++i) {
-      y[shape.y_index(i / channels) + i % channels] = real(i);
-    }
-    return y;
-  }
-};
-
-const RequantizedOutput kOutputs[] = {{1, 0, 0, 255, nullptr},        {0.37f, 128, 1, 255, nullptr},
-                                      {113.7f, 255, 0, 200, nullptr}, {1, 128, 128, 230, nullptr},
-                                      {0x1p-126f, 3, 3, 3, nullptr},  {0x1p126f, 77, 100, 255, nullptr}};
-
-void check_requantized(Problem& problem, const ConvU8S8& conv, Context& context, RequantizedOutput output) {
-  const std::vector<std::uint8_t> expected = problem.expected(output);
-  std::vector<std::uint8_t> y(expected.size(), kCanary);
-  output.y = y.data();
-  const auto scratch = problem.scratch(conv, context.pool().num_threads());
-  conv.run(context, problem.shape.extents, problem.x.data(), output, scratch.data());
-  test::expect_same_bits(expected.data(), y.data(), y.size());
-}
-
-void check_real(Problem& problem, const ConvU8S8& conv, Context& context) {
-  constexpr float kUntouched = -12345.0f;
-  const std::vector<float> expected = problem.expected_real(kUntouched);
-  std::vector<float> y(expected.size(), kUntouched);
-  const auto scratch = problem.scratch(conv, context.pool().num_threads());
-  conv.run(context, problem.shape.extents, problem.x.data(), RealOutput{y.data(), {}}, scratch.data());
-  test::expect_same_bits(expected.data(), y.data(), y.size());
-}
-
-// Takes each pixel once into a dense array.
-struct Collector {
-  std::size_t channels;
-  std::vector<float> y;
-  std::vector<std::atomic<int>> taken;
-  Collector(std::size_t pixels, std::size_t channels_)
-      : channels(channels_), y(pixels * channels_), taken(pixels) {}
-  PixelSink sink() {
-    return {this, [](const void* self, std::size_t first, std::size_t pixels, const float* rows) {
-              auto* c = static_cast<Collector*>(const_cast<void*>(self));
-              for (std::size_t i = 0; i < pixels; ++i) ++c->taken[first + i];
-              std::memcpy(c->y.data() + first * c->channels, rows, pixels * c->channels * sizeof(float));
-            }};
-  }
-};
-
-void check_sink(Problem& problem, const ConvU8S8& conv, Context& context) {
-  const std::size_t channels = problem.shape.geometry.output_channels;
-  Collector collector(problem.shape.pixels(), channels);
-  const auto scratch = problem.scratch(conv, context.pool().num_threads());
-  conv.run(context, problem.shape.extents, problem.x.data(), RealOutput{nullptr, collector.sink()},
-           scratch.data());
-  for (const auto& times : collector.taken) ASSERT_EQ(times, 1);
-  std::vector<float> expected(problem.acc.size());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    expected[i] = problem.real(i);
-  }
-  test::expect_same_bits(expected.data(), collector.y.data(), expected.size());
-}
-
-void check_everything(Isa isa, Problem& problem, std::mt19937& random) {
-  const ConvU8S8 conv = problem.pack(isa);
-  SCOPED_TRACE(conv.kernel_name());
-  Context context(1 + random() % 3, isa);
-  check_requantized(problem, conv, context, kOutputs[random() % std::size(kOutputs)]);
-  if (::testing::Test::HasFailure()) return;
-  random() % 2 != 0 ? check_real(problem, conv, context) : check_sink(problem, conv, context);
-}
+class DepthwiseRowsU8S8 : public test::KernelTest<DepthwiseRowsU8S8Kernel> {};
+INSTANTIATE_TEST_SUITE_P(Kernels, DepthwiseRowsU8S8,
+                         testing::ValuesIn(optional_rows("depthwise_rows_u8s8", kDepthwiseRowsU8S8Kernels)),
+                         test::NameOfRow());
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DepthwiseRowsU8S8);
 
 // The convolution runs the kernel of that name, and equals the reference.
 void check_chosen(Isa isa, const char* kernel, const ConvGeometry& geometry) {
@@ -212,9 +74,54 @@ TEST_P(GemmU8S8, ItsConvolutionsEqualTheReference) {
   check_chosen(isa(), kernels().name, geometry);
 }
 
+// With dilation, as kernels for whole rows may take the others.
+// For scales that any network has.
+TEST_P(GemmU8S8, FusesWhatItHasKernelsFor) {
+  std::mt19937 random(8);
+  Problem problem(test::matrix_case(7, 70, 20), Values::kRandom, random);
+  std::fill(problem.multiplier.begin(), problem.multiplier.end(), 1e-3f);
+  problem.bias.clear();
+  const ConvU8S8 conv = problem.pack(isa());
+  EXPECT_EQ(conv.adds_residuals(20, 0.05f), kernels().requantize_sum != nullptr);
+  EXPECT_FALSE(conv.adds_residuals(0x1p20f, 0x1p20f));
+  EXPECT_EQ(conv.applies_hard_swish(20), kernels().requantize_hard_swish != nullptr);
+  EXPECT_FALSE(conv.applies_hard_swish(0x1p30f));
+}
+
 TEST_P(DepthwiseU8S8, ItsConvolutionsEqualTheReference) {
-  check_chosen(isa(), kernels().name, test::depthwise_geometry(3));
-  check_chosen(isa(), kernels().name, test::depthwise_geometry(5));
+  for (const std::size_t kernel : {3u, 5u}) {
+    ConvGeometry geometry = test::depthwise_geometry(kernel);
+    geometry.dilation_h = geometry.dilation_w = 2;
+    check_chosen(isa(), kernels().name, geometry);
+  }
+}
+
+// Each number of channels that fills the last block with 1, 2 or 4 parts, and their neighbours; images of
+// fewer rows than parts and of more than a band; borders of every width, cropped ones too.
+TEST_P(DepthwiseRowsU8S8, ItsConvolutionsEqualTheReference) {
+  const unsigned seed = 35;
+  std::mt19937 random(seed);
+  for (const std::size_t channels :
+       {2u, 15u, 16u, 17u, 31u, 32u, 33u, 63u, 64u, 65u, 80u, 81u, 96u, 97u, 144u}) {
+    for (const std::size_t side : {3u, 5u}) {
+      for (const std::size_t stride : {1u, 2u}) {
+        ConvGeometry g = test::depthwise_geometry(side);
+        g.groups = g.input_channels = g.output_channels = channels;
+        g.stride_h = g.stride_w = stride;
+        for (int i = 0; i < 6; ++i) {
+          // 5x5 kernels keep the sums of 32 pixels.
+          ConvCase shape = test::random_extents(g, i == 0 ? 70 : 20, random);
+          if (shape.extents.out_h == 0 || shape.extents.out_w == 0) continue;
+          SCOPED_TRACE(::testing::Message() << "seed " << seed << ": " << shape);
+          const Values values[] = {Values::kRandom, Values::kLargest, Values::kAlternating};
+          Problem problem(shape, values[i % 3], random);
+          EXPECT_STREQ(problem.pack(isa()).kernel_name(), kernels().name);
+          check_everything(isa(), problem, random);
+          if (HasFailure()) return;
+        }
+      }
+    }
+  }
 }
 
 TEST_P(ConvolutionU8S8, MatrixProductsOfAllSmallSizes) {
@@ -241,6 +148,32 @@ TEST_P(ConvolutionU8S8, RandomConvolutions) {
     const ConvCase shape = test::random_case(random);
     SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
     Problem problem(shape, Values::kRandom, random);
+    check_everything(isa(), problem, random);
+    if (HasFailure()) return;
+  }
+}
+
+// Images of few channels, whose patches some kernels lay out column by column: every height of such kernels
+// and one more, rows wider than a block, pixels with and without a gap.
+TEST_P(ConvolutionU8S8, FirstConvolutions) {
+  const unsigned seed = 224;
+  std::mt19937 random(seed);
+  for (int i = 0; i < 160; ++i) {
+    ConvGeometry g;
+    g.input_channels = 1 + static_cast<std::size_t>(i) % 5, g.output_channels = 1 + random() % 70;
+    g.kernel_h = 1 + static_cast<std::size_t>(i) / 5 % 8, g.kernel_w = 1 + random() % 8;
+    g.stride_h = 1 + random() % 3, g.stride_w = 1 + random() % 3, g.dilation_h = 1 + random() % 2;
+    ConvCase shape = test::random_extents(g, 24, random);
+    if (i % 8 == 0) {
+      ConvExtents& e = shape.extents;
+      e.in_w = 300 * g.stride_w, e.pad_left = static_cast<std::ptrdiff_t>(g.kernel_w / 2);
+      e.out_w = (e.in_w + 2 * (g.kernel_w / 2) - g.kernel_w) / g.stride_w + 1;
+      e.y_row_stride = e.out_w * e.y_pixel_stride + 3, e.y_image_stride = e.out_h * e.y_row_stride;
+    }
+    if (shape.extents.out_h == 0 || shape.extents.out_w == 0 || shape.macs() > 6000000) continue;
+    SCOPED_TRACE(::testing::Message() << "seed " << seed << " case " << i << ": " << shape);
+    const Values values[] = {Values::kRandom, Values::kLargest, Values::kAlternating};
+    Problem problem(shape, values[i % 3], random);
     check_everything(isa(), problem, random);
     if (HasFailure()) return;
   }

@@ -196,6 +196,17 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path: Path) -> None
     assert not os.path.exists(out)
 
 
+def test_an_onnx_file_is_analysed(tmp_path: Path) -> None:
+    source = _classifier(tmp_path / "net.onnx")
+    analysis = qslim.quant.analysis.Analysis(
+        str(source), data_loader=_batches(1), save_dir=str(tmp_path / "analysis")
+    )
+    report = analysis.analysis()
+    assert len(report.layers) == 4
+    assert all(layer.output_error is not None and layer.output_error < 0.01 for layer in report.layers)
+    assert (tmp_path / "analysis" / "analysis.html").stat().st_size > 10_000
+
+
 def test_no_paddle_is_needed(tmp_path: Path) -> None:
     _classifier(tmp_path / "net.onnx")
     np.save(tmp_path / "data.npy", np.concatenate(_batches(2)))

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -45,15 +46,18 @@ std::int64_t macs_of(const ConvGeometry& g, const ConvExtents& e) {
                                    (g.input_channels / g.groups) * g.kernel_h * g.kernel_w);
 }
 
-// Return the stored values of the bounds of the tail's clamp.
-std::pair<std::uint8_t, std::uint8_t> stored_bounds(const Tail& tail, const ElementwiseType& type) {
-  const float inverse_scale = 1.0f / type.scale;
+// Return how results of type `type`, clamped to [lo, hi] before that, are quantized.
+RequantizedOutput requantized_output(const ElementwiseType& type, float lo, float hi) {
+  RequantizedOutput output;
+  output.inverse_scale = 1.0f / type.scale;
+  output.zero_point = static_cast<std::uint8_t>(type.zero_point);
   const auto stored = [&](float bound) {
-    const float steps = std::nearbyint(bound * inverse_scale) + static_cast<float>(type.zero_point);
+    const float steps = std::nearbyint(bound * output.inverse_scale) + static_cast<float>(type.zero_point);
     return static_cast<std::uint8_t>(
         std::min(std::max(steps, static_cast<float>(type.qmin)), static_cast<float>(type.qmax)));
   };
-  return {stored(tail.lo), stored(tail.hi)};
+  output.lo = stored(lo), output.hi = stored(hi);
+  return output;
 }
 
 // Return why the product of `x` with the weights cannot run in int8; empty if it can, as far as types go.
@@ -148,28 +152,62 @@ Step step_of_part(const Compiler& compiler, const Product& product, const Linear
   return step;
 }
 
-// Emit the parts that quantize their results in the kernel.
+// Emit a part that quantizes its results in the kernel, to buffer `result`. `residual` is the buffer of what
+// is added before, or kAbsent.
+void emit_requantized_part(Compiler& compiler, const Product& product, const LinearPart& part,
+                           std::shared_ptr<const ConvU8S8> conv, const RequantizedOutput& output, int result,
+                           int residual = kAbsent) {
+  Step step = step_of_part(compiler, product, part, *conv, result);
+  if (residual != kAbsent) step.reads.push_back(residual);
+  step.run = [conv, output, extents = part.extents, offset = part.y_offset, x = product.x_buffer, y = result,
+              residual](const Execution& e) {
+    RequantizedOutput here = output;
+    here.y = e.at<std::uint8_t>(y) + offset;
+    if (residual != kAbsent) here.residual = e.at<std::uint8_t>(residual);
+    conv->run(e.context, extents, e.at<std::uint8_t>(x), here, e.scratch);
+  };
+  compiler.emit(std::move(step));
+}
+
 void emit_requantized(Compiler& compiler, const Product& product) {
   const Value result =
       compiler.define(product.tail.result, product.layout, compiler.storage(product.tail.result));
-  const ElementwiseType& type = result.storage.type;
-  const auto [lo, hi] = stored_bounds(product.tail, type);
-  RequantizedOutput output;
-  output.inverse_scale = 1.0f / type.scale;
-  output.zero_point = static_cast<std::uint8_t>(type.zero_point);
-  output.lo = lo;
-  output.hi = hi;
+  const RequantizedOutput output = requantized_output(result.storage.type, product.tail.lo, product.tail.hi);
   for (const LinearPart& part : product.parts) {
-    const auto conv = packed_int8(compiler, product, part);
-    Step step = step_of_part(compiler, product, part, *conv, result.buffer);
-    step.run = [conv, output, extents = part.extents, offset = part.y_offset, x = product.x_buffer,
-                y = result.buffer](const Execution& e) {
-      RequantizedOutput here = output;
-      here.y = e.at<std::uint8_t>(y) + offset;
-      conv->run(e.context, extents, e.at<std::uint8_t>(x), here, e.scratch);
-    };
-    compiler.emit(std::move(step));
+    emit_requantized_part(compiler, product, part, packed_int8(compiler, product, part), output,
+                          result.buffer);
   }
+}
+
+// Emit a product whose kernel also computes the chain, a sum with a tensor of bytes or a HardSwish, before it
+// quantizes; return false, with nothing changed, if the chain is neither or the kernel cannot.
+bool emit_with_chain_in_kernel(Compiler& compiler, Product& product, const Chain& chain) {
+  const auto sum = chain.as_sum();
+  const Storage& storage = compiler.storage(chain.result());
+  if (!(sum || chain.is_hard_swish()) || !product.is_int8() || !storage.is_quantized()) return false;
+  const LinearPart& part = product.parts[0];
+  const ConvExtents& e = part.extents;
+  const std::size_t channels = part.geometry.output_channels;
+  const bool writes_all = product.parts.size() == 1 && part.y_offset == 0 && e.y_pixel_stride == channels &&
+                          e.y_row_stride == e.out_w * channels &&
+                          e.y_image_stride == e.out_h * e.y_row_stride;
+  if (!writes_all) return false;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  RequantizedOutput output =
+      requantized_output(storage.type, sum ? sum->lo : -kInfinity, sum ? sum->hi : kInfinity);
+  const auto conv = packed_int8(compiler, product, part);
+  if (sum) {
+    output.residual_scale = sum->operand.scale;
+    output.residual_zero_point = static_cast<std::uint8_t>(sum->operand.zero_point);
+    if (!conv->adds_residuals(output.inverse_scale, output.residual_scale)) return false;
+  } else {
+    output.has_hard_swish = true;
+    if (!conv->applies_hard_swish(output.inverse_scale)) return false;
+  }
+  product.tail.names += "+" + chain.names();
+  const Value result = compiler.define(chain.result(), product.layout, storage);
+  emit_requantized_part(compiler, product, part, conv, output, result.buffer, sum ? sum->buffer : kAbsent);
+  return true;
 }
 
 // The destination of a kernel's real results: a float buffer, or a chain of operators while they are in the
@@ -258,6 +296,7 @@ void emit_with_chain(Compiler& compiler, Product& product) {
     emit_real_parts(compiler, product, compiler.define(result, product.layout, real_storage()).buffer);
     return;
   }
+  if (emit_with_chain_in_kernel(compiler, product, chain)) return;
   auto compiled = std::make_shared<Chain::Compiled>(chain.compile());
   product.tail.names += chain.names().empty() ? "" : "+" + chain.names();
   if (product.parts.size() == 1 && product.parts[0].y_offset == 0) {  // one part writes all of the result
