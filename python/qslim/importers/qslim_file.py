@@ -57,8 +57,7 @@ def load_qslim(source: Union[str, os.PathLike[str], bytes]) -> Graph:
 
     Raises
     ------
-    FormatError (a ValueError)
-        The bytes are no whole and sound model file; says what was expected where, and what is there.
+    FormatError : a ValueError; the bytes are no whole and sound model file, and where and why.
     MissingFileError : a ValueError and a FileNotFoundError.
     OSError : the file cannot be read.
 

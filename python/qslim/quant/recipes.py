@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantization-aware training in one call, with defaults that converge with few bits.
 
-    calibrate   the quantizers see some batches while nothing learns, normalizations as they were
-    train       the loss of the labels, and the distance to the float network's outputs (distillation, Hinton
-                et al. 2015, arXiv:1503.02531)
-    settle      for the last part of the steps scales and normalizations stand still, as they are deployed
+calibrate
+    the quantizers see some batches while nothing learns, normalizations as they were
+train
+    the loss of the labels, and the distance to the float network's outputs (distillation, Hinton et al. 2015,
+    arXiv:1503.02531)
+settle
+    for the last part of the steps scales and normalizations stand still, as they are deployed
 
 The weights that are kept are an exponential moving average over the steps, which lies between the points that
 rounding makes training jump around.

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from guides import blocks, run_commands, text_of
 
 from qslim.exporters.engine_file import write_engine_file
 from qslim.importers.paddle import import_model
@@ -99,6 +100,14 @@ def test_the_engine_has_the_accuracy_of_training(folder: Path, tmp_path: Path) -
             check=True,
         )
         assert done.stdout.splitlines()[:2] == ["Output dim: 10", f"Output[0]: {ones[0, 0]:.6f}"]
+
+
+def test_the_commands_for_deployment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`opt` and `run` as docs/tutorials has them; the test above compares the numbers."""
+    monkeypatch.chdir(folder)
+    page = text_of("tutorials/003_compressor_opt_light_api.md")
+    out = run_commands(blocks(page, "sh"), others=("cd docs/examples", "python -m qslim.paddleslim "))
+    assert "Output dim: 10" in out
 
 
 def test_the_command_goes_on_from_its_checkpoints(folder: Path) -> None:

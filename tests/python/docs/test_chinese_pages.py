@@ -15,11 +15,14 @@ ENGLISH = {
     "docs/zh/command_line.md": "docs/command_line.md",
     "docs/zh/auto_compression.md": "docs/auto_compression.md",
     "docs/zh/compressor.md": "docs/compressor.md",
+    "docs/zh/faq.md": "docs/faq.md",
     "docs/zh/post_training_quantization.md": "docs/post_training_quantization.md",
     "docs/zh/pruning.md": "docs/pruning.md",
     "docs/zh/runtime.md": "docs/runtime.md",
+    "docs/zh/start.md": "docs/start.md",
+    "docs/zh/which_method.md": "docs/which_method.md",
 }
-PAGES = [*ENGLISH, "docs/zh/quantization_aware_training.md"]
+PAGES = [*ENGLISH, "docs/zh/index.md", "docs/zh/quantization_aware_training.md"]
 
 
 def code_blocks(text: str) -> list[tuple[str, str]]:

@@ -5,41 +5,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from command_runner import runner
-
-from qslim.cli.main import qslim
+from guides import blocks, run_commands, text_of
 
 pytest.importorskip("paddle")
 
-GUIDE = Path(__file__).resolve().parents[3] / "docs" / "command_line.md"
-
-
-def blocks(text: str, language: str) -> list[str]:
-    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert len(found) == text.count(f"```{language}\n") > 0
-    return found
-
 
 def test_commands_run(tmp_path: Path, run_python: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = GUIDE.read_text(encoding="utf-8")
+    text = text_of("command_line.md")
     run_python("\n".join(blocks(text, "python")), cwd=tmp_path)
     (tmp_path / "quantize.yml").write_text("\n".join(blocks(text, "yaml")), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    out = ""
-    for line in "".join(blocks(text, "sh")).replace("\\\n", " ").splitlines():
-        if line.startswith("qslim "):  # in this process: test_process.py has processes
-            done = runner().invoke(qslim, shlex.split(line)[1:])
-            assert (done.exit_code, done.stderr) == (0, ""), line
-            out += done.stdout
-        else:
-            assert line.startswith('eval "$(_QSLIM_COMPLETE')
+    # In this process: test_process.py has processes.
+    out = run_commands(blocks(text, "sh"), others=('eval "$(_QSLIM_COMPLETE',))
     assert "100.0% of the multiply-adds in int8" in out
     assert "28 of 28 convolutions and matrix products run in int8" in out
     assert "analysis.html" in out

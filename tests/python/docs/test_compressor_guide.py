@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guides import blocks, text_of
 
 pytest.importorskip("paddle")
 
 import qslim.auto_compression
 import qslim.compressor
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
-TEXT = (DOCS / "compressor.md").read_text(encoding="utf-8")
-AUTOMATIC = (DOCS / "auto_compression.md").read_text(encoding="utf-8")
+TEXT = text_of("compressor.md")
+AUTOMATIC = text_of("auto_compression.md")
 
 
 def test_snippets_run(tmp_path: Path, run_python: Any) -> None:
-    snippets = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
-    assert len(snippets) == TEXT.count("```python") == 1
-    out = run_python(snippets[0] + "\nassert scores.shape == (1, 10)\n", cwd=tmp_path)
+    (snippet,) = blocks(TEXT)
+    out = run_python(snippet + "\nassert scores.shape == (1, 10)\n", cwd=tmp_path)
     assert out.count(",") == 1  # two epochs
     assert sorted(os.listdir(tmp_path / "output")) == ["float", "int8"]
 
@@ -55,7 +54,7 @@ def test_every_key_is_described() -> None:
 
 
 def test_auto_compression_runs(tmp_path: Path, run_python: Any) -> None:
-    (snippet,) = re.findall(r"^```python\n(.*?)^```$", AUTOMATIC, re.DOTALL | re.MULTILINE)
+    (snippet,) = blocks(AUTOMATIC)
     run_python(snippet + "\nassert scores.shape == (1, 10)\n", cwd=tmp_path)
     names = ["inference.json", "inference.pdiparams", "inference.qslim"]
     assert sorted(os.listdir(tmp_path / "output")) == names

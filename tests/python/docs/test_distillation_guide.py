@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guides import blocks, text_of
 
 pytest.importorskip("paddle")
 
-TEXT = (Path(__file__).resolve().parents[3] / "docs/distillation.md").read_text(encoding="utf-8")
+TEXT = text_of("distillation.md")
 
 
 def test_snippets_run(tmp_path: Path, run_python: Any) -> None:
-    snippets = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    snippets = blocks(TEXT)
     assert len(snippets) == 2
     run_python("\n".join(snippets), cwd=tmp_path)
 

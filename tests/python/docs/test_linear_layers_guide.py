@@ -3,21 +3,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from guides import blocks, text_of
 
 pytest.importorskip("paddle")
 
-GUIDE = Path(__file__).resolve().parents[3] / "docs" / "linear_layers.md"
-
 
 def test_snippets_run(tmp_path: Path, run_python: Any) -> None:
-    text = GUIDE.read_text(encoding="utf-8")
-    snippets = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert len(snippets) == text.count("```python") == 3
+    snippets = blocks(text_of("linear_layers.md"))
+    assert len(snippets) == 3
     # Paddle reads the source of a Layer that it saves, so it must have a file.
     (tmp_path / "guide.py").write_text("\n".join(snippets), encoding="utf-8")
     lines = run_python("import guide", cwd=tmp_path).splitlines()

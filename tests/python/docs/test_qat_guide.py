@@ -12,17 +12,16 @@ import pytest
 
 pytest.importorskip("paddle")
 
+from guides import blocks, text_of
 from processes import run_ranks
 
 from qslim.quant import QATConfig
 
-DOCS = Path(__file__).resolve().parents[3] / "docs"
-TEXT = (DOCS / "quantization_aware_training.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+TEXT = text_of("quantization_aware_training.md")
+SNIPPETS = blocks(TEXT)
 
 
 def test_snippets_run(tmp_path: Path, run_python: Any) -> None:
-    assert len(SNIPPETS) == TEXT.count("```python")
     in_turn = [snippet for snippet in SNIPPETS if not snippet.startswith("# train.py")]
     end = "assert sorted(thresholds) == ['0', '3', '8'] and min(thresholds.values()) > 0\n"
     out = run_python("\n".join([*in_turn, end]), cwd=tmp_path)
@@ -53,6 +52,5 @@ def test_every_key_is_described_with_its_default() -> None:
 
 
 def test_chinese_guide_runs(tmp_path: Path, run_python: Any) -> None:
-    text = (DOCS / "zh" / "quantization_aware_training.md").read_text(encoding="utf-8")
-    run_python("\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)), cwd=tmp_path)
+    run_python("\n".join(blocks(text_of("zh/quantization_aware_training.md"))), cwd=tmp_path)
     assert (tmp_path / "output" / "model.qslim").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guides import blocks
 
 pytest.importorskip("paddle")
 
@@ -16,7 +17,7 @@ TEXT = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 SNIPPETS = {
     heading: snippet
     for heading, section in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
-    for snippet in re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    for snippet in blocks(section)
 }
 
 

@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from guides import blocks, text_of
 
 pytest.importorskip("paddle")
 
-GUIDE = Path(__file__).resolve().parents[3] / "docs" / "runtime.md"
-
 
 def test_snippets_run(tmp_path: Path, run_python: Any) -> None:
-    text = GUIDE.read_text(encoding="utf-8")
-    snippets = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert len(snippets) == text.count("```python")
     end = "\nassert session.memory['arena_bytes'] > 0 and in_float == []\nprint('difference', difference)\n"
-    out = run_python("\n".join(snippets) + end, cwd=tmp_path)
+    out = run_python("\n".join(blocks(text_of("runtime.md"))) + end, cwd=tmp_path)
     assert "quantized_model/model.qslim" in out
     assert "Conv+Relu" in out
     # Scores of a network of random weights are of the order of 1.

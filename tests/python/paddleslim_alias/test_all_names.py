@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every name of paddleslim 2.6.0's modules is there, or refused in a sentence that says what to use.
 
-``paddleslim_2_6_names.txt`` lists the modules with what their __all__ and their packages' imports offer.
+``qslim/paddleslim/paddleslim_2_6_names.txt`` lists the modules with what their __all__ and their packages'
+imports offer; of a module without __all__, its own classes and functions.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import pytest
 
 import qslim
 import qslim.paddleslim
+from qslim.paddleslim.changes import CHANGED
+from qslim.paddleslim.migration import migration_table, names_of_paddleslim
 
-LINES = (Path(__file__).parent / "paddleslim_2_6_names.txt").read_text().splitlines()
-NAMES = {module: names.split() for module, _, names in (line.partition(":") for line in LINES)}
+NAMES = names_of_paddleslim()
 REFUSED = "is not offered: "
 
 
@@ -89,3 +91,10 @@ def test_the_package_itself_refuses_in_the_same_words() -> None:
         from paddleslim.nas import SANAS  # noqa: F401
     with pytest.raises(ImportError, match="no tables of latencies"):
         from paddleslim.analysis import TableLatencyPredictor  # noqa: F401
+
+
+def test_the_page_is_current() -> None:
+    """`python -m qslim.paddleslim.migration > docs/migration.md` brings it up to date."""
+    page = Path(__file__).resolve().parents[3] / "docs" / "migration.md"
+    assert page.read_text(encoding="utf-8") == migration_table()
+    assert set(CHANGED) <= {name for names in NAMES.values() for name in names}

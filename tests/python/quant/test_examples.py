@@ -16,6 +16,7 @@ import pytest
         "qslim.importers.paddle.model",
         "qslim.paddleslim.common",
         "qslim.paddleslim.importer",
+        "qslim.paddleslim.migration",
         "qslim.quant.distributed",
         "qslim.quant.post_training.group_scales",
         "qslim.quant.post_training.post_dynamic",

@@ -99,7 +99,8 @@ def quant_post_hpo(
         Data to judge on, where there is no `eval_function`; by default the calibration data.
     eval_function : callable, optional
         Of (executor, program, feed names, fetch targets), or of a network as for ``quant_post_static``. The
-        setting with the least |float - quantized| / |float| wins; without it the least error of the outputs.
+        setting with the least ``|float - quantized| / |float|`` wins; without it that with the least error of
+        the outputs.
     weight_quantize_type, algo, bias_correct : one value or several
     hist_percent : one number, or two that "hist" takes numbers between
     batch_size, batch_num : one number, or two, both of which are tried; `batch_size` is that of samples

@@ -30,16 +30,17 @@ _LAYER_TYPES = ("Conv2D", "Linear", "Conv2DTranspose", "ColumnParallelLinear", "
 
 @dataclass(frozen=True)
 class QATConfig(Mapping[str, Any]):
-    r"""The options of ``QAT``: ``config.weight_bits``, or ``config["weight_bits"]`` as in PaddleSlim.
+    """The options of ``QAT``: ``config.weight_bits``, or ``config["weight_bits"]`` as in PaddleSlim.
 
     Attributes
     ----------
     weight_preprocess_type, activation_preprocess_type : {None, "PACT"}
         "PACT" learns where to clip; for activations the clipping value is the quantizer's threshold.
-    weight_quantize_type : {"channel_wise_abs_max", "abs_max", "lsq_weight", "channel_wise_lsq_weight", \
-"moving_average_abs_max", "range_abs_max"}
-    activation_quantize_type : {"moving_average_abs_max", "range_abs_max", "abs_max", "lsq_act", \
-"lsqplus_act"}
+    weight_quantize_type : str
+        "channel_wise_abs_max", "abs_max", "lsq_weight", "channel_wise_lsq_weight",
+        "moving_average_abs_max" or "range_abs_max".
+    activation_quantize_type : str
+        "moving_average_abs_max", "range_abs_max", "abs_max", "lsq_act" or "lsqplus_act".
     weight_bits, activation_bits : int, 2 to 16
         More than 8 are simulated in float; no int8 kernel runs them.
     dtype : {"int8"}
