@@ -15,8 +15,8 @@ wheel = $$(ls build/wheel/qslim-*.whl)
 package_sources := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find cpp python -type f -not -path '*/__pycache__/*' -not -path 'cpp/bench/*' 2>/dev/null)
 
-.PHONY: help demo test test-paddle test-cpp test-cpp-avx512 test-python lint docs release bench bench-models \
-  bench-qat asan tsan fuzz fuzz-onnx crash clean
+.PHONY: help demo test test-paddle test-cpp test-cpp-avx512 test-arm test-arm-short test-python lint docs release bench \
+  bench-models bench-qat asan tsan fuzz fuzz-onnx crash clean
 .DELETE_ON_ERROR:
 # Keep the stamps that only pattern rules name; make would remove them as intermediate.
 .SECONDARY:
@@ -28,6 +28,8 @@ help:
 	@echo "make test   C++ tests, then Python tests on the installed package (WERROR=1: C++ warnings are errors)"
 	@echo "make test-paddle PADDLE=3.0.0"
 	@echo "            the Paddle-facing tests on another Paddle (3.0.0, 3.1.1, 3.2.2); SHORT=1: a few minutes"
+	@echo "make test-arm"
+	@echo "            the ARM64 build and its C++ tests under QEMU (test-arm-short: a few minutes)"
 	@echo "make lint   ruff, mypy --strict, codespell, clang-format"
 	@echo "make docs   the documentation's site in build/docs; a warning is an error"
 	@echo "make release"
@@ -179,6 +181,46 @@ test-cpp-avx512: $(VENV)/.stamp-cpp build/.stamp-libraries
 	  $(cmake) -B build/cpp-avx512-emulated -DQSLIM_BUILD_TESTS=ON -DQSLIM_EMULATE_AVX512=ON; \
 	  $(call build_and_test,build/cpp-avx512-emulated); \
 	fi
+
+# The ARM64 kernels, built by a cross compiler and run by QEMU as CPUs with i8mm (max), with dot products alone and
+# with neither. QEMU cannot fork a process with threads, nor bound its memory.
+arm_tools = aarch64-linux-gnu-g++ qemu-aarch64
+arm_run = qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu
+arm_tests = build/cpp-arm/tests/cpp
+not_emulated = Session.*Fork*:Session.MemoryThatIsNotThereIsAnError:Session.*InTime
+arm_short = Isa*:NetworkBits*:Kernels/GemmU8S8.*:Kernels/DepthwiseU8S8.*:Kernels/Quantize.*
+
+build/.stamp-arm-tools:
+	@mkdir -p build
+	@if ! command -v $(arm_tools) >/dev/null 2>&1 && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "installing g++-aarch64-linux-gnu qemu-user"; \
+	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+	    g++-aarch64-linux-gnu qemu-user libgtest-dev; } >build/apt.log 2>&1 || true; \
+	fi
+	@for tool in $(arm_tools); do command -v $$tool >/dev/null || { \
+	  echo "the ARM64 tests need $$tool: install g++-aarch64-linux-gnu and qemu-user"; exit 1; }; done
+	@touch $@
+
+build/cpp-arm/build.ninja: $(VENV)/.stamp-cpp build/.stamp-arm-tools
+	$(cmake) -B build/cpp-arm -DCMAKE_TOOLCHAIN_FILE=cpp/cmake/aarch64-linux-gnu.cmake -DQSLIM_BUILD_TESTS=ON \
+	  -DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON -DQSLIM_WERROR=$(if $(WERROR),ON,OFF) \
+	  $(if $(wildcard /usr/src/googletest),-DFETCHCONTENT_SOURCE_DIR_GOOGLETEST=/usr/src/googletest)
+
+test-arm: build/cpp-arm/build.ninja
+	$(bin)/cmake --build build/cpp-arm --parallel $(JOBS) --target all processor_tests
+	$(arm_run) max $(arm_tests)/qslim_tests --gtest_brief=1
+	$(arm_run) max $(arm_tests)/runtime_tests --gtest_brief=1 --gtest_filter='-$(not_emulated)'
+	for cpu in cortex-a57 cortex-a76; do \
+	  $(arm_run) $$cpu $(arm_tests)/processor_tests --gtest_brief=1 || exit 1; \
+	done
+	$(bin)/ctest --test-dir build/cpp-arm --output-on-failure -R 'light_api|write_example|isa_symbols'
+
+test-arm-short: build/cpp-arm/build.ninja
+	$(bin)/cmake --build build/cpp-arm --parallel $(JOBS) --target processor_tests light_api write_example
+	for cpu in cortex-a57 cortex-a76 max; do \
+	  $(arm_run) $$cpu $(arm_tests)/processor_tests --gtest_brief=1 --gtest_filter='$(arm_short)' || exit 1; \
+	done
+	$(bin)/ctest --test-dir build/cpp-arm --output-on-failure -R 'light_api|write_example|isa_symbols'
 
 asan: $(VENV)/.stamp-cpp build/.stamp-libraries
 	$(cmake) -B build/cpp-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DQSLIM_BUILD_TESTS=ON \

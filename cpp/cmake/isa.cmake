@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The only place that names instruction-set flags. A file called x86_avx2.cc, x86_avxvnni.cc,
-# x86_avx512.cc or x86_avx512vnni.cc gets its flags here and every other file is compiled for the baseline, so the library starts
+# The only place that names instruction-set flags. A file called x86_avx2.cc, x86_avxvnni.cc, x86_avx512.cc,
+# x86_avx512vnni.cc, arm_neon.cc, arm_dotprod.cc or arm_i8mm.cc gets its flags here and every other file is compiled for the baseline, so the library starts
 # on any machine of the architecture. A family has the files it needs.
 
 # -fno-exceptions: kernels throw nothing, and the personality routine would be a weak symbol.
@@ -15,13 +15,21 @@ endif()
 
 set(QSLIM_FLAGS_x86_avx512vnni ${QSLIM_FLAGS_x86_avx512} -mavx512vnni)
 
+set(QSLIM_FLAGS_arm_neon -fno-exceptions)  # the baseline has it
+set(QSLIM_FLAGS_arm_dotprod -march=armv8.2-a+dotprod -fno-exceptions)
+set(QSLIM_FLAGS_arm_i8mm -march=armv8.2-a+dotprod+i8mm -fno-exceptions)
+
 # The instruction sets of this processor, and the macro by which kernels.inc files know it.
 set(QSLIM_ISAS "")
 set(QSLIM_BUILD_X86 0)
+set(QSLIM_BUILD_ARM64 0)
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" qslim_processor)
 if(qslim_processor MATCHES "^(x86_64|amd64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
   set(QSLIM_BUILD_X86 1)
   set(QSLIM_ISAS x86_avx2 x86_avxvnni x86_avx512 x86_avx512vnni)
+elseif(qslim_processor MATCHES "^(aarch64|arm64)$" AND CMAKE_SIZEOF_VOID_P EQUAL 8)
+  set(QSLIM_BUILD_ARM64 1)
+  set(QSLIM_ISAS arm_neon arm_dotprod arm_i8mm)
 endif()
 
 # Families whose kernels are plain loops (kernels/loop_kernels.h). The flags let the compiler vectorize square
@@ -34,7 +42,8 @@ set(QSLIM_FLAGS_loops -O3 -fno-math-errno -fno-trapping-math -Wno-psabi)
 # Adds the kernels of every family (a folder of cpp/qslim/kernels with a kernels.inc) to a target.
 function(qslim_add_kernels target)
   target_compile_definitions(${target} PUBLIC
-    QSLIM_BUILD_X86=${QSLIM_BUILD_X86} QSLIM_EMULATE_AVX512=$<BOOL:${QSLIM_EMULATE_AVX512}>
+    QSLIM_BUILD_X86=${QSLIM_BUILD_X86} QSLIM_BUILD_ARM64=${QSLIM_BUILD_ARM64}
+    QSLIM_EMULATE_AVX512=$<BOOL:${QSLIM_EMULATE_AVX512}>
     QSLIM_EVEX_AVXVNNI=$<BOOL:${QSLIM_EVEX_AVXVNNI}>)
   file(GLOB rows CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cpp/qslim/kernels/*/kernels.inc)
   foreach(row ${rows})

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 
+#include "qslim/core/cpu_features.h"
 #include "qslim/core/error.h"
 
 namespace qslim {
@@ -21,6 +22,11 @@ constexpr Isa kAll[] = {
 #define QSLIM_CPU_HAS(feature) (__builtin_cpu_supports(feature) != 0)
 #else
 #define QSLIM_CPU_HAS(feature) false
+#endif
+#if QSLIM_BUILD_ARM64
+#define QSLIM_ARM_HAS(feature) (arm_features().feature)
+#else
+#define QSLIM_ARM_HAS(feature) false
 #endif
 
 bool machine_has(Isa isa) noexcept {

@@ -3,8 +3,10 @@
 // Instruction sets: those whose kernels this machine can run, and the one that a call uses.
 //
 // Instruction sets of this machine, in rising order (isa.inc):
-//   scalar      any machine (on x86-64 the compiler still uses SSE2)
-//   neon        place kept for ARM; no kernel yet
+//   scalar      any machine (on x86-64 the compiler still uses SSE2, on ARM64 NEON)
+//   neon        ARM64: Armv8.0, which every one of them has
+//   dotprod     neon and sdot (Armv8.2's option, in every core since Cortex-A55 and A76)
+//   i8mm        dotprod and the products of unsigned by signed bytes (Armv8.6)
 //   avx2        AVX2 and FMA
 //   avxvnni     avx2 and VNNI of 256 bits without AVX-512; no avx512 machine needs to have it
 //   avx512      AVX-512 F, BW, DQ, VL
@@ -16,6 +18,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "qslim/core/target.h"
 
 namespace qslim {
 

@@ -45,6 +45,8 @@ thread_local std::size_t worker_of_current_pool = 0;
 void pause() noexcept {
 #if QSLIM_BUILD_X86
   _mm_pause();
+#elif QSLIM_BUILD_ARM64 && defined(__GNUC__)
+  asm volatile("yield");
 #endif
 }
 

@@ -28,7 +28,9 @@ class Settings:
     optimize_out: Optional[str] = setting(
         "Output: a path ending in .qslim, or a directory that gets model.qslim.", None, flag="--optimize_out"
     )
-    valid_targets: str = setting("Targets, between commas or spaces: x86.", "x86", flag="--valid_targets")
+    valid_targets: str = setting(
+        "Targets, between commas or spaces: x86, arm.", "x86,arm", flag="--valid_targets"
+    )
     model_filename: Optional[str] = setting(
         "Name of the program in model_dir.", None, flag="--model_filename"
     )
@@ -114,7 +116,10 @@ def _model_operators(settings: Settings) -> Result:
     ]
     missing = sum(not is_there for _, is_there in counts.values())
     if missing:
-        lines.append(f"Error: This model is not supported, because {missing} ops are not supported on 'x86'.")
+        lines.append(
+            f"Error: This model is not supported, because {missing} ops are not supported on "
+            f"'{settings.valid_targets}'."
+        )
     return Result(
         "\n".join(lines),
         {name: {"count": count, "supported": is_there} for name, (count, is_there) in counts.items()},

@@ -24,7 +24,8 @@ from qslim.importers.qslim_file import load_qslim
 
 __all__ = ["TARGETS", "OptimizedModel", "check_targets", "model_operators", "optimize", "write_whole"]
 
-TARGETS = ("x86",)
+# The file is the same for all of them: weights are packed when a session opens it.
+TARGETS = ("x86", "arm")
 _FILE = "model.qslim"
 
 
@@ -70,7 +71,7 @@ def check_targets(valid_targets: Union[str, Iterable[str]]) -> tuple[str, ...]:
         if target not in TARGETS:
             raise ValueError(
                 f"Wrong target '{target}' found, please check the command flag 'valid_targets': "
-                f"qslim's engine runs on {', '.join(TARGETS)}"
+                f"qslim's engine runs on {', '.join(TARGETS)}, both of 64 bits"
             )
     return targets
 
@@ -94,7 +95,7 @@ def optimize(
     model_file, param_file : str
         Both paths, of files in one directory.
     valid_targets : str or list of str
-        "x86" is the engine's.
+        "x86" and "arm" (64 bits), the processors that the engine has kernels for; the file is the same.
 
     Raises
     ------

@@ -46,7 +46,7 @@ class Session:
     num_threads : int, optional
         Threads of a run, the caller's included. Default: the environment's ``QSLIM_NUM_THREADS``, else the
         number of CPUs that this process may use.
-    isa : {"scalar", "avx2", "avxvnni", "avx512", "avx512vnni"}, optional
+    isa : {"scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "neon", "dotprod", "i8mm"}, optional
         The best instruction set to use. Default: the machine's best, capped by ``QSLIM_ISA``.
     max_memory : int, optional
         Bytes that packed weights and the activations and scratch of all kept extents may take together.

@@ -54,15 +54,21 @@ inline bool is_cheap(const runtime::Model& model, const std::vector<runtime::Dim
 
 using Results = std::vector<std::vector<std::byte>>;
 
+// Bytes that are floats of all kinds, and integers.
+inline std::vector<std::byte> any_values(DType dtype, std::size_t count) {
+  std::vector<std::byte> bytes(count * size_of(dtype));
+  for (std::size_t b = 0; b < bytes.size(); ++b) bytes[b] = static_cast<std::byte>(b * 37);
+  return bytes;
+}
+
 // The outputs of a run on inputs of those extents.
-inline Results run_on(const runtime::Session& session, const std::vector<runtime::Dims>& dims) {
+inline Results run_on(const runtime::Session& session, const std::vector<runtime::Dims>& dims,
+                      std::vector<std::byte> (*values)(DType, std::size_t) = any_values) {
   Results arrays, results;
   std::vector<runtime::Session::Input> inputs;
   for (std::size_t i = 0; i < dims.size(); ++i) {
     const auto count = static_cast<std::size_t>(runtime::element_count(dims[i]));
-    arrays.emplace_back(count * size_of(session.inputs()[i].dtype));
-    // Bytes that are floats of all kinds, and integers.
-    for (std::size_t b = 0; b < arrays.back().size(); ++b) arrays.back()[b] = static_cast<std::byte>(b * 37);
+    arrays.push_back(values(session.inputs()[i].dtype, count));
     inputs.push_back({arrays.back().data(), dims[i]});
   }
   std::vector<void*> targets;

@@ -144,8 +144,18 @@ struct Arguments {
   Span<const std::int8_t> weights;
   std::uint8_t x_zero_point;
   Span<const float> multiplier, bias;
-  Span<const std::int32_t> start;
+  Span<const std::int32_t> weight_sums;
 };
+
+// Return what sums of raw bytes, less `byte_shift`, start from. It wraps as they do.
+std::vector<std::int32_t> starts(const Arguments& a, int byte_shift = 0) {
+  std::vector<std::int32_t> starts(a.weight_sums.size());
+  for (std::size_t oc = 0; oc < starts.size(); ++oc) {
+    const std::int64_t share = std::int64_t{byte_shift - a.x_zero_point} * a.weight_sums[oc];
+    starts[oc] = static_cast<std::int32_t>(static_cast<std::uint32_t>(share));
+  }
+  return starts;
+}
 
 Winograd pack_winograd(const WinogradU8S8Kernel& kernel, const Arguments& a) {
   return {&kernel,
@@ -161,7 +171,7 @@ Depthwise pack_depthwise(const DepthwiseU8S8Kernel& kernel, const Arguments& a) 
   } else {
     packed.conv.pack_weights<std::int16_t>(weight_at);
   }
-  packed.conv.pack_start(a.start);
+  packed.conv.pack_start(starts(a));
   packed.conv.pack_multiplier(a.multiplier);
   packed.conv.pack_bias(a.bias);
   packed.conv.set_outside(a.x_zero_point);
@@ -191,7 +201,7 @@ Gemm pack_gemm(const GemmU8S8Kernel& kernel, const Arguments& a) {
   };
   if (kernel.layout.depth == 4) {
     packed.conv.pack_weights<std::int8_t>(fill_columns);
-    packed.conv.pack_start(a.start);
+    packed.conv.pack_start(starts(a, kernel.layout.byte_shift));
   } else {
     packed.conv.pack_weights<std::int16_t>(fill_columns);
     packed.conv.pack_start({});  // the gathered rows are less x_zero_point already
@@ -210,7 +220,7 @@ AnyStrategy pack(Isa isa, const Arguments& a, std::int64_t largest_sum) {
   const DepthwiseU8S8Kernel& depthwise = best_kernel(kDepthwiseU8S8Kernels, isa);
   const DepthwiseRowsU8S8Kernel* const rows = depthwise_rows_kernel(depthwise.isa);
   if (rows == nullptr || !DepthwiseRowsConv::suits(a.geometry)) return pack_depthwise(depthwise, a);
-  return DepthwiseByRows{rows, {a.geometry, a.weights, a.x_zero_point, a.start, a.multiplier, a.bias}};
+  return DepthwiseByRows{rows, {a.geometry, a.weights, a.x_zero_point, starts(a), a.multiplier, a.bias}};
 }
 
 }  // namespace
@@ -227,7 +237,7 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
   QSLIM_REQUIRE(multiplier.size() == geometry.output_channels, "ConvU8S8: multiplier must have ",
                 geometry.output_channels, " elements, got ", multiplier.size());
   const std::size_t k = geometry.input_channels / geometry.groups * geometry.kernel_h * geometry.kernel_w;
-  std::vector<std::int32_t> start(geometry.output_channels);  // of sums of raw bytes; wraps as they do
+  std::vector<std::int32_t> weight_sums(geometry.output_channels);
   std::int64_t largest_sum = 0;
   double largest_result = 0;
   for (std::size_t oc = 0; oc < geometry.output_channels; ++oc) {
@@ -240,12 +250,12 @@ ConvU8S8::ConvU8S8(Isa isa, const ConvGeometry& geometry, Span<const std::int8_t
     QSLIM_REQUIRE(magnitude <= std::numeric_limits<std::int32_t>::max(), "ConvU8S8: output channel ", oc,
                   " can exceed int32: 255 * sum |weight| is ", magnitude);
     largest_sum = std::max(largest_sum, magnitude);
-    start[oc] = static_cast<std::int32_t>(static_cast<std::uint32_t>(-x_zero_point * sum));
+    weight_sums[oc] = static_cast<std::int32_t>(sum);
     const double largest = std::abs(double{multiplier[oc]}) * static_cast<double>(magnitude) +
                            (bias.empty() ? 0.0 : std::abs(double{bias[oc]}));
     largest_result = std::max(largest_result, largest);
   }
-  const Arguments arguments{geometry, weights, x_zero_point, multiplier, bias, start};
+  const Arguments arguments{geometry, weights, x_zero_point, multiplier, bias, weight_sums};
   packed_ =
       std::make_unique<const Packed>(Packed{geometry, largest_result, pack(isa, arguments, largest_sum)});
 }

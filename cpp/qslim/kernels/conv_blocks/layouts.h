@@ -13,6 +13,9 @@ struct GemmLayout {
   std::size_t lanes, max_vectors;
   std::size_t depth;  // elements of A in a step of 4 bytes
   bool packed_order;
+  // What the kernel takes from each byte of A to make it signed. It changes no sum: `start` has it back, times
+  // the sum of the weights, and int32 wraps.
+  int byte_shift = 0;
 
   std::size_t widest_panel() const noexcept { return lanes * max_vectors; }
 };

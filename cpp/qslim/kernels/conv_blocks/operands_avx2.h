@@ -40,6 +40,7 @@ struct Avx2Operands {
   using Vector = typename Lanes::Vector;
   using Operand = Vector;
   static constexpr std::size_t kVectorBytes = 32, kMaxVectors = 2;
+  static constexpr bool kFourSteps = false;
 
   QSLIM_INLINE static Operand load(const unsigned char* b) {
     Operand v;

@@ -42,7 +42,7 @@ struct Avx512Operands {
   using Vector = typename Lanes::Vector;
   using Operand = Vector;
   static constexpr std::size_t kVectorBytes = 64, kMaxVectors = 4;
-  static constexpr bool kFetchesAhead = false;
+  static constexpr bool kFetchesAhead = false, kFourSteps = false;
   // At most 24 accumulators, 4 of B, 1 of A and 1 product of 32 registers; the latency of 4 needs 4
   // accumulators.
   static constexpr int rows_for(int vectors) {

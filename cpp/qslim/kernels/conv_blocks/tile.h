@@ -8,6 +8,8 @@
 //   kVectorBytes           of B
 //   load(b), broadcast(a), multiply_add(acc, a, b)
 //   start(start, j)        the first value of accumulator j; of floats it is +0
+//   kFourSteps             true: load_four(a) loads four groups of a row of A, and multiply_add_at<i>(acc, a, b)
+//                          multiplies with the i-th of them
 //   kFetchesAhead          whether steps leave room for the instructions that fetch the next panel
 //   rows_for(vectors)      rows of a tile so that accumulators and operands fit the registers
 // Epilogue has store(acc, columns, multiplier, bias, y): a tile's rows, once they are summed.
@@ -33,6 +35,10 @@ struct Tile {
     constexpr int kBases = (MR + 2) / 3;
     const unsigned char* base[kBases];
     QSLIM_UNROLL for (int g = 0; g < kBases; ++g) base[g] = a + static_cast<std::size_t>(3 * g) * a_stride;
+    if constexpr (Ops::kFourSteps) {
+      static_assert(!Ops::kFetchesAhead, "the loop over four steps fetches nothing");
+      for (; steps >= 4; steps -= 4) advance_four(base, a_stride, b);
+    }
     if (Ops::kFetchesAhead && next != nullptr) {
       for (std::size_t k = 0; k < steps; ++k, next += next_step) {
         __builtin_prefetch(next, 0, 2);
@@ -44,6 +50,33 @@ struct Tile {
   }
 
  private:
+  // Row i of those that the bases stand for.
+  QSLIM_INLINE static const unsigned char* row_at(const unsigned char* const* base, std::size_t a_stride,
+                                                  int i) {
+    const unsigned char* row = base[i / 3];
+    if (i % 3 == 1) row += a_stride;
+    if (i % 3 == 2) row += 2 * a_stride;
+    return row;
+  }
+  QSLIM_INLINE void advance_four(const unsigned char** base, std::size_t a_stride, const unsigned char*& b) {
+    typename Ops::Operand rows[MR];
+    QSLIM_UNROLL for (int i = 0; i < MR; ++i) rows[i] = Ops::load_four(row_at(base, a_stride, i));
+    multiply_four<0>(rows, b);
+    multiply_four<1>(rows, b);
+    multiply_four<2>(rows, b);
+    multiply_four<3>(rows, b);
+    QSLIM_UNROLL for (int g = 0; g < (MR + 2) / 3; ++g) base[g] += 16;
+  }
+  // One vector of B at a time: those of A take the registers.
+  template <int I>
+  QSLIM_INLINE void multiply_four(const typename Ops::Operand (&rows)[MR], const unsigned char*& b) {
+    QSLIM_UNROLL for (int j = 0; j < NV; ++j, b += Ops::kVectorBytes) {
+      const typename Ops::Operand vector = Ops::load(b);
+      QSLIM_UNROLL for (int i = 0; i < MR; ++i) {
+        Ops::template multiply_add_at<I>(acc[i][j], rows[i], vector);
+      }
+    }
+  }
   QSLIM_INLINE void advance(const unsigned char** base, std::size_t a_stride, const unsigned char*& b) {
     step(base, a_stride, b);
     QSLIM_UNROLL for (int g = 0; g < (MR + 2) / 3; ++g) base[g] += 4;
@@ -53,10 +86,7 @@ struct Tile {
     typename Ops::Operand vectors[NV];
     QSLIM_UNROLL for (int j = 0; j < NV; ++j) vectors[j] = Ops::load(b + j * Ops::kVectorBytes);
     QSLIM_UNROLL for (int i = 0; i < MR; ++i) {
-      const unsigned char* row = base[i / 3];
-      if (i % 3 == 1) row += a_stride;
-      if (i % 3 == 2) row += 2 * a_stride;
-      const typename Ops::Operand x = Ops::broadcast(row);
+      const typename Ops::Operand x = Ops::broadcast(row_at(base, a_stride, i));
       QSLIM_UNROLL for (int j = 0; j < NV; ++j) Ops::multiply_add(acc[i][j], x, vectors[j]);
     }
   }

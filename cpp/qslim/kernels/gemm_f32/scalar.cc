@@ -16,7 +16,7 @@ struct ScalarOps {
   };
   using Operand = Vector;
   static constexpr std::size_t kVectorBytes = 16, kMaxVectors = 2;
-  static constexpr bool kFetchesAhead = false;
+  static constexpr bool kFetchesAhead = false, kFourSteps = false;
   static constexpr int rows_for(int) { return 2; }
 
   static Operand load(const unsigned char* b) {

@@ -23,10 +23,10 @@ using GatherFn = void (*)(const PatchBlock& patches) noexcept;
 using GemmRequantizeFn = void (*)(const GemmBlock& block, const Requantization& p) noexcept;
 using GemmRealFn = void (*)(const GemmBlock& block) noexcept;
 
-#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order, gather_columns, \
-                                requantize_sum, requantize_hard_swish)                                \
-  void gather_u8_##suffix(const PatchBlock& patches) noexcept;                                        \
-  void gemm_u8s8_requantize_##suffix(const GemmBlock& block, const Requantization& p) noexcept;       \
+#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order, byte_shift, \
+                                gather_columns, requantize_sum, requantize_hard_swish)            \
+  void gather_u8_##suffix(const PatchBlock& patches) noexcept;                                    \
+  void gemm_u8s8_requantize_##suffix(const GemmBlock& block, const Requantization& p) noexcept;   \
   void gemm_u8s8_real_##suffix(const GemmBlock& block) noexcept;
 #include "qslim/kernels/gemm_u8s8/kernels.inc"
 #undef QSLIM_GEMM_U8S8_KERNELS

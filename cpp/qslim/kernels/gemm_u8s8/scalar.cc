@@ -17,7 +17,7 @@ struct ScalarOps {
     std::int16_t pair[4][2];
   };
   static constexpr std::size_t kVectorBytes = 16, kMaxVectors = 2;
-  static constexpr bool kFetchesAhead = false;
+  static constexpr bool kFetchesAhead = false, kFourSteps = false;
   static constexpr int rows_for(int) { return 2; }
 
   static Operand load(const unsigned char* b) {

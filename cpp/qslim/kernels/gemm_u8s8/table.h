@@ -19,16 +19,16 @@ struct GemmU8S8Kernel {
 };
 
 constexpr GemmU8S8Kernel kGemmU8S8Kernels[] = {
-#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order, gather_columns, \
-                                requantize_sum, requantize_hard_swish)                                \
-  {isa,                                                                                               \
-   "gemm_u8s8_" #suffix,                                                                              \
-   {lanes, max_vectors, depth, packed_order},                                                         \
-   gather_u8_##suffix,                                                                                \
-   gather_columns,                                                                                    \
-   gemm_u8s8_requantize_##suffix,                                                                     \
-   requantize_sum,                                                                                    \
-   requantize_hard_swish,                                                                             \
+#define QSLIM_GEMM_U8S8_KERNELS(isa, suffix, lanes, max_vectors, depth, packed_order, byte_shift, \
+                                gather_columns, requantize_sum, requantize_hard_swish)            \
+  {isa,                                                                                           \
+   "gemm_u8s8_" #suffix,                                                                          \
+   {lanes, max_vectors, depth, packed_order, byte_shift},                                         \
+   gather_u8_##suffix,                                                                            \
+   gather_columns,                                                                                \
+   gemm_u8s8_requantize_##suffix,                                                                 \
+   requantize_sum,                                                                                \
+   requantize_hard_swish,                                                                         \
    gemm_u8s8_real_##suffix},
 #include "qslim/kernels/gemm_u8s8/kernels.inc"
 #undef QSLIM_GEMM_U8S8_KERNELS
