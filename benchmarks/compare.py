@@ -34,7 +34,7 @@ WORKER = Path(__file__).with_name("compare_tool.py")
 
 @dataclass
 class Row:
-    """What one tool made of one network; None where it does not apply."""
+    """The results of one tool on one network; a field that does not apply is None."""
 
     network: str
     tool: str

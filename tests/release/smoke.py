@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an installed wheel must do on any machine, without Paddle: kernels, a file, a session, the command.
+"""Try an installed wheel without Paddle: kernels, a file, a session, the command.
 
 python tests/release/smoke.py
 """

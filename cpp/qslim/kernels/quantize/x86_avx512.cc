@@ -67,17 +67,6 @@ void quantize(std::size_t n, const float* x, const Channels& channels, std::uint
   }
 }
 
-template <Rounding R>
-void quantize_rows(std::size_t rows, std::size_t inner, const float* x, const ChannelParams& p,
-                   std::uint8_t* q) {
-  for (std::size_t r = 0; r < rows; ++r) quantize<R>(inner, x + r * inner, OneChannel(p, r), q + r * inner);
-}
-
-template <Rounding R>
-void quantize_elements(std::size_t n, const float* x, const ChannelParams& p, std::uint8_t* q) {
-  quantize<R>(n, x, ChannelPerElement{p}, q);
-}
-
 __m512i widen(__m128i bytes, std::int8_t) { return _mm512_cvtepi8_epi32(bytes); }
 // An int8 read of an uint8 is 256 too small where it is negative: mask that away.
 __m512i widen(__m128i bytes, std::uint8_t) {
@@ -107,48 +96,8 @@ void dequantize(std::size_t n, const Q* q, const Channels& channels, float* y) {
   }
 }
 
-template <class Q>
-void dequantize_rows(std::size_t rows, std::size_t inner, const Q* q, const ChannelParams& p, float* y) {
-  for (std::size_t r = 0; r < rows; ++r) dequantize(inner, q + r * inner, OneChannel(p, r), y + r * inner);
-}
-
-template <class Q>
-void dequantize_elements(std::size_t n, const Q* q, const ChannelParams& p, float* y) {
-  dequantize(n, q, ChannelPerElement{p}, y);
-}
-
 }  // namespace
-
-void quantize_f32_x8_rows_avx512(std::size_t rows, std::size_t inner, const float* x, const ChannelParams& p,
-                                 Rounding rounding, std::uint8_t* q) noexcept {
-  rounding == Rounding::kTiesToEven ? quantize_rows<Rounding::kTiesToEven>(rows, inner, x, p, q)
-                                    : quantize_rows<Rounding::kTiesAway>(rows, inner, x, p, q);
-}
-
-void quantize_f32_x8_elements_avx512(std::size_t n, const float* x, const ChannelParams& p, Rounding rounding,
-                                     std::uint8_t* q) noexcept {
-  rounding == Rounding::kTiesToEven ? quantize_elements<Rounding::kTiesToEven>(n, x, p, q)
-                                    : quantize_elements<Rounding::kTiesAway>(n, x, p, q);
-}
-
-void dequantize_s8_f32_rows_avx512(std::size_t rows, std::size_t inner, const std::int8_t* q,
-                                   const ChannelParams& p, float* y) noexcept {
-  dequantize_rows(rows, inner, q, p, y);
-}
-
-void dequantize_s8_f32_elements_avx512(std::size_t n, const std::int8_t* q, const ChannelParams& p,
-                                       float* y) noexcept {
-  dequantize_elements(n, q, p, y);
-}
-
-void dequantize_u8_f32_rows_avx512(std::size_t rows, std::size_t inner, const std::uint8_t* q,
-                                   const ChannelParams& p, float* y) noexcept {
-  dequantize_rows(rows, inner, q, p, y);
-}
-
-void dequantize_u8_f32_elements_avx512(std::size_t n, const std::uint8_t* q, const ChannelParams& p,
-                                       float* y) noexcept {
-  dequantize_elements(n, q, p, y);
-}
-
 }  // namespace qslim
+
+#define QSLIM_SUFFIX avx512
+#include "qslim/kernels/quantize/entry_points.inc"

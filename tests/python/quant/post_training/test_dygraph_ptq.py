@@ -150,7 +150,7 @@ def test_what_it_refuses(tmp_path: Any) -> None:
 
 
 def test_two_ranks_calibrate_together(monkeypatch: Any) -> None:
-    """What the other rank has seen decides as much; test_distributed.py shows that it arrives."""
+    """The statistics of the other rank decide as much; test_distributed.py shows that they arrive."""
     ptq = slim.PTQ("AbsmaxQuantizer")
     ranks = [ptq.quantize(network()) for _ in range(2)]
     for rank, quantized in enumerate(ranks):
